@@ -19,7 +19,6 @@ Three things do depend on the future, and may:
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -32,20 +31,21 @@ from threadpoolctl import threadpool_limits
 from quantlr.audits.checks import (
     AuditInputs,
     CutoffCount,
-    DatasetSplits,
     FoldBoundary,
-    PendingLabelChecker,
-    RefitChecker,
-    check_folds_in_time,
-    check_inputs_unchanged,
-    make_audit_model,
+    InputChecker,
     make_audit_schedule,
 )
-from quantlr.audits.result import Audit, AuditCoverage, Cutoff, LeakCollector
+from quantlr.audits.refit_checks import (
+    DatasetSplits,
+    OriginalFits,
+    RefitChecker,
+    check_folds_in_time,
+    make_audit_model,
+)
+from quantlr.audits.result import Audit, AuditCoverage, LeakCollector
 from quantlr.audits.trading_checks import CalibrationChecker, CalibrationRecorder, TradingChecker
 from quantlr.config.run_config import ConfigSource, LoadedConfig, RunConfig, load_config
 from quantlr.core.errors import DataError
-from quantlr.core.market_views import MarketView, has_several_markets, market_views, with_own_dates
 from quantlr.core.progress import Progress, ProgressCounter, ignore_progress
 from quantlr.core.timing import iso_date
 from quantlr.core.values import Dataset, Prices
@@ -53,9 +53,15 @@ from quantlr.data.dataset import build_dataset
 from quantlr.data.features import Feature
 from quantlr.data.scenarios import (
     AUDIT_SCENARIOS,
+    CLOSE_PATHS,
     EXTRA_HOLIDAYS,
+    HUNDREDFOLD_PRICES,
+    HUNDREDTH_PRICES,
     LATER_DIVIDEND,
+    LATER_SPLIT,
     MIRRORED_RETURNS,
+    RANDOM_WALK,
+    RISING_TREND,
     TRUNCATION,
     apply_scenario,
 )
@@ -68,12 +74,19 @@ from quantlr.pipeline.stages import (
     walk_forward_spec,
 )
 
-MODEL_SCENARIOS = tuple(name for name in AUDIT_SCENARIOS if name not in (LATER_DIVIDEND, EXTRA_HOLIDAYS))
-"""Scenarios that can change more than what is computed from prices and dates."""
-FEATURE_SCENARIO_STRIDE = 3
-"""Of every 3 scenarios one, in turn, is applied at a cutoff where only features and label are checked."""
-TRADING_SCENARIOS = ("noise", "a hundredth")
-"""Scenarios with which decisions and returns are compared."""
+MODEL_SCENARIOS = (RANDOM_WALK, MIRRORED_RETURNS, HUNDREDFOLD_PRICES, TRUNCATION)
+"""Scenarios with which models are checked: a fit that uses later rows changes with any of them. The others change only
+what is computed from prices and dates, or change later rows as these do."""
+INPUT_PATHS = (*CLOSE_PATHS, TRUNCATION)
+"""Scenarios of which one, in turn, is applied at a cutoff where only features and label are checked."""
+PAST_AND_DATE_SCENARIOS = (LATER_DIVIDEND, LATER_SPLIT, EXTRA_HOLIDAYS)
+"""Scenarios that are applied on top of it at once: no value that is known by then may change with any of them."""
+MIN_REPLACED_SESSIONS = 63
+"""Sessions that are replaced after a cutoff and the horizon of its label; later ones are left out, unless refits need
+them. What is computed from later prices then lacks them, and changes as well."""
+TRADING_SCENARIOS = (RISING_TREND, HUNDREDTH_PRICES)
+"""Scenarios with which decisions and returns are compared: the next return is above 0 in one and below it in the other,
+and volatility falls or rises."""
 
 
 def audit(
@@ -154,7 +167,7 @@ class _Auditor:
         self.config, self.prices, self.stages = config, prices, stages
         self.model, self.horizon = make_audit_model(config.model), config.label.horizon
         self.split_spec = walk_forward_spec(config, prices)
-        self.collector, self.pending_labels = LeakCollector(), PendingLabelChecker(self.horizon)
+        self.collector = LeakCollector()
         recorder = CalibrationRecorder(stages.walk_forward_steps)
         steps = replace(stages.walk_forward_steps, fit_calibration=recorder)
         if config.model.calibration is not None:
@@ -165,13 +178,16 @@ class _Auditor:
             config, prices, replace(stages, walk_forward_steps=steps), workers=workers, progress=progress
         )
         self.trading_checker = TradingChecker(config, self.decisions, prices, stages)
-        self.original_inputs = self._make_audit_inputs(prices)
+        self.inputs = InputChecker(
+            prices, self._make_audit_inputs, horizon=self.horizon, seed=config.seed, collector=self.collector
+        )
         self.splits = self._make_dataset_splits(self.decisions.dataset)
         self.calibration_checkers = [
             CalibrationChecker(self.decisions, inputs, split, stages)
             for inputs, split in zip(recorder.inputs, self.splits.splits, strict=False)
         ]
-        self.market_views = market_views(prices) if has_several_markets(prices) else []
+        self.original_fits = OriginalFits(self.splits)
+        self.refit_checkers: dict[tuple[int, int], RefitChecker] = {}
         self.rng = np.random.default_rng(config.seed)
 
     def audit_all_cutoffs(self, n_cutoffs: CutoffCount, progress: Progress) -> Audit:
@@ -185,46 +201,40 @@ class _Auditor:
             {session: list(group) for session, group in itertools.groupby(boundaries, attrgetter("session"))}
             for boundaries in (schedule.full_check_boundaries, schedule.mirror_check_boundaries)
         )
-        sessions, checked_refits = schedule.input_check_sessions, set[tuple[int, int]]()
+        sessions = schedule.input_check_sessions
         counter = ProgressCounter("auditing", len(sessions), progress)
         for index, session in enumerate(sessions):
             boundaries = [*full.get(session, ()), *mirrored.get(session, ())] if folds_in_time else []
-            refit_checkers = [RefitChecker(self.splits, boundary) for boundary in boundaries]
-            input_scenarios, model_scenarios = AUDIT_SCENARIOS, MODEL_SCENARIOS
-            if session not in full:
-                input_scenarios = AUDIT_SCENARIOS[index % FEATURE_SCENARIO_STRIDE :: FEATURE_SCENARIO_STRIDE]
-                model_scenarios = (MIRRORED_RETURNS,) if refit_checkers else ()
-            for scenario in AUDIT_SCENARIOS:
-                if scenario in input_scenarios or scenario in model_scenarios:
-                    self._check_scenario(session, scenario, refit_checkers if scenario in model_scenarios else [])
+            refit_checkers = [self._refit_checker(boundary) for boundary in boundaries]
             if session in full:
+                for scenario in AUDIT_SCENARIOS:
+                    self._check_scenarios(session, (scenario,), refit_checkers if scenario in MODEL_SCENARIOS else [])
                 self._check_trading(session, full[session])
-            checked_refits |= {checker.newest_refit_key for checker in refit_checkers}
+            else:
+                path = MIRRORED_RETURNS if refit_checkers else INPUT_PATHS[index % len(INPUT_PATHS)]
+                self._check_scenarios(session, (path, *PAST_AND_DATE_SCENARIOS), refit_checkers)
             counter.step()
-        self.pending_labels.check_labels_were_pending(self._make_cutoff(sessions[-1], ""))
+        self.inputs.pending_labels.check_labels_were_pending(self.inputs.make_cutoff(sessions[-1], ""))
         first, last = (iso_date(self.prices.sessions[session]) for session in (sessions[0], sessions[-1]))
         return Audit(
             name=self.config.name,
-            config_sha256=hashlib.sha256(self.config.to_yaml().encode()).hexdigest(),
+            config_sha256=self.config.results_sha256(),
             data_sha256=self.prices.sha256,
             leaks=self.collector.leaks,
             coverage=AuditCoverage(
                 first=first,
                 last=last,
                 refits=len(self.decisions.forecasts.refits.session),
-                refits_walked=len(checked_refits),
+                refits_walked=len(self.refit_checkers),
                 cuts=len(full),
                 cuts_once=len(mirrored),
                 input_cuts=len(sessions),
                 futures=AUDIT_SCENARIOS,
-                input_futures=len(AUDIT_SCENARIOS) // FEATURE_SCENARIO_STRIDE,
+                input_futures=1 + len(PAST_AND_DATE_SCENARIOS),
                 checks=dict(self.collector.n_compared),
                 largest=self.collector.max_deviation,
             ),
         )
-
-    def _make_cutoff(self, session: int, scenario: str) -> Cutoff:
-        return Cutoff(session, iso_date(self.prices.sessions[session]), scenario, self.collector)
 
     def _make_audit_inputs(self, prices: Prices) -> AuditInputs:
         features = self.stages.compute_features(prices, self.config.features)
@@ -234,40 +244,34 @@ class _Auditor:
         steps = self.stages.walk_forward_steps
         return DatasetSplits(dataset, make_model_splits(dataset, self.split_spec, self.model, steps)[0])
 
-    def _check_scenario(self, session: int, scenario: str, refit_checkers: list[RefitChecker]) -> None:
+    def _refit_checker(self, boundary: FoldBoundary) -> RefitChecker:
+        """Return the checker of the newest refit at a boundary; boundaries with the same one share it."""
+        split = self.splits.splits[boundary.split_index]
+        newest = int(np.searchsorted(split.first_session, boundary.session, side="right")) - 1
+        key = boundary.split_index, newest
+        if key not in self.refit_checkers:
+            self.refit_checkers[key] = RefitChecker(self.original_fits, *key)
+        return self.refit_checkers[key]
+
+    def _check_scenarios(self, session: int, scenarios: Sequence[str], refit_checkers: list[RefitChecker]) -> None:
         """Replace the prices after a session; check models only where no feature or label changed."""
-        if scenario == TRUNCATION and session < self.decisions.forecasts.session.min():
+        if TRUNCATION in scenarios and session < self.decisions.forecasts.session.min():
             return  # too few bars for any model
-        cutoff = self._make_cutoff(session, scenario)
-        prices = apply_scenario(self.prices, scenario, after_session=session, seed=self.config.seed)
-        inputs = self._make_audit_inputs(prices)
-        unchanged = check_inputs_unchanged(self.original_inputs, inputs, cutoff, horizon=self.horizon)
-        for view in self.market_views:
-            unchanged &= self._check_inputs_of_market(view, cutoff)
-        self.pending_labels.count_pending_labels(self.original_inputs, inputs, session)
-        if not unchanged or not refit_checkers:
+        last_sessions = [checker.last_session for checker in refit_checkers]
+        last_session = max([session + self.horizon + MIN_REPLACED_SESSIONS, *last_sessions])
+        inputs = self.inputs.check(session, scenarios, last_session=last_session)
+        if inputs is None or not refit_checkers:
             return
         try:
-            dataset = build_dataset(prices, inputs.features, inputs.labels, horizon=self.horizon)
+            dataset = build_dataset(inputs.prices, inputs.features, inputs.labels, horizon=self.horizon)
             splits = self._make_dataset_splits(dataset)
         except DataError:
             return  # in this scenario a feature is not finite, or no model has enough rows
         for checker in refit_checkers:
-            checker.check_refits(splits, cutoff)
-
-    def _check_inputs_of_market(self, view: MarketView, cutoff: Cutoff) -> bool:
-        """Replace what one market does not know at its close of the session; return whether its inputs stay."""
-        altered = apply_scenario(view.prices, cutoff.scenario, after_session=cutoff.session, seed=self.config.seed)
-        try:
-            inputs = self._make_audit_inputs(with_own_dates(altered, view.prices, self.prices))
-        except DataError:
-            return True  # such as a bar that is older than a feature allows, where dates were moved
-        session = np.where(view.is_own, self.prices.session, -1)
-        original = replace(self.original_inputs, prices=replace(self.prices, session=session))
-        return check_inputs_unchanged(original, inputs, cutoff, horizon=self.horizon)
+            checker.check_refits(splits, self.inputs.make_cutoff(session, ", ".join(scenarios)))
 
     def _check_trading(self, session: int, boundaries: list[FoldBoundary]) -> None:
-        cutoff = self._make_cutoff(session, "")
+        cutoff = self.inputs.make_cutoff(session, "")
         prices_by_scenario = {
             name: apply_scenario(self.prices, name, after_session=session, seed=self.config.seed)
             for name in TRADING_SCENARIOS

@@ -1,23 +1,20 @@
-"""Checks of inputs and models: the dates after which prices are replaced, and what may not change before them.
-
-Checked are features, labels, folds, scaling, weights and probabilities.
-"""
+"""The dates after which an audit replaces prices, and the checks of features and labels."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 
-from quantlr.audits.result import PROBABILITY_TOLERANCE, Cutoff, Leak, LeakCollector, comparison_scale
-from quantlr.core.timing import iso_date, label_cutoff_row, label_known_row
-from quantlr.core.values import Array, Dataset, FeatureColumns, IntArray, Labels, Prices
-from quantlr.model.base import Model
-from quantlr.model.logistic import sigmoid
-from quantlr.model.splits import WalkForwardSpec
-from quantlr.model.walk_forward import ModelSplit, forecast_models, gather_forecast_rows
+from quantlr.audits.result import Cutoff, Leak, LeakCollector, comparison_scale
+from quantlr.core.errors import DataError
+from quantlr.core.market_views import MarketView, has_several_markets, market_views, with_own_dates
+from quantlr.core.timing import iso_date, label_known_row
+from quantlr.core.values import Array, BoolArray, FeatureColumns, Labels, Prices
+from quantlr.data.scenarios import apply_scenarios
+from quantlr.model.walk_forward import ModelSplit
 
 CutoffCount = int | Literal["auto", "all"]
 DEFAULT_FULL_CHECK_BOUNDARIES = 16
@@ -131,32 +128,126 @@ class AuditInputs:
     labels: Labels
 
 
-def check_inputs_unchanged(original: AuditInputs, altered: AuditInputs, cutoff: Cutoff, *, horizon: int) -> bool:
-    """Compare features and labels that were known at a cutoff; return whether none changed."""
+def check_inputs_unchanged(original: AuditInputs, altered: AuditInputs, cutoff: Cutoff, *, horizon: int) -> None:
+    """Compare features and labels that were known at a cutoff, and record what changed."""
     prices = original.prices
-    n_bars = min(len(prices.session), len(altered.prices.session))
     known_session = np.full_like(prices.session, -1)  # (bars, tickers), at whose close the label is known; -1 for never
     delay = label_known_row(0, horizon=horizon)
     known_session[: max(len(known_session) - delay, 0)] = prices.session[delay:]
-    unchanged = True
     features = {name: (values, altered.features.get(name)) for name, values in original.features.items()}
     labels = {name: (getattr(original.labels, name), getattr(altered.labels, name)) for name in LABEL_FIELDS}
     for stage, columns, session in (("features", features, prices.session), ("label", labels, known_session)):
-        bars, tickers = np.nonzero((session[:n_bars] >= 0) & (session[:n_bars] <= cutoff.session))
-
-        def ticker_date(index: int, bars: np.ndarray = bars, tickers: np.ndarray = tickers) -> tuple[str, str]:
-            date = prices.sessions[prices.session[bars[index], tickers[index]]]
-            return prices.tickers[tickers[index]], iso_date(date)
-
+        is_known = (session >= 0) & (session <= cutoff.session)
+        n_bars = min(int(is_known.sum(axis=0).max(initial=0)), len(altered.prices.session))
+        is_known = is_known[:n_bars]
         for name, (column, altered_column) in columns.items():
             if altered_column is None:
-                text = f"{name} is missing when all prices after {cutoff.date} are replaced ({cutoff.scenario})"
+                text = f"{name} is missing when all values after {cutoff.date} are replaced ({cutoff.scenario})"
                 cutoff.add_leak(Leak(stage=stage, what=name, text=text))
-                unchanged = False
-                continue
-            was, became = column[bars, tickers], altered_column[bars, tickers]
-            unchanged &= cutoff.check_unchanged(stage, name, was, became, ticker_date, scale=comparison_scale(was))
-    return unchanged
+            elif _is_bitwise_equal(column[:n_bars], altered_column[:n_bars], is_known):
+                cutoff.count_unchanged(stage, int(is_known.sum()))
+            else:
+                _check_known_values(prices, (stage, name), (column, altered_column), is_known, cutoff)
+
+
+def _is_bitwise_equal(column: Array, altered_column: Array, mask: BoolArray) -> bool:
+    """Return whether values in the mask, all three (bars, tickers), are the same bit for bit: most are, and soon so."""
+    return bool(((column.view(np.int64) == altered_column.view(np.int64)) | ~mask).all())
+
+
+def _check_known_values(
+    prices: Prices, stage_and_name: tuple[str, str], columns: tuple[Array, Array], is_known: BoolArray, cutoff: Cutoff
+) -> None:
+    """Compare an original and an altered column, (bars, tickers), where they were known."""
+    bars, tickers = np.nonzero(is_known)
+
+    def ticker_date(index: int) -> tuple[str, str]:
+        date = prices.sessions[prices.session[bars[index], tickers[index]]]
+        return prices.tickers[tickers[index]], iso_date(date)
+
+    was, became = (column[bars, tickers] for column in columns)
+    cutoff.check_unchanged(*stage_and_name, was, became, ticker_date, scale=comparison_scale(was))
+
+
+class InputChecker:
+    """Features and labels of some prices, to be compared with those computed after later prices are replaced.
+
+    Parameters
+    ----------
+    prices : the actual prices.
+    compute_inputs : returns features and labels of prices.
+    horizon : of the label.
+    seed : random seed of the scenarios.
+    collector : of the leaks.
+    """
+
+    def __init__(
+        self,
+        prices: Prices,
+        compute_inputs: Callable[[Prices], AuditInputs],
+        *,
+        horizon: int,
+        seed: int,
+        collector: LeakCollector,
+    ) -> None:
+        self.prices, self.horizon, self.seed, self.collector = prices, horizon, seed, collector
+        self._compute_inputs, self.original = compute_inputs, compute_inputs(prices)
+        self.pending_labels = PendingLabelChecker(horizon)
+        self.market_views = market_views(prices) if has_several_markets(prices) else []
+
+    def make_cutoff(self, session: int, scenario: str, collector: LeakCollector | None = None) -> Cutoff:
+        """Return the cutoff after a session, by default with the collector of all leaks."""
+        return Cutoff(session, iso_date(self.prices.sessions[session]), scenario, collector or self.collector)
+
+    def check(self, session: int, scenarios: Sequence[str], *, last_session: int | None = None) -> AuditInputs | None:
+        """Apply scenarios, at once, to the prices after a session, and compare what was known by then.
+
+        A leak is recorded with the first of the scenarios that shows it alone.
+
+        Returns
+        -------
+        inputs : with the replaced prices up to `last_session`; None where a known value has changed.
+        """
+        inputs, collector = self._compare(session, scenarios, last_session)
+        self.pending_labels.count_pending_labels(self.original, inputs, session)
+        if not collector.leaks_by_value:
+            self.collector.merge(collector)
+            return inputs
+        for scenario in scenarios if len(scenarios) > 1 else ():
+            _, alone = self._compare(session, (scenario,), last_session)
+            if alone.leaks_by_value:
+                collector = alone
+                break
+        self.collector.merge(collector)
+        return None
+
+    def _compare(
+        self, session: int, scenarios: Sequence[str], last_session: int | None
+    ) -> tuple[AuditInputs, LeakCollector]:
+        prices = apply_scenarios(
+            self.prices, scenarios, after_session=session, seed=self.seed, last_session=last_session
+        )
+        inputs, collector = self._compute_inputs(prices), LeakCollector()
+        cutoff = self.make_cutoff(session, ", ".join(scenarios), collector)
+        check_inputs_unchanged(self.original, inputs, cutoff, horizon=self.horizon)
+        for view in self.market_views:
+            self._compare_market(view, scenarios, last_session, cutoff)
+        return inputs, collector
+
+    def _compare_market(
+        self, view: MarketView, scenarios: Sequence[str], last_session: int | None, cutoff: Cutoff
+    ) -> None:
+        """Replace what one market does not know at its close of the cutoff's session, and compare its own inputs."""
+        altered = apply_scenarios(
+            view.prices, scenarios, after_session=cutoff.session, seed=self.seed, last_session=last_session
+        )
+        try:
+            inputs = self._compute_inputs(with_own_dates(altered, view.prices, self.prices))
+        except DataError:
+            return  # such as a bar that is older than a feature allows, where dates were moved
+        session = np.where(view.is_own, self.prices.session, -1)
+        original = replace(self.original, prices=replace(self.prices, session=session))
+        check_inputs_unchanged(original, inputs, cutoff, horizon=self.horizon)
 
 
 class PendingLabelChecker:
@@ -171,10 +262,8 @@ class PendingLabelChecker:
     def count_pending_labels(self, original: AuditInputs, altered: AuditInputs, cutoff_session: int) -> None:
         """Count the labels that are known one bar after the cutoff, and those of them that the later prices change."""
         session, delay = original.prices.session, label_known_row(0, horizon=self.horizon)
-        if len(altered.prices.session) < len(session):
-            return
         next_row = ((session >= 0) & (session <= cutoff_session)).sum(axis=0)
-        ticker = np.flatnonzero((next_row >= delay) & (next_row < original.prices.n_bars))
+        ticker = np.flatnonzero((next_row >= delay) & (next_row < altered.prices.n_bars))
         row = next_row[ticker] - delay
         self.n_compared += len(ticker)
         for name in LABEL_FIELDS:
@@ -190,199 +279,3 @@ class PendingLabelChecker:
                     f"known by then ({self.n_compared} compared, up to {last_cutoff.date})"
                 )
                 last_cutoff.add_leak(Leak(stage="label", what=name, text=text, times=self.n_compared))
-
-
-REFITS_BEFORE_CUTOFF, REFITS_AFTER_CUTOFF = 1, 2
-"""Refits that are fitted besides the newest at a cutoff: those before it, and those trained on replaced prices."""
-PROBE_ROWS_PER_REFIT = 64
-"""Training rows on which weights are compared, by the probabilities they give."""
-FOLD_TARGET_STAT_NAMES = ("base_rate", "mean_gain", "mean_loss", "std")
-SESSION_BITS = 32
-"""Bits of the session in a key of ticker and session."""
-
-
-@dataclass(frozen=True, slots=True)
-class DatasetSplits:
-    """A dataset with the walk-forward splits of its models."""
-
-    dataset: Dataset
-    splits: Sequence[ModelSplit]
-
-    def relative_fold_bounds(self, split: ModelSplit, refit_slice: slice) -> Array:
-        """Return ends of training rows and first forecast of some refits, relative to each ticker's first row."""
-        is_pooled, n_tickers = split.ticker_index < 0, len(self.dataset.tickers)
-        first_rows = [self.dataset.ticker_slice(ticker).start for ticker in range(n_tickers)] if is_pooled else [0]
-        bounds: list[IntArray] = []
-        for folds, first_row in zip(split.folds, first_rows, strict=True):
-            part = folds.slice_refits(refit_slice)
-            bounds += [rows - first_row for rows in (part.train_start, part.train_stop, part.test_start)]
-        return np.concatenate(bounds).astype(np.float64)
-
-
-def make_audit_model(model: Model) -> Model:
-    """Return the model as an audit fits it, without calibration.
-
-    That needs all forecasts, not only those around a cutoff, and is checked separately.
-    """
-    return model.for_audit().model_copy(update={"calibration": None})
-
-
-def check_folds_in_time(splits: DatasetSplits, split_spec: WalkForwardSpec, collector: LeakCollector) -> bool:
-    """Check that every refit trains only on rows whose label is known in time; return whether all do."""
-    dataset, embargo = splits.dataset, split_spec.embargo
-    in_time = True
-    for split in splits.splits:
-        rows = slice(split.first_row, split.first_row + len(split.X))
-        label_known_at = dataset.label_known_to_all_at if split.ticker_index < 0 else dataset.label_known_at
-        known_at, calendar = label_known_at[rows], np.unique(dataset.session[rows])
-        latest = label_cutoff_row(0, embargo=embargo) + np.searchsorted(calendar, split.first_session)
-        latest_session = calendar[np.maximum(latest, 0)]
-        for folds in split.folds:
-            trained = np.flatnonzero(folds.train_stop > folds.train_start)
-            newest_known_at = known_at[folds.train_stop[trained] - 1]
-            collector.n_compared["folds"] += len(trained)
-            for refit in trained[newest_known_at > latest_session[trained]].tolist():
-                row = split.first_row + int(folds.train_stop[refit]) - 1
-                rule = f", and the embargo of {embargo} requires {iso_date(dataset.sessions[latest_session[refit]])}"
-                _add_late_label_leak(dataset, split, row, refit, rule if embargo else "", collector)
-                in_time = False
-    return in_time
-
-
-def _add_late_label_leak(
-    dataset: Dataset, split: ModelSplit, row: int, refit_index: int, rule: str, collector: LeakCollector
-) -> None:
-    forecast, trained = iso_date(split.refit_dates[refit_index]), iso_date(dataset.sessions[dataset.session[row]])
-    known_at = int(dataset.label_known_at[row])
-    known = f"on {iso_date(dataset.sessions[known_at])}" if known_at < len(dataset.sessions) else "never"
-    text = f"the refit that forecasts {forecast} ({split.name}) trains on {trained}, whose label is known {known}{rule}"
-    leak = Leak(stage="folds", what="train", ticker=split.name, date=trained, text=text)
-    Cutoff(-1, forecast, "", collector).add_leak(leak)
-
-
-class FittedRefits:
-    """Consecutive refits of one model with their forecasts.
-
-    Attributes
-    ----------
-    split : of the model, with these refits only.
-    scaling : of their features.
-    model_forecasts : weights, statistics of the target, and forecasts.
-    ticker_session_key : (forecasts,) ticker and session of each forecast, in one integer.
-    """
-
-    def __init__(self, dataset: Dataset, split: ModelSplit, refit_slice: slice) -> None:
-        self.split = split.slice_refits(refit_slice)
-        self.scaling = self.split.make_training_data().scaling
-        self.model_forecasts = forecast_models([self.split])[0]
-        key = dataset.ticker.astype(np.int64) * 2**SESSION_BITS + dataset.session
-        self.ticker_session_key = gather_forecast_rows([self.split], key)
-
-    def forecast_keys_and_log_odds_until(self, last_session: int) -> tuple[IntArray, Array]:
-        """Return key and log odds of the forecasts up to a session."""
-        past = (self.ticker_session_key & (2**SESSION_BITS - 1)) <= last_session
-        return self.ticker_session_key[past], self.model_forecasts.log_odds[past]
-
-    def probabilities_by_refit(self, X_by_refit: Sequence[Array]) -> Array:
-        """Return the probabilities that the first refits give, (refits, n), to rows (n, k) for each."""
-        fitted, rows = self.model_forecasts.fitted, np.arange(len(X_by_refit)).repeat([len(X) for X in X_by_refit])
-        return np.asarray(sigmoid(fitted.log_odds(np.concatenate(X_by_refit), rows)).reshape(len(X_by_refit), -1))
-
-
-class RefitChecker:
-    """Refits of one model around a cutoff, to be compared with those fitted on other later prices."""
-
-    def __init__(self, splits: DatasetSplits, boundary: FoldBoundary) -> None:
-        self.splits, self.cutoff_session = splits, boundary.session
-        self.split = splits.splits[boundary.split_index]
-        newest = int(np.searchsorted(self.split.first_session, boundary.session, side="right")) - 1
-        self.newest_refit_key = boundary.split_index, newest
-        self.checked_refits = slice(max(newest - REFITS_BEFORE_CUTOFF, 0), newest + 1)
-        self.n_checked = self.checked_refits.stop - self.checked_refits.start
-        # Later refits train on replaced prices, which a learning rate of the user's may not suit.
-        logistic = self.split.model.as_logistic_regression()
-        n_after = REFITS_AFTER_CUTOFF if logistic is None or logistic.learning_rate == "auto" else 0
-        self.fitted_refits = slice(self.checked_refits.start, self.checked_refits.stop + n_after)
-        self.original = FittedRefits(splits.dataset, self.split, self.fitted_refits)
-        self.probe_X = []
-        for refit in range(self.n_checked):
-            row = np.arange(len(self.split.X))
-            rows = np.concatenate([row[folds[refit].train] for folds in self.original.split.folds])
-            probes = np.linspace(0, len(rows) - 1, PROBE_ROWS_PER_REFIT).astype(np.int64)
-            self.probe_X.append(self.split.X[rows[probes]])
-
-    def check_refits(self, altered_splits: DatasetSplits, cutoff: Cutoff) -> None:
-        """Compare what was learned and forecast by the cutoff; of dependent stages, report the first that changed."""
-        ticker_index = self.split.ticker_index
-        altered_split = next((split for split in altered_splits.splits if split.ticker_index == ticker_index), None)
-        if altered_split is None:
-            self._add_missing_refit_leak(cutoff)
-            return
-        if not self._check_fold_rows(altered_splits, altered_split, cutoff):
-            return
-        altered = FittedRefits(altered_splits.dataset, altered_split, self.fitted_refits)
-        for index, name in enumerate(FOLD_TARGET_STAT_NAMES):
-            was, became = (
-                fitted.model_forecasts.target_stats[index, : self.n_checked] for fitted in (self.original, altered)
-            )
-            scale = comparison_scale(was)
-            cutoff.check_unchanged("target_stats", name, was, became, self._refit_ticker_date, scale=scale)
-        if self._check_scaling(altered, cutoff) and self._check_weights(altered, cutoff):
-            self._check_probabilities(altered, cutoff)
-
-    def _add_missing_refit_leak(self, cutoff: Cutoff) -> None:
-        name = self.split.name
-        text = f"{name} lacks a refit when all prices after {cutoff.date} are replaced ({cutoff.scenario})"
-        cutoff.add_leak(Leak(stage="folds", what="refits", ticker=name, text=text))
-
-    def _refit_ticker_date(self, refit_index: int) -> tuple[str, str]:
-        return self.split.name, iso_date(self.split.refit_dates[self.checked_refits.start + refit_index])
-
-    def _check_fold_rows(self, altered_splits: DatasetSplits, altered_split: ModelSplit, cutoff: Cutoff) -> bool:
-        """Compare which rows train the refits up to the cutoff."""
-        n_refits = self.checked_refits.stop
-        was = self.splits.relative_fold_bounds(self.split, slice(0, n_refits))
-        became = altered_splits.relative_fold_bounds(altered_split, slice(0, n_refits))
-        if len(altered_split.first_session) < n_refits or was.shape != became.shape:
-            self._add_missing_refit_leak(cutoff)
-            return False
-
-        def ticker_date(index: int) -> tuple[str, str]:
-            return self.split.name, iso_date(self.split.refit_dates[index % n_refits])
-
-        return cutoff.check_unchanged("folds", "train", was, became, ticker_date, tolerance=0.5)
-
-    def _check_scaling(self, altered: FittedRefits, cutoff: Cutoff) -> bool:
-        unchanged = True
-        for name in ("mean", "std"):
-            for index, feature in enumerate(self.split.feature_names):
-                scalings = self.original.scaling, altered.scaling
-                was, became = (getattr(scaling, name)[: self.n_checked, index] for scaling in scalings)
-                scale = self.original.scaling.std[: self.n_checked, index] + np.abs(was)
-                scale, what = np.where(scale > 0, scale, 1.0), f"{name} of {feature}"
-                unchanged &= cutoff.check_unchanged("scale", what, was, became, self._refit_ticker_date, scale=scale)
-        return unchanged
-
-    def _check_weights(self, altered: FittedRefits, cutoff: Cutoff) -> bool:
-        """Compare what was learnt by the probabilities it gives to some of its own training rows."""
-        was, became = (fitted.probabilities_by_refit(self.probe_X).ravel() for fitted in (self.original, altered))
-
-        def ticker_date(index: int) -> tuple[str, str]:
-            return self._refit_ticker_date(index // PROBE_ROWS_PER_REFIT)
-
-        return cutoff.check_unchanged("fit", "weights", was, became, ticker_date, tolerance=PROBABILITY_TOLERANCE)
-
-    def _check_probabilities(self, altered: FittedRefits, cutoff: Cutoff) -> None:
-        key, was = self.original.forecast_keys_and_log_odds_until(self.cutoff_session)
-        altered_key, became = altered.forecast_keys_and_log_odds_until(self.cutoff_session)
-        if not np.array_equal(key, altered_key):
-            self._add_missing_refit_leak(cutoff)
-            return
-        dataset = self.splits.dataset
-
-        def ticker_date(index: int) -> tuple[str, str]:
-            ticker, session = divmod(int(key[index]), 2**SESSION_BITS)
-            return dataset.tickers[ticker], iso_date(dataset.sessions[session])
-
-        probabilities = sigmoid(was), sigmoid(became)
-        cutoff.check_unchanged("forecast", "probability", *probabilities, ticker_date, tolerance=PROBABILITY_TOLERANCE)

@@ -21,6 +21,12 @@ of the target in a fold's training rows, "decision_context" is what policies may
 RELATIVE_TOLERANCE, PROBABILITY_TOLERANCE = 1e-9, 1e-7
 """Change by rounding: of a number, relative to its scale; and of a probability, which a solver approximates."""
 MAX_DEVIATION = 1e300
+AUDIT_LIMITS = (
+    "which tickers were chosen: a list drawn up later lacks those that were delisted (survivorship)",
+    "what was in the prices before they were read: the vendor's adjustments, corrections and late additions",
+    "data that a feature reads from elsewhere, and a model or setting that was chosen by its result on the same prices",
+)
+"""What an audit cannot see, since it replaces prices that are already there."""
 
 TickerDateFunction = Callable[[int], tuple[str, str]]
 """From the position of a number to its ticker and its date."""
@@ -64,10 +70,11 @@ class AuditCoverage:
     first, last : first and last cutoff session.
     refits, refits_walked : number of refits of all models; number of those that were fitted with replaced prices.
     cuts : number of cutoff sessions at which every stage was checked, with every scenario.
-    cuts_once : number of further cutoffs at which models were checked with mirrored returns only.
+    cuts_once : number of further cutoffs at which models were checked, with mirrored returns only.
     input_cuts : number of cutoffs at which features and label were checked, all others included.
     futures : scenarios that replaced the later prices.
-    input_futures : number of them, in turn, at a cutoff where only features and label were checked.
+    input_futures : number of them, applied at once, at a cutoff where not every stage was checked: one path of prices
+        in turn, a dividend, a split and holidays.
     checks : number of compared values, by stage.
     largest : largest change of a value, by stage, relative to the tolerance.
     """
@@ -92,7 +99,7 @@ class Audit:
     Attributes
     ----------
     name : of the config.
-    config_sha256, data_sha256 : digests of the resolved config and of the prices.
+    config_sha256, data_sha256 : digests of the config, without its name and its report, and of the prices.
     leaks : in the order of the stages; empty if there are none.
     coverage : extent of the checks.
     """
@@ -115,7 +122,7 @@ class Audit:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the audit as written to ``audit.json``; undefined values are None."""
-        content = {"clean": self.is_clean, **asdict(self)}
+        content = {"clean": self.is_clean, **asdict(self), "not_audited": list(AUDIT_LIMITS)}
         for leak in content["leaks"]:
             leak.update({key: None for key in ("was", "became") if not np.isfinite(leak[key])})
         return content
@@ -133,6 +140,14 @@ class LeakCollector:
     def leaks(self) -> tuple[Leak, ...]:
         """The leaks found, in the order of the stages."""
         return tuple(sorted(self.leaks_by_value.values(), key=lambda leak: AUDITED_STAGES.index(leak.stage)))
+
+    def merge(self, other: LeakCollector) -> None:
+        """Add the leaks and counts of another collector."""
+        for leak in other.leaks_by_value.values():
+            self.add_leak(leak)
+        self.n_compared.update(other.n_compared)
+        for stage, deviation in other.max_deviation.items():
+            self.max_deviation[stage] = max(self.max_deviation.get(stage, 0.0), deviation)
 
     def add_leak(self, leak: Leak) -> None:
         """Record a leak; the first one of its stage and value is kept, and counts the others."""
@@ -187,11 +202,17 @@ class Cutoff:
         index = int(np.argmax(deviation > 1.0))
         (ticker, date), was, became = ticker_date(index), float(original[index]), float(altered[index])
         text = (
-            f"{what} of {f'{ticker} {date}'.strip()} was {was:.6g} and became {became:.6g} when all prices after "
+            f"{what} of {f'{ticker} {date}'.strip()} was {was:.6g} and became {became:.6g} when all values after "
             f"{self.date} were replaced ({self.scenario})"
         )
         self.add_leak(Leak(stage=stage, what=what, ticker=ticker, date=date, was=was, became=became, text=text))
         return False
+
+    def count_unchanged(self, stage: str, n_compared: int) -> None:
+        """Count numbers that are known to be equal."""
+        self.collector.n_compared[stage] += n_compared
+        if n_compared:
+            self.collector.max_deviation.setdefault(stage, 0.0)
 
     def add_leak(self, leak: Leak) -> None:
         """Record a leak, whose text is without the stage; its date is that of this session unless it has one."""

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from quantlr.audits.checks import REFITS_AFTER_CUTOFF
+from quantlr.audits.refit_checks import REFITS_AFTER_CUTOFF
 from quantlr.audits.result import PROBABILITY_TOLERANCE, Cutoff, comparison_scale
+from quantlr.backtest.policies import DecisionContext
 from quantlr.config.run_config import RunConfig
 from quantlr.core.errors import DataError
 from quantlr.core.timing import iso_date
@@ -124,7 +126,11 @@ class TradingChecker:
         self.config, self.decisions, self.prices, self.stages = config, decisions, prices, stages
         self.context = decision_context(config, prices, decisions.forecasts, stages)
         self.known_session = outcome_known_sessions(decisions)
-        self.original_backtest = self._backtest_or_none(decisions.positions.weight, prices)
+
+    @cached_property
+    def original_backtest(self) -> BacktestResult | None:
+        """The backtest of the run's own positions; None where there are no returns yet."""
+        return self._backtest_or_none(self.decisions.positions.weight, self.prices)
 
     def check_trading(self, prices_by_scenario: dict[str, Prices], cutoff: Cutoff, rng: np.random.Generator) -> None:
         """Compare context, positions and returns up to a cutoff, with other prices and forecasts after it."""
@@ -132,36 +138,59 @@ class TradingChecker:
         self._check_execution(prices_by_scenario, cutoff, rng)
 
     def _check_decisions(self, prices_by_scenario: dict[str, Prices], cutoff: Cutoff, rng: np.random.Generator) -> None:
+        """Compare context and positions up to a cutoff, with other prices and forecasts after it."""
         context, stages, forecasts = self.context, self.stages, self.decisions.forecasts
         tickers, sessions, past = forecasts.tickers, forecasts.sessions, forecasts.session <= cutoff.session
 
-        def forecast_ticker_date(index: int) -> tuple[str, str]:
+        def ticker_date(index: int) -> tuple[str, str]:
             row = int(np.flatnonzero(past)[index])
             return tickers[forecasts.ticker[row]], iso_date(sessions[forecasts.session[row]])
 
-        def weight_ticker_date(index: int) -> tuple[str, str]:
-            session, ticker = divmod(index, len(tickers))
-            return tickers[ticker], iso_date(sessions[session])
-
-        names = [field.name for field in fields(context) if np.shape(getattr(context, field.name)) == past.shape]
-        altered_rows: dict[str, Any] = {}  # of the first scenario: its own up to the cutoff, altered ones after it
+        contexts = []
         for scenario, prices in prices_by_scenario.items():
             altered = decision_context(self.config, prices, forecasts, stages)
-            for name in names:
+            for name in self._context_columns:
                 original, became = getattr(context, name), getattr(altered, name)
                 scale = comparison_scale(original[past])
                 cutoff.with_scenario(scenario).check_unchanged(
-                    "decision_context", name, original[past], became[past], forecast_ticker_date, scale=scale
+                    "decision_context", name, original[past], became[past], ticker_date, scale=scale
                 )
-                altered_rows.setdefault(name, np.where(past, original, became))
-        spliced = replace(context, **altered_rows)
+            contexts.append(altered)
+        self.check_positions(contexts, cutoff, rng)
+
+    @property
+    def _context_columns(self) -> list[str]:
+        """Names of the fields of the context that have a value for each forecast."""
+        shape = self.decisions.forecasts.session.shape
+        return [field.name for field in fields(self.context) if np.shape(getattr(self.context, field.name)) == shape]
+
+    def contexts_resized_by(self, factors: Sequence[float]) -> list[DecisionContext]:
+        """Return the context with all of its values multiplied by each factor."""
+        columns = {name: getattr(self.context, name) for name in self._context_columns}
+        return [replace(self.context, **{name: factor * columns[name] for name in columns}) for factor in factors]
+
+    def check_positions(self, contexts: Sequence[DecisionContext], cutoff: Cutoff, rng: np.random.Generator) -> None:
+        """Compare positions up to a cutoff, with other forecasts after it and, in turn, the contexts' values."""
+        tickers, sessions = self.decisions.forecasts.tickers, self.decisions.forecasts.sessions
+        past = self.decisions.forecasts.session <= cutoff.session
+
+        def ticker_date(index: int) -> tuple[str, str]:
+            session, ticker = divmod(index, len(tickers))
+            return tickers[ticker], iso_date(sessions[session])
+
         was = self.decisions.positions.weight[: cutoff.session + 1].ravel()
-        for scenario, replacement in LOG_ODDS_REPLACEMENTS.items():
+        for index, (scenario, replacement) in enumerate(LOG_ODDS_REPLACEMENTS.items()):
+            altered = contexts[index % len(contexts)]
+            rows: dict[str, Any] = {
+                name: np.where(past, getattr(self.context, name), getattr(altered, name))
+                for name in self._context_columns
+            }
             altered_forecasts = self._forecasts_altered_after(cutoff.session, replacement, rng)
-            positions = positions_from_forecasts(self.config, altered_forecasts, spliced, stages)
+            context = replace(self.context, **rows)
+            positions = positions_from_forecasts(self.config, altered_forecasts, context, self.stages)
             became = positions.weight[: cutoff.session + 1].ravel()
             cutoff.with_scenario(scenario).check_unchanged(
-                "decide", "weight", was, became, weight_ticker_date, tolerance=WEIGHT_TOLERANCE
+                "decide", "weight", was, became, ticker_date, tolerance=WEIGHT_TOLERANCE
             )
 
     def _forecasts_altered_after(

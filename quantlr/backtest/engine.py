@@ -18,7 +18,8 @@ An order whose fee is below the minimum pays the minimum (`costs.TradingCosts`).
 Costs and interest are not in the drift's denominator. The first trade is charged, the last position stays open,
 and a decision that can no longer earn is not charged. A ticker without a bar is not traded: its weight drifts with a
 return of 0. Nor is one whose trading was halted, or bought at an upper or sold at a lower price limit (`halts`): orders
-wait. After its last bar it is cash: the remaining position is sold at that bar.
+wait. After its last bar it is cash: the remaining position is sold at that bar. Only bars at which the
+ticker is a member of the universe count.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ from quantlr.backtest.costs import ExecutionSpec, TradingCosts, borrow_cost, fin
 from quantlr.backtest.halts import halted_mask, limit_side
 from quantlr.core.errors import DataError
 from quantlr.core.frequency import interest_between_fills
+from quantlr.core.price_series import keep_member_values
 from quantlr.core.timing import iso_date
 from quantlr.core.values import PRICE_ARRAYS, Array, BacktestResult, BoolArray, IntArray, Note, Positions, Prices
 
@@ -88,6 +90,7 @@ class _MarketData:
     tickers, fill_dates : as in `BacktestResult`.
     fill_price : (fills, tickers) NaN where a ticker has no bar.
     last_bar_index : (tickers,) the last fill at which the ticker has a bar; negative if it is before the first fill.
+    leaves_universe_mask : (tickers,) whether prices follow it, at which the ticker is no member.
     returns : (sessions, tickers) from one fill to the next, 0 where the ticker has no bar at the end.
     is_halted, limit : (sessions, tickers) whether trading is halted at the fill that begins the session, and the price
         limit it is at: 1 the upper, -1 the lower, 0 none; neither at a ticker's last bar.
@@ -99,6 +102,7 @@ class _MarketData:
     fill_dates: pd.DatetimeIndex
     fill_price: Array
     last_bar_index: IntArray
+    leaves_universe_mask: BoolArray
     returns: Array
     is_halted: BoolArray
     limit: IntArray
@@ -153,8 +157,11 @@ class _MarketData:
 def _prepare_market_data(positions: Positions, prices: Prices, execution: ExecutionSpec) -> _MarketData:
     sessions, has_decision = positions.sessions, ~np.isnan(positions.weight)
     is_traded = np.asarray(has_decision.any(axis=0))
-    price = prices.bars_to_sessions(prices.open if execution.fill == "next_open" else prices.close)
-    missing = np.isnan(price) & ~np.isnan(prices.bars_to_sessions(prices.close)) & is_traded
+    close = prices.bars_to_sessions(keep_member_values(prices, prices.close))
+    price = close
+    if execution.fill == "next_open":
+        price = prices.bars_to_sessions(keep_member_values(prices, prices.open))
+    missing = np.isnan(price) & ~np.isnan(close) & is_traded
     if missing.any():
         session, ticker = np.argwhere(missing)[0]
         text = f"fill next_open needs opens, and {positions.tickers[ticker]} has none on {iso_date(sessions[session])}"
@@ -176,6 +183,7 @@ def _prepare_market_data(positions: Positions, prices: Prices, execution: Execut
         fill_dates=sessions[start:],
         fill_price=price[start:],
         last_bar_index=last_bar - start,
+        leaves_universe_mask=last_bar < prices.session.max(axis=0),
         returns=pd.DataFrame(carried[1:] / carried[:-1] - 1.0).fillna(0.0).to_numpy(),
         is_halted=is_halted[start:-1] & is_before_last,
         limit=np.where(is_before_last, limit[start:-1], 0),
@@ -252,11 +260,20 @@ def drifted_weights(weight: Array, weighted_returns: Array) -> Array:
 
 
 def _forced_sale_notes(market: _MarketData, drifted_weight: Array) -> tuple[Note, ...]:
-    """Return a note for each position that was sold because its ticker has no later bar."""
-    last_bar, text = market.last_bar_index, "sold at its last bar, with cost: no prices follow"
+    """Return a note for each position that was sold because its ticker has no later bar as a member."""
+    last_bar = market.last_bar_index
+    texts = "sold at its last bar, with cost: no prices follow", "sold at the end of its membership, with cost"
     tickers = np.flatnonzero((last_bar >= 0) & (last_bar < market.n_sessions)).tolist()
-    sold = [(market.tickers[i], market.fill_dates[last_bar[i]]) for i in tickers if drifted_weight[last_bar[i], i] != 0]
-    return tuple(Note("backtest", text, ticker=ticker, date=iso_date(date)) for ticker, date in sold)
+    return tuple(
+        Note(
+            "backtest",
+            texts[int(market.leaves_universe_mask[index])],
+            ticker=market.tickers[index],
+            date=iso_date(market.fill_dates[last_bar[index]]),
+        )
+        for index in tickers
+        if drifted_weight[last_bar[index], index] != 0
+    )
 
 
 def truncate_backtest(result: BacktestResult, n_sessions: int) -> BacktestResult:

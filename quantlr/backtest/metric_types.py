@@ -15,12 +15,23 @@ from quantlr.core.errors import Fault
 from quantlr.core.values import Array, BacktestResult, BoolArray, Forecasts, IntArray
 from quantlr.stats.benchmark_test import AlphaTest, alpha_test
 from quantlr.stats.clark_west import clark_west_test
+from quantlr.stats.family_wise import TrialFamily
 from quantlr.stats.hac import Interval
 from quantlr.stats.sharpe_difference import SharpeDifference, sharpe_difference
 
-Section = Literal["forecast", "backtest", "strategy_only", "against_benchmark", "significance"]
+Section = Literal["forecast", "backtest", "strategy_only", "against_benchmark", "significance", "model"]
 Place = Literal[
-    "terminal", "tear_sheet", "report", "by_fill", "fills", "ticker", "gallery", "comparison", "sweep", "trials"
+    "terminal",
+    "tear_sheet",
+    "report",
+    "by_fill",
+    "fills",
+    "ticker",
+    "gallery",
+    "comparison",
+    "sweep",
+    "trials",
+    "model_fit",
 ]
 SECTION_PATHS: Mapping[Section, tuple[str, ...]] = {
     "forecast": ("forecast",),
@@ -28,6 +39,7 @@ SECTION_PATHS: Mapping[Section, tuple[str, ...]] = {
     "strategy_only": ("backtest",),
     "against_benchmark": ("significance",),
     "significance": ("significance",),
+    "model": ("model",),
 }
 """Where ``metrics.json`` has the metrics of each section."""
 SECTIONS_OF_PLACES: Mapping[Place, tuple[Section, ...]] = {
@@ -37,6 +49,7 @@ SECTIONS_OF_PLACES: Mapping[Place, tuple[Section, ...]] = {
     "comparison": ("backtest", "against_benchmark", "forecast"),
     "sweep": ("backtest", "strategy_only", "forecast"),
     "trials": ("backtest", "strategy_only", "forecast"),
+    "model_fit": ("model",),
 }
 """Sections whose metrics can be computed for a place; for the places that are not listed, all of them."""
 
@@ -51,7 +64,7 @@ class Metric:
     section : what it is computed from, and where ``metrics.json`` has it: "forecast", from `EvaluatedForecasts`;
         "backtest", from a `BacktestView`, once of the strategy and once of its benchmark; "strategy_only", from the
         strategy's `BacktestView`; "against_benchmark", from the same with its benchmark; "significance", from a
-        `SignificanceInput`.
+        `SignificanceInput`; "model", from a `FitView`.
     compute : returns the value; None where it is undefined.
     name : in the field's words, without unit; empty for a metric that only ``metrics.json`` has.
     decimals : digits after the decimal point.
@@ -64,7 +77,7 @@ class Metric:
         "by_fill": the table by fill there, and "fills": by fill in ``metrics.json`` only; "ticker": the page of a
         ticker; "gallery": the cards; "comparison": the tables of a comparison, without those of which neither value is
         better in the terminal; "sweep": the terminal's table of a sweep, ``trials.csv`` and ``sweep.json``; "trials":
-        these two files only.
+        these two files only; "model_fit": the table of the fits in ``report.html``.
     interval : returns the 95 % interval, which is in ``metrics.json`` as ``KEY_ci95``.
     baseline : of a forecast metric, returns the baseline's value, which is in ``metrics.json`` as ``KEY_base_rate``.
     baseline_name : of that baseline. The baseline of a backtest metric is the benchmark.
@@ -308,16 +321,14 @@ class BacktestView:
 
 @dataclass(frozen=True, slots=True)
 class SignificanceInput:
-    """A strategy's backtest and forecasts, and how many configs were tried.
+    """A strategy's backtest and forecasts, and the trials that it is one of.
 
     Attributes
     ----------
     backtest, forecasts : the strategy's.
-    n_trials : configs tried, this one included.
-    sharpe_variance : of their Sharpe ratios per session; None where fewer than two are known.
+    family : the trials on the same prices, this one included.
     """
 
     backtest: BacktestView
     forecasts: EvaluatedForecasts
-    n_trials: int = 1
-    sharpe_variance: float | None = None
+    family: TrialFamily

@@ -15,6 +15,7 @@ from pydantic import Field, Strict, StrictInt
 from quantlr.backtest import benchmark_metrics
 from quantlr.backtest.benchmark import Benchmark, BenchmarkTicker
 from quantlr.backtest.costs import BASIS_POINT
+from quantlr.backtest.fit_metrics import FIT_METRICS
 from quantlr.backtest.metric_types import BacktestView, EvaluatedForecasts, Metric, Place, Section, SignificanceInput
 from quantlr.backtest.trades import net_trade_returns
 from quantlr.core.components import ConfigSection, Unit
@@ -286,8 +287,8 @@ def break_even_cost_bps(backtest: BacktestView) -> float | None:
 
 
 def n_trials(significance: SignificanceInput) -> int:
-    """Number of configs tried, this one included."""
-    return significance.n_trials
+    """Number of configs tried on the same prices, this one included."""
+    return significance.family.n_trials
 
 
 def probabilistic_sharpe(significance: SignificanceInput) -> float | None:
@@ -297,17 +298,23 @@ def probabilistic_sharpe(significance: SignificanceInput) -> float | None:
 
 def deflated_sharpe(significance: SignificanceInput) -> float | None:
     """Probability that the true Sharpe ratio is above the expected maximum under no skill (the same 2014)."""
-    n_trials, variance = significance.n_trials, significance.sharpe_variance
-    return sharpe_stats.deflated_sharpe(
-        significance.backtest.excess_returns, n_trials=n_trials, sharpe_variance=variance
-    )
+    annual_max = expected_max_sharpe(significance)
+    if annual_max is None:
+        return None
+    backtest = significance.backtest
+    threshold = annual_max / backtest.annual_factor
+    return sharpe_stats.probabilistic_sharpe(backtest.excess_returns, benchmark_sharpe=threshold)
 
 
 def expected_max_sharpe(significance: SignificanceInput) -> float | None:
-    """Expected maximum of the annual Sharpe ratios of as many trials under no skill."""
-    variance = significance.sharpe_variance
-    session_sharpe = sharpe_stats.expected_max_sharpe(significance.n_trials, sharpe_variance=variance)
-    return annualize_sharpe(session_sharpe, significance.backtest)
+    """Expected maximum of the annual Sharpe ratios of all trials under no skill."""
+    return significance.family.maxima.expected_max_sharpe
+
+
+def family_wise_p_value(significance: SignificanceInput) -> float | None:
+    """Probability that the best of all trials has so significant an alpha under no skill; None without a benchmark."""
+    alpha = significance.backtest.alpha_test
+    return None if alpha is None else significance.family.maxima.family_wise_p_value(alpha.test.p_value)
 
 
 def years_to_find_skill(significance: SignificanceInput) -> dict[str, float | None] | None:
@@ -351,6 +358,8 @@ METRICS: tuple[Metric, ...] = (
            is_percent=True, better="higher", shown_in=("tear_sheet",)),
     Metric("deflated_sharpe", "significance", deflated_sharpe, "deflated Sharpe ratio", 1, is_percent=True,
            better="higher", short_name="deflated", count_key="trials", shown_in=("tear_sheet", "gallery")),
+    Metric("family_wise_p", "significance", family_wise_p_value, "family-wise p value of alpha", 3, better="lower",
+           short_name="family-wise p", count_key="trials", shown_in=("report",)),
     Metric("expected_max_sharpe", "significance", expected_max_sharpe, "expected maximum Sharpe ratio, no skill", 2),
     Metric("alpha", "against_benchmark", benchmark_metrics.alpha, "alpha", 1, "annual", is_percent=True,
            better="higher", shown_key="annual", shown_in=("tear_sheet", "comparison")),
@@ -388,6 +397,7 @@ METRICS: tuple[Metric, ...] = (
     Metric("profit_factor", "backtest", profit_factor, "profit factor", 2, better="higher", shown_in=("ticker",)),
     Metric("break_even_cost_bps", "strategy_only", break_even_cost_bps, "break-even cost", 1, "bps per side",
            better="higher", shown_in=("tear_sheet", "gallery")),
+    *FIT_METRICS,
 )  # fmt: skip
 """Every metric of ``metrics.json``, in the order in which it is shown."""
 

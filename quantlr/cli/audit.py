@@ -9,13 +9,11 @@ from typing import TYPE_CHECKING
 import click
 
 from quantlr.cli.options import Options, config_argument, verb
+from quantlr.core.errors import LookAheadError
 
 if TYPE_CHECKING:
     from quantlr.audits.checks import CutoffCount
     from quantlr.audits.result import Audit
-
-LEAK_EXIT_STATUS = 3
-"""Exit status of an audit that has found a leak."""
 
 
 def _parse_cuts_option(ctx: click.Context, param: click.Parameter, value: str) -> CutoffCount:
@@ -58,11 +56,13 @@ def command(options: Options, *, config_path: Path, cuts: CutoffCount) -> int:
     _print_audit(options, audit)
     options.results.print(f"audit in {path}")
     options.print_json(audit.to_dict())
-    return 0 if audit.is_clean else LEAK_EXIT_STATUS
+    return 0 if audit.is_clean else LookAheadError.exit_status
 
 
 def _print_audit(options: Options, audit: Audit) -> None:
     from rich.text import Text
+
+    from quantlr.audits.result import AUDIT_LIMITS
 
     results, coverage = options.results, audit.coverage
     for leak in audit.leaks:
@@ -81,6 +81,8 @@ def _print_audit(options: Options, audit: Audit) -> None:
     )
     input_sessions = coverage.input_cuts - coverage.cuts - coverage.cuts_once
     results.print(
-        f"features and labels also after {input_sessions:,} more, {coverage.input_futures} scenarios each, from "
+        f"features and labels also after {input_sessions:,} more, {coverage.input_futures} scenarios at once, from "
         f"{coverage.first} to {coverage.last}; {sum(coverage.checks.values()):,} numbers compared in all"
     )
+    for limit in AUDIT_LIMITS:
+        results.print(Text.assemble(("not audited ", "yellow"), limit))

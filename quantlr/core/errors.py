@@ -11,6 +11,7 @@
     │   │   ├── DegenerateFold       one class, or classes that a plane separates
     │   │   └── LearningRateTooLarge
     │   ├── ComponentError   an exception in a feature, label, policy, overlay or source of the user's own
+    │   ├── LookAheadError   a component of the user's own that depends on later values: exit status 3
     │   └── OutputError      invalid report name or folder
     └── Fault                errors of network, disk or locks: exit status 1
 
@@ -74,6 +75,12 @@ class LearningRateTooLarge(ModelError):
 
 class ComponentError(UserError):
     """An exception in a feature, label, policy, overlay or source of the user's own; its cause is the exception."""
+
+
+class LookAheadError(UserError):
+    """A feature, label, model, policy or overlay of the user's own that depends on values not known by then."""
+
+    exit_status = 3
 
 
 class OutputError(UserError):

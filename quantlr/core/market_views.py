@@ -87,6 +87,7 @@ def _redate_bars(prices: Prices, sessions: pd.DatetimeIndex, own_sessions: IntAr
         is_newest = (latest >= 0) & (bar_dates[np.maximum(latest, 0)] == needed)
         newest_bar[own_sessions, ticker] = np.where(is_newest, latest, -1)
     arrays: dict[str, Any] = {name: np.where(session >= 0, getattr(prices, name), np.nan) for name in PRICE_ARRAYS}
+    arrays["member_mask"] = None if prices.member_mask is None else prices.member_mask & (session >= 0)
     return replace(prices, sessions=sessions, session=session, newest_bar=newest_bar, markets=(), **arrays)
 
 
@@ -114,6 +115,8 @@ def with_own_dates(altered: Prices, view: Prices, original: Prices) -> Prices:
         name: np.where(has_bar | is_cut, getattr(altered, name), getattr(original, name)[:n_bars])
         for name in PRICE_ARRAYS
     }
+    if original.member_mask is not None:
+        arrays["member_mask"] = original.member_mask[:n_bars] & (session >= 0)
     if is_cut:
         sessions = sessions[: int(session.max(initial=-1)) + 1]
     for name in REFERENCE_PRICES:

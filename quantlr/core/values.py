@@ -73,8 +73,8 @@ class Prices:
     notes : bars dropped or repaired.
     context : reference series, used by features and not traded, with sessions of their own; None if there are none.
     benchmark : the ticker of the benchmark, with sessions of its own; features can't reach it. None for another one.
-    counted_sessions_per_year : counted from the dates where it is not given; a part or a scenario of prices keeps the
-        number of the whole, which is no information about later prices.
+    member_mask : (bars, tickers) whether the ticker is a member of the universe at the bar; None if all always are.
+    counted_sessions_per_year : counted from the dates unless given; a part or a scenario keeps the number of the whole.
     markets : (tickers,) when each ticker's market closes; () if all are of one.
     newest_bar : (sessions, tickers) row of the bar that counts as a session's, -1 for none, where other markets' bars
         have the session at whose close they are known (``core/market_views.py``); None: the bar of the session's date.
@@ -95,6 +95,7 @@ class Prices:
     notes: tuple[Note, ...] = ()
     context: Prices | None = None
     benchmark: Prices | None = None
+    member_mask: BoolArray | None = None
     counted_sessions_per_year: CountedSessions | None = None
     markets: tuple[Market, ...] = ()
     newest_bar: IntArray | None = None
@@ -131,8 +132,8 @@ class Prices:
             name: np.where(session >= 0, getattr(self, name)[:n_bars], np.nan) for name in PRICE_ARRAYS
         }
         sessions = self.sessions[:session_index]
-        if self.newest_bar is not None:
-            fields["newest_bar"] = self.newest_bar[:session_index]
+        fields["newest_bar"] = None if self.newest_bar is None else self.newest_bar[:session_index]
+        fields["member_mask"] = None if self.member_mask is None else self.member_mask[:n_bars] & (session >= 0)
         for name in REFERENCE_PRICES:
             if (reference := getattr(self, name)) is not None:
                 latest = latest_known_bar_index(reference.sessions, sessions[-1:])

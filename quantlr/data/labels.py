@@ -10,9 +10,9 @@ from pydantic import Field, StrictFloat, StrictInt
 
 from quantlr.core.components import ChoiceDescriptions, Component, Ticker, Unit
 from quantlr.core.errors import DataError
+from quantlr.core.price_series import closes_at_sessions
 from quantlr.core.timing import label_known_row
 from quantlr.core.values import Array, Labels, Prices
-from quantlr.data.prices import closes_at_sessions
 
 TieHandling = Annotated[
     Literal["down", "up", "drop"],

@@ -103,10 +103,12 @@ def _apply_rule_and_add_notes(
         return rows
     with np.errstate(invalid="ignore", divide="ignore"):
         result = rule(rows, context)
+    action = getattr(spec, name)
+    if action == "drop":
+        result = result.to_drop or result
     suspect_rows = np.flatnonzero(result.suspect_mask)
     if not len(suspect_rows):
         return rows
-    action = getattr(spec, name)
     if action == "error":
         raise _rule_violation_error(rows, result, name)
     action_text = "; dropped" if action == "drop" else REPAIR_TEXT_BY_RULE.get(name, "")

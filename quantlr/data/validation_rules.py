@@ -1,21 +1,22 @@
 """Rules that find suspect bars: one function per rule, by its key in ``data.quality``.
 
 A rule looks at the rows of all tickers at once (there is at least one) and returns which are suspect and a text on
-each. It changes nothing: the config decides whether suspect rows are an error, a note, or dropped.
+each. It changes nothing: the config decides whether suspect rows are an error, a note, or dropped. What is dropped is
+judged by prices up to the row itself: which bars a run sees must not depend on later prices.
 """
 
 from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 import numpy as np
 import pandas as pd
 
 from quantlr.core.frequency import MAX_DAILY_GAP_DAYS, median_gap_days
-from quantlr.core.values import Array, BoolArray
+from quantlr.core.values import Array, BoolArray, IntArray
 from quantlr.data.bars import intraday_ticker_mask
 from quantlr.data.calendars import CalendarSessions, load_sessions
 from quantlr.data.csv.reader import PRICE_FIELDS
@@ -84,11 +85,13 @@ class RuleResult:
     suspect_mask : (rows,) whether the row is suspect.
     reason_text : returns the text on a suspect row.
     is_row_specific : whether the text is about the row rather than about its ticker.
+    to_drop : the result where each row is judged by the rows up to it, which decides what is dropped; None: the same.
     """
 
     suspect_mask: BoolArray
     reason_text: Callable[[int], str]
     is_row_specific: bool = True
+    to_drop: RuleResult | None = None
 
 
 ValidationRule = Callable[[PriceRows, ValidationContext], RuleResult]
@@ -197,7 +200,8 @@ def flag_shifted_weekdays(rows: PriceRows, context: ValidationContext) -> RuleRe
 def flag_invalid_prices(rows: PriceRows, context: ValidationContext) -> RuleResult:
     """A price that is missing beside others, zero, negative or infinite.
 
-    Only the close must be there: another field may be missing on all bars of a ticker, but not on some.
+    Only the close must be there: another field may be missing on all bars of a ticker, but not on some. Rows before the
+    first that has a field are therefore invalid, and dropping them is as a later `data.start`.
     """
     invalid: dict[str, BoolArray] = {}
     for name in PRICE_FIELDS:
@@ -266,7 +270,8 @@ def flag_off_calendar_dates(rows: PriceRows, context: ValidationContext) -> Rule
 def flag_hundredfold_prices(rows: PriceRows, context: ValidationContext) -> RuleResult:
     """Prices 100 times as large or as small as most of the ticker's, as cents among dollars; adjusted where they are.
 
-    A reverse split of that size is none where the adjusted closes are continuous.
+    A reverse split of that size is none where the adjusted closes are continuous. Which are most is known only at the
+    end: those that are dropped differ from the ticker's first row instead.
     """
     close = np.where(np.isnan(rows.columns["adj_close"]), rows.columns["close"], rows.columns["adj_close"])
     ratio = _ratio_to_previous_row(rows, close)
@@ -276,24 +281,39 @@ def flag_hundredfold_prices(rows: PriceRows, context: ValidationContext) -> Rule
     if not jump.any():
         return RuleResult(jump != 0, lambda row: "")
     level = pd.Series(np.cumsum(jump))  # the power of 100 relative to the first row of all
-    most_frequent = level.groupby(rows.ticker_index).transform(lambda levels: levels.mode()[0])
-    excess = (level - most_frequent).to_numpy()
+    levels_by_ticker = level.groupby(rows.ticker_index)
+    to_drop = _hundredfold_result(close, level - levels_by_ticker.transform("first"), "the ticker's first close")
+    most_frequent = levels_by_ticker.transform(lambda levels: levels.mode()[0])
+    return replace(_hundredfold_result(close, level - most_frequent, "most of the ticker's"), to_drop=to_drop)
+
+
+def _hundredfold_result(close: Array, excess_level: pd.Series[int], reference: str) -> RuleResult:
+    """Return the rows whose power of 100 exceeds that of a reference, which the text names, or is below it."""
+    excess = excess_level.to_numpy()
 
     def reason_text(row: int) -> str:
         size = f"a hundred times as {'large' if excess[row] > 0 else 'small'}"
-        return f"close {close[row]:g} is {size} as most of the ticker's: other units, or a split"
+        return f"close {close[row]:g} is {size} as {reference}: other units, or a split"
 
     return RuleResult(excess != 0, reason_text)
 
 
 def flag_stale_closes(rows: PriceRows, context: ValidationContext) -> RuleResult:
-    """Runs of `MIN_STALE_BARS` or more bars with the same close, without the first bar of each."""
+    """Runs of `MIN_STALE_BARS` or more bars with the same close, without the first bar of each.
+
+    Dropped are the bars from the one on that makes a run so long.
+    """
     close = rows.columns["close"]
     repeats = _pair_mask_to_row_mask(rows, close[1:] == close[:-1])
     run = np.cumsum(~repeats) - 1
-    length = np.bincount(run)[run]
-    is_stale = repeats & (length >= MIN_STALE_BARS)
-    return RuleResult(is_stale, lambda row: f"the close stays {close[row]:g} for {length[row]} bars")
+    length, row = np.bincount(run)[run], np.arange(len(rows))
+    length_so_far = row - np.maximum.accumulate(np.where(repeats, 0, row)) + 1
+
+    def text_on(n_bars: IntArray) -> Callable[[int], str]:
+        return lambda index: f"the close stays {close[index]:g} for {n_bars[index]} bars"
+
+    to_drop = RuleResult(length_so_far >= MIN_STALE_BARS, text_on(length_so_far))
+    return RuleResult(repeats & (length >= MIN_STALE_BARS), text_on(length), to_drop=to_drop)
 
 
 def flag_missing_sessions(rows: PriceRows, context: ValidationContext) -> RuleResult:

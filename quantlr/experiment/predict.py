@@ -16,6 +16,7 @@ import pandas as pd
 
 from quantlr.backtest.costs import Fill
 from quantlr.config.run_config import ConfigSource, RunConfig, load_config
+from quantlr.core.errors import DataError
 from quantlr.core.frequency import bar_unit
 from quantlr.core.market_views import market_of
 from quantlr.core.progress import Progress, ignore_progress
@@ -196,12 +197,21 @@ def predict(
 def predict_newest_rows(
     config: RunConfig, prices: Prices, decisions: Decisions, *, today: dt.date, stale_after: int = STALE_AFTER_DAYS
 ) -> Predictions:
-    """Return the forecast and position of each ticker's newest row, of all that a run forecasts and decides."""
+    """Return the forecast and position of each ticker's newest row, of all that a run forecasts and decides.
+
+    A ticker that is no longer a member of the universe at its newest bar is left out.
+
+    Raises
+    ------
+    DataError : none is left.
+    """
     forecasts, predictions = decisions.forecasts, []
     unit = bar_unit(config.report.sessions_in_year(prices))
     stale_after += DAYS_PER_BAR[unit]
     for row in np.flatnonzero(np.diff(forecasts.ticker, append=-1)).tolist():
         ticker, session, sessions = int(forecasts.ticker[row]), int(forecasts.session[row]), forecasts.sessions
+        if prices.member_mask is not None and not prices.member_mask[prices.n_bars[ticker] - 1, ticker]:
+            continue
         as_of, age = iso_date(sessions[session]), (today - sessions[session].date()).days
         warnings = [*_staleness_warnings(sessions, session, age=age, today=today, stale_after=stale_after)]
         if age == 0 and not market_of(prices, ticker).name:
@@ -225,6 +235,9 @@ def predict_newest_rows(
                 warnings=tuple(warnings),
             )
         )
+    if not predictions:
+        text = f"no ticker with a forecast is still a member at its newest bar, up to {iso_date(prices.sessions[-1])}"
+        raise DataError(f"{text}; correct the dates, or add the members of today", key="data.membership")
     notes = (*prices.notes, *decisions.dataset.notes, *forecasts.notes)
     return Predictions(
         name=config.name,

@@ -7,6 +7,8 @@ Biometrika 71 (1984).
 from __future__ import annotations
 
 from dataclasses import replace
+from fractions import Fraction
+from math import comb
 
 import numpy as np
 
@@ -23,6 +25,11 @@ MAX_SEPARATION_ITERATIONS = 200
 MAX_CONVERGED_LOG_ODDS_STEP, MAX_CONVERGED_LOG_ODDS_STEP_RATIO = 0.1, 0.01
 """Largest change of a training row's log odds by the next Newton step after convergence: in log odds, and relative to
 the largest log odds."""
+
+COMPLETE_SEPARATION = "a hyperplane in the features separates its ups from its downs"
+"""Reason of classes that are separated completely, rather than along one direction."""
+MAX_CHANCE_OF_SEPARATION = 1e-6
+"""Largest probability of a separation by chance at which look-ahead is the first suspect."""
 
 
 def find_separation(loss: LogisticLoss, theta: Array, base_rate_start: Array, *, tol: float) -> str | None:
@@ -68,10 +75,21 @@ def separation_reason(loss: LogisticLoss, theta: Array) -> str | None:
     if max_log_odds <= MIN_EIGENVALUE_RATIO or _is_clearly_not_separated(min_margin, max_log_odds):
         return None
     if min_margin >= 0:
-        return "a hyperplane in the features separates its ups from its downs"
+        return COMPLETE_SEPARATION
     # The step along directions in which the Hessian is nearly flat is needed too.
     step = inverse_hessian(replace(loss, hessian_row_stride=1), theta, min_eigenvalue_ratio=0.0) @ loss.gradient(theta)
     change = np.abs(loss.log_odds(step))[loss.sample_weight > 0].max()
     if change > max(MAX_CONVERGED_LOG_ODDS_STEP, MAX_CONVERGED_LOG_ODDS_STEP_RATIO * max_log_odds):
         return "the features separate its classes along some direction, and the weights grow without bound"
     return None
+
+
+def chance_of_separation(n_rows: int, n_weights: int) -> float:
+    """Return the probability that a hyperplane separates random classes of rows in general position.
+
+    It is 2^(1 - n) times the sum of C(n - 1, k) over k < p, for n rows and p weights, the intercept included (Cover,
+    "Geometrical and statistical properties of systems of linear inequalities", IEEE Transactions on Electronic
+    Computers 14, 1965).
+    """
+    n_separable = sum(comb(n_rows - 1, k) for k in range(min(n_weights, n_rows)))
+    return float(Fraction(n_separable, 2 ** (n_rows - 1)))

@@ -33,7 +33,8 @@ from quantlr.report.pairs import (
     saved_benchmark_name,
     shared_baseline_metric_values,
 )
-from quantlr.report.storage import SavedRun, check_report_target, find_run_dir, nonfinite_to_none, read_saved_run
+from quantlr.report.saved_runs import SavedRun, find_run_dir, read_saved_run
+from quantlr.report.storage import check_report_target, nonfinite_to_none
 from quantlr.stats.paired import (
     PairDifferences,
     holm_adjusted_p_values,

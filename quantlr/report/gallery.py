@@ -45,7 +45,7 @@ MAX_TICKER_LIST_CHARS = 40
 VERDICT_RULES_BY_STRENGTH = (
     "evidence", "fits_not_converged", "not_after_trials", "better_risk_scaling", "not_shown_to_beat_benchmark",
     "not_tradable_as_filled", "costs_eat_it",
-    "skill_no_profit", "no_evidence_of_skill",
+    "skill_no_profit", "no_evidence_of_skill", "look_ahead_suspected",
 )  # fmt: skip
 """The rules that decide a verdict, strongest evidence first."""
 MAX_CACHED_CARDS = 2048

@@ -16,7 +16,7 @@ from quantlr.backtest.metrics import metrics_shown_in
 from quantlr.core.errors import UserError
 from quantlr.core.timing import iso_date
 from quantlr.core.values import Array, BacktestResult
-from quantlr.report.storage import SavedRun
+from quantlr.report.saved_runs import SavedRun
 from quantlr.report.style import MINUS_SIGN
 from quantlr.report.summary import metric_text
 from quantlr.stats.hac import SIGNIFICANCE_LEVEL

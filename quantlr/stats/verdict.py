@@ -10,6 +10,7 @@ import numpy as np
 
 from quantlr.core.values import Array
 from quantlr.stats.hac import SIGNIFICANCE_LEVEL
+from quantlr.stats.plausibility import implausible_result_text
 from quantlr.stats.sharpe import probabilistic_sharpe, sharpe_per_session
 
 MIN_CONFIDENCE = 1 - SIGNIFICANCE_LEVEL
@@ -72,6 +73,10 @@ def _verdict_of_first_rule(
 ) -> Verdict:
     """Return the verdict as if all fits had converged."""
     forecast, backtest, significance = (metrics[key] for key in ("forecast", "backtest", "significance"))
+    implausible = implausible_result_text(metrics)
+    if implausible is not None:
+        advice = "run quantlr audit, and check how prices and features were made, before anything else"
+        return Verdict("look_ahead_suspected", f"Look-ahead suspected: {implausible}; {advice}.")
     skill = _skill_text(forecast)
     is_skilled = is_significant(forecast["clark_west"]["p_value"])
     if is_skilled and sizes_by_probability and not forecast["log_loss"] < forecast["log_loss_base_rate"]:
@@ -138,15 +143,22 @@ def _benchmark_text_and_verdict(pays: str, significance: dict[str, Any], name: s
 
 
 def _verdict_after_trials(beats: str, significance: dict[str, Any], has_trial_ledger: bool) -> Verdict:
-    """Return the verdict on a strategy that beats its benchmark, by the number of trials."""
-    trials = f"{significance['trials']:,} trial{'s'[: significance['trials'] > 1]}"
+    """Return the verdict on a strategy that beats its benchmark, by the p value of alpha corrected for all trials."""
+    n_trials, p_value = significance["trials"], significance["family_wise_p"]
+    trials = f"{n_trials:,} trial{'s'[: n_trials > 1]}"
     deflated = f"the deflated Sharpe ratio is {_confidence_text(significance['deflated_sharpe'])}"
-    if not _is_confident(significance["deflated_sharpe"]):
-        expected_max = _number_text(significance["expected_max_sharpe"], ".2f")
-        text = f"{beats}; but the expected maximum Sharpe ratio under no skill is {expected_max}, and {deflated}"
+    p_text = "no p value" if p_value is None else _p_value_text(p_value)
+    if not is_significant(p_value):
+        text = (
+            f"{beats}; but family-wise, over {trials}, alpha has {p_text}; the expected maximum Sharpe ratio under no "
+        )
+        text += f"skill is {_number_text(significance['expected_max_sharpe'], '.2f')}, and {deflated}"
         return Verdict("not_after_trials", f"Not significant after {trials}: {text}.")
-    counting = trials if has_trial_ledger else "this trial only, because there is no ledger of trials"
-    return Verdict("evidence", f"Evidence of an edge: {beats}; {deflated}, counting {counting}.")
+    if n_trials == 1:
+        reason = "the ledger of this folder has no other on these prices" if has_trial_ledger else "there is no ledger"
+        trials = f"this trial only ({reason})"
+    text = f"{beats}; family-wise, over {trials}, alpha has {p_text}; {deflated}"
+    return Verdict("evidence", f"Evidence of an edge: {text}.")
 
 
 def is_significant(p_value: float | None) -> bool:
@@ -200,7 +212,11 @@ def _test_text(test: Mapping[str, Any]) -> str:
 
 
 def _p_text(test: Mapping[str, Any]) -> str:
-    return "p < 0.001" if test["p_value"] < 0.001 else f"p = {test['p_value']:.3f}"
+    return _p_value_text(test["p_value"])
+
+
+def _p_value_text(p_value: float) -> str:
+    return "p < 0.001" if p_value < 0.001 else f"p = {p_value:.3f}"
 
 
 def _sharpe_text(sharpe: float | None, confidence: float | None) -> str:

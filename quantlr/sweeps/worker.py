@@ -11,8 +11,10 @@ import numpy as np
 from quantlr.backtest.metric_types import BacktestView, evaluate_forecasts
 from quantlr.backtest.metrics import annual_sharpe, metrics_shown_in
 from quantlr.config.run_config import RunConfig
-from quantlr.core.errors import ComponentError, QuantlrError, UserError
-from quantlr.core.values import Forecasts, IntArray, RunData
+from quantlr.core.component_errors import iter_user_defined_components
+from quantlr.core.errors import ComponentError, LookAheadError, QuantlrError, UserError
+from quantlr.core.values import Dataset, Forecasts, IntArray, Prices, RunData
+from quantlr.experiment.price_overlap import price_overlap_keys
 from quantlr.model.walk_forward import walk_forward
 from quantlr.pipeline.stages import (
     Decisions,
@@ -33,17 +35,19 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class PriceSummary:
-    """Digest and sessions of some prices, or why they could not be read.
+    """Digest, sessions and keys of some prices, or why they could not be read.
 
     Attributes
     ----------
     data_sha256 : digest of the prices; empty where they could not be read.
     session_days : (sessions,) dates, as days since 1970.
+    price_keys : by which overlapping prices are found, as in `Trial`.
     error, config_key : as in `TrialRecord`.
     """
 
     data_sha256: str
     session_days: IntArray
+    price_keys: tuple[int, ...] = ()
     error: str | None = None
     config_key: str | None = None
 
@@ -65,7 +69,7 @@ def cached_result(stage: str, digest: str, compute: Callable[[], T]) -> T:
 def summarize_prices(
     digest_and_config: tuple[str, RunConfig], *, offline: bool, required_versions: dict[str, str]
 ) -> PriceSummary:
-    """Return digest and sessions of some prices, or why they could not be read.
+    """Return digest, sessions and keys of some prices, or why they could not be read.
 
     Parameters
     ----------
@@ -77,8 +81,9 @@ def summarize_prices(
     try:
         prices = cached_result("prices", digest, lambda: load_run_prices(config, offline=offline))
     except QuantlrError as error:
-        return PriceSummary("", np.zeros(0, dtype=np.int64), error.message, error.key)
-    return PriceSummary(prices.sha256, prices.sessions.to_numpy().astype("datetime64[D]").astype(np.int64))
+        return PriceSummary("", np.zeros(0, dtype=np.int64), error=error.message, config_key=error.key)
+    session_days = prices.sessions.to_numpy().astype("datetime64[D]").astype(np.int64)
+    return PriceSummary(prices.sha256, session_days, price_overlap_keys(prices))
 
 
 def evaluate_task(
@@ -126,7 +131,7 @@ def _evaluate_trial(trial: TrialRecord, sweep: Sweep, *, offline: bool) -> Trial
         session = result.sessions.to_numpy().astype("datetime64[D]").astype(np.int32)
         returns = np.stack([result.net_return, (result.benchmark or result).net_return])
         return replace(trial, file_bytes=encode_result_file(metrics, session=session, returns=returns))
-    except ComponentError as error:  # not stored: the user will change the code, not the config
+    except (ComponentError, LookAheadError) as error:  # not stored: the user will change the code, not the config
         return replace(trial, error=error.message, config_key=error.key)
     except UserError as error:
         file_bytes = encode_result_file({"error": error.message, "key": error.key})
@@ -144,14 +149,28 @@ def run_trial_and_forecast_metrics(
 ) -> tuple[RunData, dict[str, Any]]:
     """Return the run of a config, stage by stage, and the metrics of its forecasts."""
     prices = cached_result("prices", digests.data, lambda: load_run_prices(config, offline=offline))
-    dataset = cached_result("dataset", digests.dataset, lambda: dataset_from_config(config, prices))
+    is_audited = any(iter_user_defined_components(config))
+    dataset = cached_result("dataset", digests.dataset, lambda: _audited_dataset(config, prices, is_audited))
     split_spec, model = walk_forward_spec(config, prices), config.model
     forecasts = cached_result("forecasts", digests.model, lambda: walk_forward(dataset, split_spec, model))
     context_digest = digests.decision_context
     context = cached_result("context", context_digest, lambda: decision_context(config, prices, forecasts))
     decisions = Decisions(dataset, forecasts, positions_from_forecasts(config, forecasts, context))
+    if is_audited:
+        from quantlr.audits.user_components import audit_user_decisions
+
+        audit_user_decisions(config, prices, decisions)
     forecast_metrics = cached_result("forecast_metrics", digests.model, lambda: _compute_forecast_metrics(forecasts))
     return run_backtest(config, prices, decisions), forecast_metrics
+
+
+def _audited_dataset(config: RunConfig, prices: Prices, is_audited: bool) -> Dataset:
+    """Return the dataset of a config, whose features and label from outside the catalogue are audited first."""
+    if is_audited:
+        from quantlr.audits.user_components import audit_user_inputs
+
+        audit_user_inputs(config, prices)
+    return dataset_from_config(config, prices)
 
 
 def _compute_forecast_metrics(forecasts: Forecasts) -> dict[str, Any]:

@@ -132,6 +132,15 @@ def check_price_scale_invariance(feature: Feature, prices: Prices) -> None:
     _require_equal(feature, feature.compute(prices), scaled, prices, has_bar, "in another unit of the currency")
 
 
+def check_volume_scale_invariance(feature: Feature, prices: Prices) -> None:
+    """Values don't depend on the level of volume, which depends on later splits, unless `has_volume_level` says so."""
+    if feature.has_volume_level:
+        return
+    scaled = feature.compute(replace(prices, volume=prices.volume * 128.0))
+    has_bar = prices.session >= 0
+    _require_equal(feature, feature.compute(prices), scaled, prices, has_bar, "if all volumes are 128 times as large")
+
+
 FEATURE_CHECKS: tuple[Callable[[Feature, Prices], None], ...] = (
     check_documentation,
     check_config_round_trip,
@@ -142,6 +151,7 @@ FEATURE_CHECKS: tuple[Callable[[Feature, Prices], None], ...] = (
     check_no_look_ahead,
     check_independence_of_other_tickers,
     check_price_scale_invariance,
+    check_volume_scale_invariance,
 )
 
 

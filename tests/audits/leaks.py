@@ -91,11 +91,21 @@ FEATURES: dict[str, PlantedLeak] = {
     "full-sample quantile": feature_leak(lambda prices, returns: (returns > returns.quantile(0.9)).astype(float)),
     "detrended over the full sample": feature_leak(lambda prices, returns: detrended(returns)),
     "number of later bars": feature_leak(lambda prices, returns: prices.n_bars - np.arange(len(returns))[:, None]),
+    "level of a split-adjusted volume": feature_leak(lambda prices, returns: prices.volume),
+    "product of volume and price": feature_leak(lambda prices, returns: prices.volume * prices.close**2),
+    "last bar of all": feature_leak(
+        lambda prices, returns: np.broadcast_to(returns.iloc[-1].to_numpy(), returns.shape)
+    ),
+    "return a month ahead": feature_leak(lambda prices, returns: returns.shift(-21).fillna(0.0)),
     "level of an adjusted price": feature_leak(lambda prices, returns: prices.close),
     "tomorrow's open": feature_leak(
         lambda prices, returns: (pd.DataFrame(prices.open).shift(-1) / pd.DataFrame(prices.close)).fillna(1.0)
     ),
 }
+
+
+DISTANT_FEATURE = feature_leak(lambda prices, returns: returns.shift(-500).fillna(returns).fillna(0.0))
+"""The return of 500 sessions ahead or, where there is none, the session's own."""
 
 
 def late_label(prices: Prices, label: Label) -> Labels:

@@ -19,12 +19,15 @@ from quantlr.config.run_config import RunConfig, load_config
 from quantlr.core.timing import latest_known_bar_index
 from quantlr.core.values import FeatureColumns, Prices
 from quantlr.data.dataset import compute_feature_columns
+from quantlr.data.features.returns import ContextReturns, LaggedReturns
+from quantlr.data.features.transforms import CrossSectionalRank
+from quantlr.data.features.volumes import RelativeVolume, Volume
 from quantlr.data.scenarios import AUDIT_SCENARIOS
 from quantlr.model import calibration
 from quantlr.model.walk_forward import WalkForwardFunctions
 from quantlr.pipeline.stages import PipelineStages
 
-from audits.leaks import LEAKS, OTHERS, fit_sees_more
+from audits.leaks import DISTANT_FEATURE, LEAKS, OTHERS, fit_sees_more
 from markets import random_walk_prices
 
 
@@ -94,6 +97,56 @@ def test_look_ahead_in_a_reference_series_is_found() -> None:
     assert (leak.stage, leak.what, leak.future) == ("features", "planted", "noise")
 
 
+@pytest.mark.parametrize("n_cutoffs", [1, "auto"])
+def test_leak_that_reaches_beyond_the_replaced_sessions_is_found(n_cutoffs: CutoffCount) -> None:
+    """Sessions long after a cutoff are left out rather than replaced: what used them has another value then."""
+    audit_result = audit_random_walk(make_config(), DISTANT_FEATURE.stages, n_sessions=700, n_cutoffs=n_cutoffs)
+    assert audit_result.leaking_stages == ("features",)
+
+
+@pytest.mark.parametrize(
+    ("name", "scenario"),
+    [
+        ("level of a split-adjusted volume", "a split"),
+        ("level of an adjusted price", "a dividend"),
+        ("product of volume and price", "a dividend"),
+        ("calendar of the future", "holidays"),
+        ("tomorrow's return", "noise"),
+    ],
+)
+def test_leak_is_named_by_the_scenario_that_shows_it_alone(name: str, scenario: str) -> None:
+    (leak,) = audit_random_walk(make_config(), LEAKS[name].stages).leaks
+    assert leak.future.startswith(scenario)
+
+
+def test_volume_of_an_index_has_no_splits() -> None:
+    prices = random_walk_prices(11, n_sessions=180)
+    config = make_config().model_copy(update={"features": (Volume(),)})
+    assert audit_prices(config, prices, n_cutoffs=1).leaking_stages == ("features",)
+    assert audit_prices(config, replace(prices, tickers=("^X",)), n_cutoffs=1).is_clean
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_pooled_volume_and_its_rank_are_convicted_and_relative_volume_is_not(seed: int) -> None:
+    """Of 20 markets without information, whose volumes are adjusted for later splits."""
+    prices = random_walk_prices(seed, n_sessions=120, n_tickers=3, with_gaps=True)
+    config = make_config(3, model={"scope": "pooled"})
+    for feature in (Volume(), CrossSectionalRank(of=Volume())):
+        leaky = config.model_copy(update={"features": (feature,)})
+        assert [leak.future for leak in audit_prices(leaky, prices, n_cutoffs=1).leaks] == ["a split"]
+    relative = (RelativeVolume(windows=(5,)), CrossSectionalRank(of=RelativeVolume(windows=(5,))))
+    assert audit_prices(config.model_copy(update={"features": relative}), prices, n_cutoffs=1).is_clean
+
+
+@pytest.mark.parametrize("n_tickers", [1, 2])
+@pytest.mark.parametrize("benchmark_is_traded", [False, True])
+def test_context_returns_are_audited_with_their_default_age(n_tickers: int, benchmark_is_traded: bool) -> None:
+    tickers = [*(f"T{ticker}" for ticker in range(n_tickers))]
+    features = (LaggedReturns(lags=(1,)), ContextReturns(ticker=tickers[-1] if benchmark_is_traded else "CTX"))
+    prices = random_walk_prices(11, n_sessions=180, n_tickers=n_tickers, context_tickers=["CTX"])
+    assert audit_prices(make_config(n_tickers).model_copy(update={"features": features}), prices, n_cutoffs=2).is_clean
+
+
 @pytest.mark.parametrize("horizon", [1, 5, 21])
 @pytest.mark.parametrize("window", ["expanding", "rolling"])
 @pytest.mark.parametrize(("n_tickers", "scope"), [(1, "per_ticker"), (3, "per_ticker"), (3, "pooled")])
@@ -132,7 +185,7 @@ def test_coverage_counts_the_checks_and_the_audit_is_reproducible() -> None:
     audit_result = audit_random_walk(make_config(2), n_cutoffs=3)
     coverage = audit_result.coverage
     assert coverage.futures == AUDIT_SCENARIOS
-    assert len(AUDIT_SCENARIOS) == 9
+    assert len(AUDIT_SCENARIOS) == 10
     assert 3 <= coverage.refits_walked <= 6 < coverage.refits
     assert coverage.cuts <= 6 < coverage.input_cuts
     assert set(coverage.checks) == {

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from quantlr.backtest.costs import ExecutionSpec
 from quantlr.backtest.engine import backtest_with_benchmark
 from quantlr.core.errors import DataError
-from quantlr.core.values import Array, BacktestResult, Positions, Prices
+from quantlr.core.values import PRICE_ARRAYS, Array, BacktestResult, Positions, Prices
 from quantlr.data.prices import prices_from_bars
 
 from markets import random_walk_prices, with_unadjusted_quotes
@@ -278,6 +278,38 @@ def test_delisted_ticker_is_sold_at_its_last_bar() -> None:
     sold = 0.5 * 1.2 / 1.1
     np.testing.assert_allclose(result.ticker_cost[:, 1], [0.0005, 0.0, sold * 0.001, 0.0], atol=1e-15)
     assert (result.notes[0].ticker, result.notes[0].date) == ("B", "2020-01-08")
+
+
+@given(seed=st.integers(0, 100_000), fill=st.sampled_from(FILLS), last=st.integers(3, 38))
+def test_end_of_membership_is_traded_like_a_last_bar(seed: int, fill: str, last: int) -> None:
+    """Weights, returns and costs are those of prices that end for the ticker, whatever its later prices are."""
+    prices = random_walk_prices(seed, n_sessions=40, n_tickers=3)
+    positions = random_positions(prices, seed)
+    execution = ExecutionSpec.model_validate({"fill": fill})
+    mask = np.ones(prices.close.shape, dtype=np.bool_)
+    mask[last + 1 :, 1] = False
+    ended: dict[str, Any] = {name: np.where(mask, getattr(prices, name), np.nan) for name in PRICE_ARRAYS}
+    ended_prices = replace(prices, session=np.where(mask, prices.session, -1), **ended)
+    result, expected = (
+        backtest_with_benchmark(positions, source, execution, sessions_per_year=252)
+        for source in (replace(prices, member_mask=mask), ended_prices)
+    )
+    for name in ("weight", "ticker_gross_return", "ticker_cost", "net_return", "price"):
+        np.testing.assert_array_equal(getattr(result, name), getattr(expected, name))
+        assert result.benchmark is not None
+        assert expected.benchmark is not None
+        np.testing.assert_array_equal(getattr(result.benchmark, name), getattr(expected.benchmark, name))
+    assert {(note.ticker, note.date) for note in result.notes} == {(note.ticker, note.date) for note in expected.notes}
+
+
+def test_note_tells_the_end_of_a_membership_from_the_end_of_the_prices() -> None:
+    prices = two_tickers([100, 100, 100, 100, 100], [100, 100, 120, 130, None])
+    mask = np.array([[True, index < 3] for index in range(5)])
+    for member_mask, index, text in ((None, 3, "no prices follow"), (mask, 2, "membership")):
+        dated = replace(prices, member_mask=member_mask)
+        (note,) = backtest(constant_positions(dated, 0.5, first=0), dated, fill="close", **FREE).notes
+        assert text in note.text
+        assert note.date == prices.sessions[index].strftime("%Y-%m-%d")
 
 
 def test_ticker_without_a_bar_is_held_until_it_trades_again() -> None:

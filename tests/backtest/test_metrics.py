@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from quantlr.backtest import metrics
 from quantlr.backtest.costs import ExecutionSpec
 from quantlr.backtest.engine import backtest_with_benchmark
+from quantlr.backtest.fit_metrics import FitView
 from quantlr.backtest.metric_types import (
     SECTION_PATHS,
     BacktestView,
@@ -29,8 +30,10 @@ from quantlr.backtest.rolling import (
     yearly_returns,
 )
 from quantlr.core.errors import Fault
-from quantlr.core.values import BacktestResult, Positions
+from quantlr.core.values import BacktestResult, Positions, Refits
 from quantlr.stats import sharpe as sharpe_stats
+from quantlr.stats.benchmark_test import alpha_test
+from quantlr.stats.family_wise import MonthlyReturns, RunningMaxima, TrialFamily
 from sklearn import metrics as sk
 
 from markets import forecasts, random_walk_prices
@@ -143,23 +146,36 @@ def test_sharpe_metrics_are_annual() -> None:
     assert metrics.autocorrelation_adjusted_sharpe(run) == sharpe_stats.lo_sharpe(excess, n_periods=252)
 
 
+def random_family(n_trials: int) -> TrialFamily:
+    """Return independent trials of five years."""
+    sums = np.random.default_rng(0).normal(size=(n_trials, 60)).astype(np.float32)
+    return TrialFamily(n_trials, RunningMaxima.of_trials(MonthlyReturns(24_000, row, 5.0) for row in sums))
+
+
 def test_significance_metrics_by_trials_and_benchmark() -> None:
     net = np.random.default_rng(3).normal(0.001, 0.01, 900)
     benchmark_net = net - np.random.default_rng(4).normal(0.0004, 0.002, 900)
     benchmark = backtest_of(benchmark_net.tolist(), cost=0.002)
     run = replace(view_of(net.tolist()), result=replace(backtest_of(net.tolist(), cost=0.001), benchmark=benchmark))
     significance = metrics_of_section("significance")
+    families = random_family(1), random_family(9)
     single, several = (
-        {metric.key: metric.compute(SignificanceInput(run, random_evaluated(1), *trials)) for metric in significance}
-        for trials in ((), (9, 0.01**2))
+        {metric.key: metric.compute(SignificanceInput(run, random_evaluated(1), family)) for metric in significance}
+        for family in families
     )
-    assert single["trials"] == 1
-    assert single["deflated_sharpe"] == single["probabilistic_sharpe"]
-    assert single["expected_max_sharpe"] == 0.0
-    assert several["expected_max_sharpe"] == pytest.approx(
-        (sharpe_stats.expected_max_sharpe(9, sharpe_variance=0.01**2) or 0) * np.sqrt(252)
+    assert (single["trials"], several["trials"]) == (1, 9)
+    assert single["deflated_sharpe"] == pytest.approx(single["probabilistic_sharpe"])
+    assert single["expected_max_sharpe"] == pytest.approx(0.0, abs=1e-9)
+    expected_max = several["expected_max_sharpe"]
+    assert expected_max == families[1].maxima.expected_max_sharpe
+    assert several["deflated_sharpe"] == pytest.approx(
+        sharpe_stats.probabilistic_sharpe(net, benchmark_sharpe=expected_max / np.sqrt(252))
     )
-    assert several["deflated_sharpe"] < several["probabilistic_sharpe"]
+    p_value = alpha_test(net, benchmark_net).test.p_value
+    for values, family in zip((single, several), families, strict=True):
+        assert values["family_wise_p"] == family.maxima.family_wise_p_value(p_value)
+    without_benchmark = SignificanceInput(view_of(net.tolist()), random_evaluated(1), families[0])
+    assert metrics.family_wise_p_value(without_benchmark) is None
 
 
 def test_growth_by_arithmetic() -> None:
@@ -244,6 +260,52 @@ def test_every_metric_is_documented() -> None:
             assert (function.__doc__ or "").strip()
 
 
+def random_fits() -> FitView:
+    """Three refits of a pooled model, then two of the ticker B, with numbers to compute by hand."""
+    refits = Refits(
+        columns=("x", "y"),
+        ticker=np.array([-1, -1, -1, 1, 1]),
+        session=np.arange(5),
+        coefficients=np.arange(15.0).reshape(5, 3),
+        iterations=np.array([1, 2, 3, 4, 10]),
+        max_abs_gradient=np.array([1e-9, 1e-3, 1e-9, 1e-9, 1e-9]),
+        converged=np.array([True, False, True, True, True]),
+        degenerate=np.array([False, False, True, True, False]),
+        platt_coefficients=np.tile([0.0, 1.0], (5, 1)),
+        condition_number=np.array([np.nan, 7.0]),
+        lipschitz=np.array([np.nan, 0.5]),
+        learning_rate=np.array([0.1, 0.2]),
+    )
+    return FitView(refits, ("A", "B"), "probit", "gradient_descent", 1e-8, lambda lipschitz: 2.0 / lipschitz)
+
+
+def test_fit_metrics_by_arithmetic() -> None:
+    values = {metric.key: metric.compute(random_fits()) for metric in metrics_of_section("model")}
+    assert values.pop("coefficients") == {
+        "pooled": {"intercept": 6.0, "x": 7.0, "y": 8.0},
+        "B": {"intercept": 12.0, "x": 13.0, "y": 14.0},
+    }
+    assert values == {
+        "kind": "probit",
+        "refits": 5,
+        "solver": "gradient_descent",
+        "learning_rate": 0.2,
+        "learning_rate_limit": 4.0,
+        "iterations_mean": 4.0,
+        "iterations_max": 10,
+        "unconverged": 1,
+        "max_abs_gradient": 1e-3,
+        "tol": 1e-8,
+        "degenerate": 2,
+        "condition_number": 7.0,
+    }
+    none = np.zeros(0, dtype=np.int64)
+    bare = replace(random_fits().refits, coefficients=np.zeros((0, 0)), iterations=none, max_abs_gradient=np.zeros(0))
+    other = FitView(bare, ("A", "B"), "probit")
+    for key in ("coefficients", "solver", "tol", "learning_rate_limit", "iterations_mean", "max_abs_gradient"):
+        assert find_metric(key).compute(other) is None
+
+
 def test_every_value_is_where_its_section_says_with_interval_and_baseline() -> None:
     """A forecast by the base rate itself has the baseline's accuracy and log loss."""
     forecasts = random_evaluated(1)
@@ -253,7 +315,8 @@ def test_every_value_is_where_its_section_says_with_interval_and_baseline() -> N
     run = view_of(np.random.default_rng(3).normal(0.001, 0.01, 300).tolist())
     sources = {
         "forecast": as_base_rate, "backtest": run, "strategy_only": run,
-        "against_benchmark": run, "significance": SignificanceInput(run, forecasts),
+        "against_benchmark": run, "significance": SignificanceInput(run, forecasts, random_family(2)),
+        "model": random_fits(),
     }  # fmt: skip
     values: dict[str, dict[str, Any]] = {section: {} for section in SECTION_PATHS}
     for metric in METRICS:
@@ -267,6 +330,7 @@ def test_every_value_is_where_its_section_says_with_interval_and_baseline() -> N
         "forecast": values["forecast"],
         "backtest": backtest,
         "significance": values["significance"] | values["against_benchmark"],
+        "model": values["model"],
     }
     for metric in METRICS:
         value, baseline = values[metric.section][metric.key], metric.baseline_value(written)

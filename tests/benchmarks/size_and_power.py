@@ -26,6 +26,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import numpy as np
+import pandas as pd
 from quantlr.backtest import metrics
 from quantlr.backtest.metric_types import EvaluatedForecasts, evaluate_forecasts
 from quantlr.config.run_config import RunConfig, load_config
@@ -33,10 +34,12 @@ from quantlr.core.values import Array, Prices
 from quantlr.experiment.evaluate import compute_metrics
 from quantlr.model.walk_forward import walk_forward
 from quantlr.pipeline.stages import dataset_from_config, run_stages
+from quantlr.stats.benchmark_test import alpha_test
 from quantlr.stats.clark_west import clark_west_test
 from quantlr.stats.directional import pesaran_timmermann_test
+from quantlr.stats.family_wise import RunningMaxima, sum_unexplained_returns_by_month
 from quantlr.stats.hac import SIGNIFICANCE_LEVEL
-from quantlr.stats.sharpe import bootstrap_sharpe_interval, deflated_sharpe, sharpe_per_session
+from quantlr.stats.sharpe import bootstrap_sharpe_interval, probabilistic_sharpe, sharpe_per_session
 from quantlr.stats.verdict import is_significant
 from scipy import stats
 
@@ -349,17 +352,26 @@ def best_of_random_strategies(series: int, seed: int) -> Iterator[Figure]:
     The largest of 100 standard normal values has a mean of 2.508 and a standard deviation of .43.
     """
     trials, sessions = 100, 1260
-    best_sharpes, n_passed = [], 0
+    dates, no_benchmark = pd.bdate_range("2000-01-03", periods=sessions), np.zeros(sessions)
+    best_sharpes, n_deflated, n_family_wise = [], 0, 0
     for index in range(series):
         returns = np.random.default_rng([seed, index]).normal(0, 0.01, (trials, sessions))
         ratios = returns.mean(axis=1) / returns.std(axis=1, ddof=1)
         best = int(ratios.argmax())
         best_sharpes.append(ratios[best] * np.sqrt(252))
-        deflated = deflated_sharpe(returns[best], n_trials=trials, sharpe_variance=float(ratios.var(ddof=1)))
-        n_passed += deflated is not None and deflated >= 0.95
+        maxima = RunningMaxima.of_trials(
+            sum_unexplained_returns_by_month(row, no_benchmark, dates, sessions_per_year=252) for row in returns
+        )
+        threshold = (maxima.expected_max_sharpe or 0.0) / np.sqrt(252)
+        deflated = probabilistic_sharpe(returns[best], benchmark_sharpe=threshold)
+        n_deflated += deflated is not None and deflated >= 0.95
+        family_wise = maxima.family_wise_p_value(alpha_test(returns[best], no_benchmark).test.p_value)
+        n_family_wise += family_wise is not None and family_wise < 0.05
     mean, error = float(np.mean(best_sharpes)), 0.43 / np.sqrt(5 * series)
     yield mean_figure("best of 100 without skill: annual Sharpe ratio", mean, 2.508 / np.sqrt(5), error, series=series)
-    yield proportion_figure("best of 100 without skill: deflated Sharpe ratio of .95", n_passed, series, max_rate=0.05)
+    name = "best of 100 without skill"
+    yield proportion_figure(f"{name}: deflated Sharpe ratio of .95", n_deflated, series, max_rate=0.05)
+    yield proportion_figure(f"{name}: family-wise p below .05", n_family_wise, series, max_rate=0.05)
 
 
 Experiment = Callable[[int, int], Iterator[Figure]]

@@ -31,7 +31,14 @@ def leaking_feature(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_clean_audit_exits_with_0_and_prints_its_coverage(call: Call) -> None:
     result = call("audit", "exp.yaml", *TWO_CUTS, "--json")
     assert result.exit_code == 0
-    for text in ("exp: no leak found", "2 of 16 refits: 9 scenarios", "4 sessions", "--cuts all", "exp/audit.json"):
+    for text in (
+        "exp: no leak found",
+        "2 of 16 refits: 10 scenarios",
+        "4 sessions",
+        "--cuts all",
+        "exp/audit.json",
+        "survivorship",
+    ):
         assert text in result.output
     result_json = json.loads(result.stdout)
     assert result_json == json.loads(Path("reports/exp/audit.json").read_text())

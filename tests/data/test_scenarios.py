@@ -9,14 +9,17 @@ import pandas as pd
 import pytest
 from quantlr.core.values import PRICE_ARRAYS, Array, Prices
 from quantlr.data.features import LaggedReturns
+from quantlr.data.features.volumes import RelativeVolume
 from quantlr.data.scenarios import (
     AUDIT_SCENARIOS,
     CLOSE_PATHS,
     EXTRA_HOLIDAYS,
     LATER_DIVIDEND,
+    LATER_SPLIT,
     TRADING_HALT,
     TRUNCATION,
     apply_scenario,
+    apply_scenarios,
 )
 
 from markets import random_walk_prices
@@ -109,14 +112,50 @@ def test_the_context_changes_after_the_cut_too(scenario: str) -> None:
     assert (later != prices.context.close[known : known + len(later)]).all()
 
 
-def test_a_later_dividend_scales_earlier_prices_and_keeps_returns(prices: Prices) -> None:
-    other = apply_scenario(prices, LATER_DIVIDEND, after_session=CUT, seed=1)
-    np.testing.assert_array_equal(up_to_cut(other, other.close), up_to_cut(prices, prices.close) / 2)
+@pytest.mark.parametrize("scenario", [LATER_DIVIDEND, LATER_SPLIT])
+def test_a_later_dividend_or_split_keeps_ratios_and_reverses_levels(prices: Prices, scenario: str) -> None:
+    other = apply_scenario(prices, scenario, after_session=CUT, seed=1)
+    factor = other.close / prices.close
+    assert (np.nanmax(factor, axis=0) == np.nanmin(factor, axis=0)).all()
+    assert (np.log2(factor[0]) % 1 == 0).all()
+    for name in ("open", "high", "low", "adjustment"):
+        np.testing.assert_array_equal(getattr(other, name), getattr(prices, name) * factor)
     np.testing.assert_array_equal(other.raw_close, prices.raw_close)
-    for name, values in LaggedReturns().compute(prices).items():
-        np.testing.assert_array_equal(
-            up_to_cut(prices, LaggedReturns().compute(other)[name]), up_to_cut(prices, values)
-        )
+    for feature in (LaggedReturns(), RelativeVolume(windows=(5,))):
+        for name, values in feature.compute(prices).items():
+            np.testing.assert_array_equal(feature.compute(other)[name], values)
+    known = (prices.session >= 0) & (prices.session <= CUT)
+    value, other_value = (np.where(known, bars.close * bars.volume, 0.0).sum(axis=0) for bars in (prices, other))
+    volume, other_volume = (np.where(known, bars.volume, 0.0).sum(axis=0) for bars in (prices, other))
+    if scenario == LATER_DIVIDEND:
+        np.testing.assert_array_equal(other.volume, prices.volume)
+        assert list(np.argsort(other_value)) == list(np.argsort(value)[::-1])
+    else:  # shares times price stay the same, which makes them no less a level: see the dividend
+        np.testing.assert_array_equal(other.volume, prices.volume / factor)
+        np.testing.assert_allclose(other_value, value, rtol=1e-12)
+        assert list(np.argsort(other_volume)) == list(np.argsort(volume)[::-1])
+
+
+def test_an_index_has_no_split(prices: Prices) -> None:
+    index = replace(prices, tickers=("^A", "B", "^C"))
+    other = apply_scenario(index, LATER_SPLIT, after_session=CUT)
+    changed = [bool((other.volume[:5, ticker] != index.volume[:5, ticker]).any()) for ticker in range(3)]
+    assert changed == [False, True, False]
+
+
+@pytest.mark.parametrize("scenario", [*CLOSE_PATHS, LATER_DIVIDEND, LATER_SPLIT, EXTRA_HOLIDAYS, TRUNCATION])
+def test_later_sessions_can_be_left_out(scenario: str) -> None:
+    prices = random_walk_prices(4, n_sessions=100, n_tickers=2, with_gaps=True, context_tickers=["CTX"])
+    other = apply_scenario(prices, scenario, after_session=CUT, last_session=CUT + 7)
+    assert len(other.sessions) == (CUT + 1 if scenario == TRUNCATION else CUT + 8)
+    assert other.context is not None
+    assert other.context.sessions[-1] <= other.sessions[-1]
+
+
+def test_scenarios_are_applied_one_after_the_other(prices: Prices) -> None:
+    both = apply_scenarios(prices, ("mirror image", LATER_SPLIT), after_session=CUT)
+    first = apply_scenario(prices, "mirror image", after_session=CUT)
+    np.testing.assert_array_equal(both.close, apply_scenario(first, LATER_SPLIT, after_session=CUT).close)
 
 
 def test_noise_depends_on_the_seed_only(prices: Prices) -> None:

@@ -205,7 +205,7 @@ def test_cents_among_dollars_are_found_whichever_is_more_frequent() -> None:
     assert error.message.startswith("X 2020-01-01: close ")
     assert "a hundred times as large as most" in error.message
     rows, (note, *_) = validate_bars(table, scale="drop")
-    assert (len(rows), note.count) == (50, 10)
+    assert (len(rows), note.count) == (10, 50)  # the first bars cannot know that the others are more
     table.iloc[50:53, :5] *= 0.01
     error = validation_error(table)
     assert "(13 such rows)" in error.message
@@ -373,3 +373,36 @@ def test_every_row_is_kept_or_counted_in_a_note(data: st.DataObject) -> None:
     short = sum(int(note.text.split()[4]) for note in notes if note.text.startswith("left out"))
     assert len(rows) == len(kept_rows) + dropped + short
     assert (np.diff(kept_rows.date)[np.diff(kept_rows.ticker_index) == 0] > np.timedelta64(0)).all()
+
+
+@pytest.mark.parametrize(
+    "rule", ["scale", "stale", "ohlc", "volume", "off_calendar", "repeated_rows", "conflicting_rows"]
+)
+@pytest.mark.parametrize("seed", range(5))
+def test_which_bars_are_dropped_does_not_depend_on_later_bars(rule: str, seed: int) -> None:
+    """The bars up to any date are the same, whether or not there are later ones."""
+    rng, table = np.random.default_rng(seed), bars()
+    first, second = sorted(rng.choice(np.arange(5, 55), size=2, replace=False).tolist())
+    prices = table.columns[:5]
+    if rule == "scale":
+        table.iloc[first:second, :5] *= 100.0
+        table.iloc[second + 1 :: 7, :5] *= 0.01
+    elif rule == "stale":
+        table.iloc[first : first + 15, :5] = 50.0
+    elif rule == "ohlc":
+        table.loc[table.index[[first, second]], "low"] = 1e3
+    elif rule == "volume":
+        table.loc[table.index[[first, second]], "volume"] = -1.0
+    elif rule in ("repeated_rows", "conflicting_rows"):
+        table = pd.concat(
+            [table, table.iloc[[first, second]] * (1.0 if rule == "repeated_rows" else 1.01)]
+        ).sort_index()
+    assert len(prices) == 5
+    actions = {rule: "drop"} | ({} if rule == "off_calendar" else {"ohlc": "drop" if rule == "ohlc" else "warn"})
+    context = ValidationContext(CONTEXT.latest_date, {"X": "XNYS"})
+    whole = validate_bars(table, context, **actions)[0]
+    for stop in (first + 1, first + 9, first + 12, second + 1, len(table)):
+        end = table.index[min(stop, len(table)) - 1]
+        part = validate_bars(table[table.index <= end], context, **actions)[0]
+        expected = whole.date[whole.date <= np.datetime64(end)]
+        np.testing.assert_array_equal(part.date, expected)

@@ -45,9 +45,9 @@ KEYS: dict[str, list[str]] = {
         "strategy", "benchmark", "benchmark_name", "break_even_cost_bps", "fill", "fills", "only_at_the_close",
     ],
     "significance": [
-        "trials", "probabilistic_sharpe", "deflated_sharpe", "expected_max_sharpe", "years_needed", "alpha",
-        "alpha_test", "beta", "correlation", "information_ratio", "sharpe_difference", "sharpe_difference_ci95",
-        "timing", "timing_test",
+        "trials", "probabilistic_sharpe", "deflated_sharpe", "family_wise_p", "expected_max_sharpe", "years_needed",
+        "alpha", "alpha_test", "beta", "correlation", "information_ratio", "sharpe_difference",
+        "sharpe_difference_ci95", "timing", "timing_test",
     ],
     "model": [
         "kind", "refits", "solver", "learning_rate", "learning_rate_limit", "iterations_mean", "iterations_max",

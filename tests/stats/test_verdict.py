@@ -26,7 +26,7 @@ SKILLED: dict[str, Any] = {
     },
     "significance": {
         "years_needed": {"estimate": 6.0, "low": 2.0, "high": None},
-        "probabilistic_sharpe": 0.97, "trials": 12, "expected_max_sharpe": 0.31,
+        "probabilistic_sharpe": 0.97, "trials": 12, "family_wise_p": 0.032, "expected_max_sharpe": 0.31,
         "deflated_sharpe": 0.961, "alpha": {"annual": 0.052, "low95": 0.011}, "beta": 0.7, "timing": 0.031,
         "alpha_test": {"statistic": 2.31, "p_value": 0.0113, "sessions": 2500, "min_sessions": 32},
         "timing_test": {"statistic": 1.82, "p_value": 0.0362, "sessions": 2500, "min_sessions": 32},
@@ -58,8 +58,10 @@ SAME_RETURNS = {"significance.alpha_test.p_value": None, "significance.alpha_tes
 NO_BENCHMARK: dict[str, Any] = {
     "significance.alpha": None, "significance.alpha_test": None, "significance.beta": None,
 }  # fmt: skip
-SEARCHED: dict[str, Any] = {"significance.deflated_sharpe": 0.9499}
-UNKNOWN: dict[str, Any] = {"significance.deflated_sharpe": None, "significance.expected_max_sharpe": None}
+SEARCHED: dict[str, Any] = {"significance.family_wise_p": 0.05}
+UNKNOWN: dict[str, Any] = {
+    "significance.family_wise_p": None, "significance.deflated_sharpe": None, "significance.expected_max_sharpe": None,
+}  # fmt: skip
 
 
 def verdict_of(changes: dict[str, Any]) -> Verdict:
@@ -121,17 +123,19 @@ def verdict_of(changes: dict[str, Any]) -> Verdict:
         (NO_TIMING, "better_risk_scaling", "Better risk scaling, not direction: accuracy 55.0%"),
         (NO_TIMING, "better_risk_scaling", "beta 0.70), but the return above holding the average position is -0.4%"),
         (SEARCHED, "not_after_trials", "after 12 trials: accuracy 55.0% on 2,500 forecasts"),
-        (SEARCHED, "not_after_trials", "is 0.31, and the deflated Sharpe ratio is 94.990%"),
+        (SEARCHED, "not_after_trials", "over 12 trials, alpha has p = 0.050"),
+        (SEARCHED, "not_after_trials", "is 0.31, and the deflated Sharpe ratio is 96.1%"),
         (UNKNOWN, "not_after_trials", "deflated Sharpe ratio is undefined"),
         (
             {},
             "evidence",
             "probabilistic Sharpe ratio 97.0%), alpha over buy and hold is +5.2% a year (t = 2.31, p = 0.011",
         ),
-        ({}, "evidence", "the deflated Sharpe ratio is 96.1%, counting 12 trials."),
+        ({}, "evidence", "over 12 trials, alpha has p = 0.032; the deflated Sharpe ratio is 96.1%."),
+        ({"significance.deflated_sharpe": 0.9499}, "evidence", "the deflated Sharpe ratio is 94.990%"),
         ({"significance.trials": 1, "has_trial_ledger": False}, "evidence", "no ledger"),
         ({"significance.probabilistic_sharpe": 0.99999}, "evidence", "probabilistic Sharpe ratio over 99.9%"),
-        ({"significance.trials": 1}, "evidence", "counting 1 trial."),
+        ({"significance.trials": 1}, "evidence", "the ledger of this folder has no other on these prices"),
     ],
 )
 def test_first_rule_that_applies_decides(changes: dict[str, Any], rule: str, text: str) -> None:
@@ -161,7 +165,7 @@ def test_rules_apply_in_order() -> None:
     [{"forecast.clark_west.p_value": 0.0499}, {"gross": two_point_returns(1.6448537)},
      {"significance.probabilistic_sharpe": 0.95}, {"significance.alpha_test.p_value": 0.0499},
      {"significance.timing_test.p_value": 0.0499},
-     {"significance.deflated_sharpe": 0.95}],
+     {"significance.family_wise_p": 0.0499}],
 )  # fmt: skip
 def test_values_at_the_level_pass(at_the_level: dict[str, Any]) -> None:
     assert verdict_of(at_the_level).rule == "evidence"

@@ -144,6 +144,7 @@ def _output_in_price_units_mask(function_name: str, parameters: ParameterItems) 
         outputs = _compute_talib_outputs(function, bars)
         doubled_bars = {name: values * (1 if name == "volume" else 2) for name, values in bars.items()}
         outputs_of_doubled = _compute_talib_outputs(function, doubled_bars)
+        outputs_of_split = _compute_talib_outputs(function, {**bars, "volume": 2 * bars["volume"]})
     except Exception as error:
         values = ", ".join(f"{key} {value:g}" for key, value in parameters)
         raise ValueError(f"{function_name} does not take {values or 'these inputs'}: {error}") from error
@@ -154,6 +155,10 @@ def _output_in_price_units_mask(function_name: str, parameters: ParameterItems) 
     )
     if not (known.any(axis=1) & (is_same | is_doubled)).all():
         raise ValueError(f"{function_name} can't be a feature: of a price, its value depends on the currency's unit")
+    if not np.allclose(outputs_of_split[known], outputs[known], rtol=1e-7, atol=1e-9):
+        raise ValueError(
+            f"{function_name} can't be a feature: its value depends on the level of volume, and so on later splits"
+        )
     return tuple(np.asarray(is_doubled & ~is_same).tolist())
 
 

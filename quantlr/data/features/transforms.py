@@ -15,6 +15,7 @@ import pandas as pd
 from pydantic import Field, StrictFloat, ValidationInfo, field_validator
 
 from quantlr.core.components import Unit, component_union
+from quantlr.core.price_series import keep_member_values
 from quantlr.core.values import Array, FeatureColumns, Prices
 from quantlr.data.features import calendar, returns, talib, trend, volatility, volumes
 from quantlr.data.features.base import Feature, Lags, WindowAtLeastTwo, lag_values
@@ -41,6 +42,11 @@ class FeatureTransform(Feature):
         """Whether the inner feature does, or the transform is cross-sectional."""
         return self.cross_sectional or self.of.reads_other_tickers
 
+    @property
+    def has_volume_level(self) -> bool:
+        """Whether the inner feature has."""
+        return self.of.has_volume_level
+
     @abstractmethod
     def transform_column(self, column_name: str, values: Array, prices: Prices) -> FeatureColumns:
         """Return the columns made of one column of the inner feature."""
@@ -64,6 +70,11 @@ class RollingZScore(FeatureTransform):
     window: WindowAtLeastTwo = Field(252, description="Length of the window; at least 2.")
 
     example_parameters = ({"of": {"kind": "volatility", "windows": (5,)}, "window": 10},)
+
+    @property
+    def has_volume_level(self) -> bool:
+        """False: a z-score has no unit."""
+        return False
 
     def transform_column(self, column_name: str, values: Array, prices: Prices) -> FeatureColumns:
         """In standard deviations (ddof 1) from the window's mean; 0 in a constant window."""
@@ -123,8 +134,8 @@ class ClippedFeature(FeatureTransform):
 class CrossSectionalRank(FeatureTransform):
     """Percentile rank of a ticker among all tickers of its session: (rank - 1/2) / n, ties share their mean rank.
 
-    Tickers without a bar or a value in that session are left out; the ranks of n tickers are 1/2n, 3/2n, ... with mean
-    one half. The rank of a single ticker is one half.
+    Tickers without a bar or a value in that session are left out, and those that are no members of the universe; the
+    ranks of n tickers are 1/2n, 3/2n, ... with mean one half. The rank of a single ticker is one half.
     """
 
     kind: Literal["rank"] = "rank"
@@ -138,7 +149,8 @@ class CrossSectionalRank(FeatureTransform):
 
     def transform_column(self, column_name: str, values: Array, prices: Prices) -> FeatureColumns:
         """One column between 0 (lowest) and 1 (highest)."""
-        return {f"rank({column_name})": prices.sessions_to_bars(row_percentile_ranks(prices.bars_to_sessions(values)))}
+        session_values = prices.bars_to_sessions(keep_member_values(prices, values))
+        return {f"rank({column_name})": prices.sessions_to_bars(row_percentile_ranks(session_values))}
 
 
 class SquaredFeature(FeatureTransform):
@@ -176,6 +188,11 @@ class FeatureProduct(Feature):
         """Whether one of the two features does."""
         return any(feature.reads_other_tickers for feature in self.of)
 
+    @property
+    def has_volume_level(self) -> bool:
+        """Whether one of the two features has."""
+        return any(feature.has_volume_level for feature in self.of)
+
     def compute(self, prices: Prices) -> FeatureColumns:
         """A column for each pair of a column of the first and one of the second, in the product of their units."""
         pairs = product(*(feature.compute(prices).items() for feature in self.of))
@@ -188,8 +205,8 @@ class FeatureProduct(Feature):
 
 def row_percentile_ranks(values: Array) -> Array:
     """Return (rank - 1/2) / n of each value in its row of n numbers; equal values share their mean rank; NaN stays."""
-    ranks = pd.DataFrame(values).rank(axis=1)
-    return np.asarray(ranks.sub(0.5).div(ranks.count(axis=1), axis=0))
+    ranks = pd.DataFrame(values).rank(axis=1).to_numpy()
+    return np.asarray((ranks - 0.5) / (~np.isnan(values)).sum(axis=1, keepdims=True))
 
 
 FEATURES: tuple[type[Feature], ...] = (

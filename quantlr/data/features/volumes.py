@@ -1,5 +1,8 @@
 """Features of traded volume.
 
+A source adjusts volumes for splits: each multiplies all earlier volumes. Only ratios of a ticker's own volumes are free
+of that; levels that are compared between tickers tell which of them will be split, and rose before.
+
 A session of volume 0 counts as a trading halt and keeps the last volume above 0. A missing volume is not a halt: it is
 reported as an error with its date.
 """
@@ -14,7 +17,7 @@ from pydantic import Field
 from quantlr.core.components import ChoiceDescriptions
 from quantlr.core.values import Array, FeatureColumns, Prices
 from quantlr.data.features.base import Feature, Lags, WindowedFeature, WindowsAtLeastTwo, lag_columns, lag_values
-from quantlr.data.features.rolling import rolling_zscore
+from quantlr.data.features.rolling import rolling_mean, rolling_zscore
 
 SHARES_PER_UNIT = {"shares": 1.0, "millions": 1e6, "billions": 1e9}
 VolumeUnit = Annotated[
@@ -24,12 +27,21 @@ VolumeUnit = Annotated[
 
 
 class Volume(Feature):
-    """The session's volume, adjusted for the splits that the source reports; comparable over time for an index."""
+    """The session's volume: for an index or a single ticker, since later splits change its level.
+
+    Several tickers need a ratio, such as `relative_volume`. `quantlr audit` reports the volume of any ticker that may
+    be split: all but those that begin with ^.
+    """
 
     kind: Literal["volume"] = "volume"
     unit: VolumeUnit = Field("billions", description="Unit of the volume.")
 
     example_parameters = ({}, {"unit": "shares"})
+
+    @property
+    def has_volume_level(self) -> bool:
+        """Always True."""
+        return True
 
     def compute(self, prices: Prices) -> FeatureColumns:
         """One column, `volume`, in the unit asked for, never below 0; 0 in a halt."""
@@ -38,6 +50,20 @@ class Volume(Feature):
     def warm_up(self) -> int:
         """None."""
         return 0
+
+
+class RelativeVolume(WindowedFeature):
+    """Volume relative to its mean over the trailing window that it ends; free of later splits."""
+
+    kind: Literal["relative_volume"] = "relative_volume"
+    windows: WindowsAtLeastTwo = Field((20,), description="Lengths of the window; at least 2.")
+
+    example_parameters = ({"windows": (2, 10)},)
+
+    def compute(self, prices: Prices) -> FeatureColumns:
+        """One column per window: volume / mean - 1, as a fraction; above 0 where volume is above the mean."""
+        volume = last_nonzero_volume(prices.volume)
+        return {f"relative_volume_{w}": volume / rolling_mean(volume, window=w) - 1.0 for w in self.windows}
 
 
 class VolumeChange(Feature):
@@ -79,4 +105,4 @@ def last_nonzero_volume(volume: Array) -> Array:
     return np.where(latest >= 0, np.take_along_axis(volume, np.maximum(latest, 0), axis=0), np.nan)
 
 
-FEATURES: tuple[type[Feature], ...] = (Volume, VolumeChange, VolumeZScore)
+FEATURES: tuple[type[Feature], ...] = (Volume, RelativeVolume, VolumeChange, VolumeZScore)

@@ -19,7 +19,13 @@ from quantlr.model.base import DescribeRefit, FittedModel, RefitProgressCallback
 from quantlr.model.batched.loss import BatchedLoss, make_batched_loss
 from quantlr.model.batched.rows import BLOCK_ROWS, ModelRows
 from quantlr.model.logistic import LogisticLoss, logit
-from quantlr.model.separation import SEPARATION_TOL, find_separation
+from quantlr.model.separation import (
+    COMPLETE_SEPARATION,
+    MAX_CHANCE_OF_SEPARATION,
+    SEPARATION_TOL,
+    chance_of_separation,
+    find_separation,
+)
 from quantlr.model.single_fit import base_rate_weights, warm_start_weights
 from quantlr.model.solvers import (
     FIRST_ORDER_SOLVERS,
@@ -297,9 +303,20 @@ class _SequentialRefitter:
             theta = scaling.to_standardized_weights(self.coefficients[refit])[:, 0]
             reason = find_separation(loss, theta, base_rate_weights(loss), tol=self.model.tol)
             if reason:
-                hint = "set model.l2 above 0 (0.01, say), train on more rows, or use fewer features"
+                hint, key = "set model.l2 above 0 (0.01, say), train on more rows, or use fewer features", "model.l2"
+                if reason == COMPLETE_SEPARATION and self._is_separated_beyond_chance(refit):
+                    hint = (
+                        "look-ahead in a feature is the first suspect, since so many rows are not separated by chance"
+                    )
+                    hint, key = f"{hint}: run quantlr audit", "features"
                 text = f"{reason}, so that no best fit exists; {hint}"
-                self._handle_degenerate_refit(refit, text, config_key="model.l2")
+                self._handle_degenerate_refit(refit, text, config_key=key)
+
+    def _is_separated_beyond_chance(self, refit: int) -> bool:
+        """Return whether so many rows of both classes are hardly ever separated by chance."""
+        n_of_smaller_class = int(min(self.n_ups[refit], self.n_rows[refit] - self.n_ups[refit]))
+        n_weights = 1 + self.training_data.X.shape[1]
+        return chance_of_separation(2 * n_of_smaller_class, n_weights) < MAX_CHANCE_OF_SEPARATION
 
     def _unfittable_reason(self, refit_index: int) -> str:
         n_rows = self.n_rows[refit_index]

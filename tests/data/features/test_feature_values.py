@@ -114,6 +114,10 @@ LAST_BAR: list[tuple[dict[str, Any], str, Callable[[list[Bar]], float]]] = [
         lambda b: b[-1]["close"] / min(x["low"] for x in b[-12:]) - 1,
     ),
     ({"kind": "volume", "unit": "millions"}, "volume", lambda b: b[-1]["volume"] / 1e6),
+    (
+        {"kind": "relative_volume", "windows": [6]}, "relative_volume_6",
+        lambda b: b[-1]["volume"] / statistics.fmean(x["volume"] for x in b[-6:]) - 1,
+    ),
     ({"kind": "volume_change"}, "volume_change_1", lambda b: math.log(b[-1]["volume"] / b[-2]["volume"])),
     (
         {"kind": "volume_zscore", "windows": [6]}, "volume_zscore_6",
@@ -266,7 +270,7 @@ def test_values_of_a_constant_price() -> None:
         assert values[-1] == pytest.approx(value, abs=1e-15)
 
 
-@pytest.mark.parametrize("kind", ["volume", "volume_change", "volume_zscore"])
+@pytest.mark.parametrize("kind", ["volume", "relative_volume", "volume_change", "volume_zscore"])
 def test_a_missing_volume_is_refused_with_its_date(kind: str) -> None:
     prices = random_walk_prices(18, n_sessions=60)
     volume = prices.volume.copy()

@@ -11,7 +11,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from quantlr.core.values import Array
-from quantlr.data.features.rolling import rolling_max, rolling_mean, rolling_min, rolling_std, rolling_zscore
+from quantlr.data.features.rolling import (
+    recursive_average,
+    rolling_max,
+    rolling_mean,
+    rolling_min,
+    rolling_std,
+    rolling_zscore,
+)
 
 PANDAS: dict[str, tuple[Callable[..., Array], Callable[[pd.DataFrame, int], pd.DataFrame]]] = {
     "mean": (rolling_mean, lambda table, w: table.rolling(w).mean()),
@@ -77,3 +84,38 @@ def test_zscore_is_bounded() -> None:
     values = np.zeros((30, 1))
     values[-1] = 1e6
     assert rolling_zscore(values, window=10)[-1, 0] == pytest.approx(9 / 10**0.5)
+
+
+@given(
+    bars=st.integers(1, 300),
+    window=st.integers(1, 20),
+    weight=st.floats(0.01, 1.0),
+    late=st.integers(0, 30),
+    seed=st.integers(0, 999),
+)
+def test_recursive_average_equals_a_loop_over_the_bars(
+    bars: int, window: int, weight: float, late: int, seed: int
+) -> None:
+    values = np.exp(np.random.default_rng(seed).normal(0.0, 1.0, (bars, 3)))
+    first = window - 1 + late
+    expected = np.full(values.shape, np.nan)
+    for row in range(first, bars):
+        last = expected[row - 1]
+        mean = values[row - window + 1 : row + 1].mean(axis=0)
+        expected[row] = mean if row == first else last + weight * (values[row] - last)
+    averages = recursive_average(values, window=window, weight=weight, first_row=first)
+    np.testing.assert_allclose(averages, expected, rtol=1e-11)
+    for part in (slice(0, 1), slice(1, 3)):
+        single = recursive_average(values[:, part], window=window, weight=weight, first_row=first)
+        np.testing.assert_array_equal(single, averages[:, part])
+    earlier = recursive_average(values[: bars // 2], window=window, weight=weight, first_row=first)
+    np.testing.assert_array_equal(earlier, averages[: bars // 2])
+
+
+def test_recursive_average_is_exact_where_nothing_moves_and_missing_from_a_missing_value_on() -> None:
+    values = np.full((200, 2), 0.3)
+    values[90, 1] = np.nan
+    averages = recursive_average(values, window=4, weight=0.1, first_row=3)
+    assert (averages[3:, 0] == 0.3).all()
+    assert (averages[3:90, 1] == 0.3).all()
+    assert np.isnan(averages[90:, 1]).all()
