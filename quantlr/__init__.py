@@ -18,9 +18,11 @@
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
 
+TYPE_CHECKING = False  # importing typing would take most of this module's time
 if TYPE_CHECKING:
+    from typing import Any
+
     from quantlr.audits.auditor import audit
     from quantlr.backtest.policies import Policy
     from quantlr.config.run_config import load_config

@@ -3,17 +3,32 @@
 from __future__ import annotations
 
 import atexit
+import errno
 import gc
+import io
+import os
+import signal
+import sys
+from contextlib import suppress
 from functools import cache
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import click
 from click.shell_completion import CompletionItem
 
 from quantlr.cli.options import SHELL_SETUP_LINES
+from quantlr.core.errors import INTERRUPTED_EXIT_STATUS, INTERRUPTED_TEXT
 
-INTERRUPTED_EXIT_STATUS = 130
+SYSTEM_ERROR_EXIT_STATUS = 1
+SYSTEM_ERROR_ADVICE = {
+    errno.EMFILE: "too many files are open; raise the limit (ulimit -n)",
+    errno.ENFILE: "too many files are open on this machine; end other programs",
+    errno.ENOSPC: "the disk, or the device that the output goes to, is full",
+    errno.EAGAIN: "the system starts no more processes or threads; end other programs, or use fewer --jobs",
+}
+"""By number of a system's error, what is wrong and what to change."""
 GC_THRESHOLD_OBJECTS = 100_000
 """New objects after which the garbage collector runs; with Python's 700 it takes a seventh of the time of imports."""
 COMMAND_HELP = {
@@ -47,8 +62,50 @@ def reduce_garbage_collection() -> None:
     atexit.register(gc.freeze)
 
 
+def _working_folder_exists() -> bool:
+    try:
+        return bool(Path.cwd())
+    except OSError:
+        return False
+
+
+def _discard_unwritten_output() -> None:
+    """Let the interpreter end without an error about output that can't be written."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, AttributeError):
+            with suppress(OSError, AttributeError):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
 class LazyCommandGroup(click.Group):
     """A group whose verbs are imported when they are called."""
+
+    def main(self, *args: Any, **options: Any) -> Any:
+        """Run the program; an error of the system that no part has turned into its own ends with one sentence.
+
+        Characters that the output's encoding lacks are written as escapes.
+        """
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(errors="backslashreplace")
+        try:
+            try:
+                return super().main(*args, **options)
+            finally:
+                for stream in filter(None, (sys.stdout, sys.stderr)):
+                    stream.flush()
+        except OSError as error:
+            _discard_unwritten_output()
+            text = SYSTEM_ERROR_ADVICE.get(error.errno or 0) or error.strerror or str(error)
+            try:
+                path = error.filename if isinstance(error.filename, str) else ""
+                path = path if _working_folder_exists() else "the working folder no longer exists; change to another"
+                click.echo(f"{path}: {text}" if path else text, err=True)
+            except OSError:
+                _discard_unwritten_output()  # nothing can be told
+            sys.exit(SYSTEM_ERROR_EXIT_STATUS)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the verbs."""
@@ -76,9 +133,11 @@ class LazyCommandGroup(click.Group):
         """Run a verb; Ctrl-C ends the program with 130, also while a verb is still being imported."""
         reduce_garbage_collection()
         try:
+            if signal.getsignal(signal.SIGINT) not in (signal.SIG_IGN, signal.default_int_handler):
+                signal.signal(signal.SIGINT, signal.default_int_handler)
             return super().invoke(ctx)
         except KeyboardInterrupt:
-            click.echo("interrupted; existing files were not changed", err=True)
+            click.echo(INTERRUPTED_TEXT, err=True)
             ctx.exit(INTERRUPTED_EXIT_STATUS)
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem[str]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -45,14 +44,14 @@ def command(options: Options, *, config_path: Path, cuts: CutoffCount) -> int:
     from quantlr.audits import audit_config
     from quantlr.cli.terminal import progress_bar
     from quantlr.config.run_config import load_config
+    from quantlr.report.file_formats import json_bytes
     from quantlr.report.storage import write_report_file
 
     config = load_config(config_path, settings=options.settings, name=options.name)
     offline, workers = options.offline, options.workers
     with progress_bar(options.messages) as progress:
         audit = audit_config(config, n_cutoffs=cuts, offline=offline, workers=workers, progress=progress)
-    content = json.dumps(audit.to_dict(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    path = write_report_file(content.encode(), "audit.json", config.run.name, options.output)
+    path = write_report_file(json_bytes(audit.to_dict()), "audit.json", config.run.name, options.output)
     _print_audit(options, audit)
     options.results.print(f"audit in {path}")
     options.print_json(audit.to_dict())

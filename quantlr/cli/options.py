@@ -36,7 +36,7 @@ def complete_config_path(ctx: Context, param: Parameter, incomplete: str) -> lis
     folder = incomplete.removesuffix(start)
     try:
         paths = sorted(path for path in Path(folder or ".").expanduser().iterdir() if path.name.startswith(start))
-    except OSError:
+    except (OSError, RuntimeError):  # RuntimeError: ~ and no such user
         paths = []
     files = [path.name for path in paths if path.suffix in YAML_SUFFIXES and path.is_file()]
     folders = [path for path in paths if path.is_dir() and (start or not path.name.startswith("."))]

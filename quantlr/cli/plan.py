@@ -59,6 +59,7 @@ def _plan_and_print(options: Options, config_path: Path) -> None:
 
 def _iter_plan_key_text_pairs(plan: RunPlan, config_path: Path) -> Iterator[tuple[str, str]]:
     """Yield key and text of each line: prices and features, the sections of the config, report and trials."""
+    from quantlr.pipeline.resources import resources_text
     from quantlr.report.summary import ticker_list_text
 
     planned = plan.walk_forward
@@ -66,6 +67,7 @@ def _iter_plan_key_text_pairs(plan: RunPlan, config_path: Path) -> Iterator[tupl
         span, n_columns = planned.sessions, len(planned.columns)
         yield "prices", f"{planned.source}: {span.rows:,} sessions, {span.first} to {span.last}"
         yield "features", f"{n_columns} column{'s'[: n_columns != 1]}: {', '.join(planned.columns)}"
+        yield "resources", resources_text(planned.resources)
     missing = [ticker for ticker, last in plan.to_ask.items() if last is None]
     cached = [f"{ticker} (cached to {last})" for ticker, last in plan.to_ask.items() if last]
     if missing:

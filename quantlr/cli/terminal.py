@@ -12,10 +12,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from time import monotonic
 from traceback import format_exception
+from typing import Any
 
-from rich.console import Console, JustifyMethod, RenderableType
+from rich.console import Console, ConsoleOptions, JustifyMethod, RenderableType
 from rich.measure import Measurement
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn
+from rich.segment import Segment
 from rich.style import Style
 from rich.table import Table
 from rich.text import Text
@@ -23,6 +25,7 @@ from rich.text import Text
 from quantlr.core import progress as core_progress
 from quantlr.core.errors import ComponentError, QuantlrError
 from quantlr.core.file_reading import UnreadableContentError, exception_text
+from quantlr.core.text import escape_unsafe_characters
 
 MAX_WIDTH = 120
 """Columns of the widest line."""
@@ -33,9 +36,22 @@ TERMS_WITHOUT_LINKS = ("linux", "dumb", "unknown", "")
 """Values of TERM of terminals that cannot open links."""
 
 
+class EscapingConsole(Console):
+    """A console that shows control characters of any text as escapes, so that no text controls the terminal."""
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """Return a text, escaped before its length is measured."""
+        return super().render_str(escape_unsafe_characters(text), **options)
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        """Yield the parts of what is printed; rich's own control codes stay as they are."""
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else segment._replace(text=escape_unsafe_characters(segment.text))
+
+
 def make_console(*, stderr: bool = False, quiet: bool = False) -> Console:
     """Return a console on stdout or stderr; rich leaves colour out where NO_COLOR is set."""
-    console = Console(stderr=stderr, quiet=quiet, highlight=False, emoji=False, markup=False)
+    console = EscapingConsole(stderr=stderr, quiet=quiet, highlight=False, emoji=False, markup=False)
     if not console.is_terminal:
         console.width = UNWRAPPED_WIDTH
     elif console.width > MAX_WIDTH:

@@ -33,6 +33,7 @@ from quantlr.config.yaml_tree import (
 from quantlr.core.component_errors import is_user_defined, name_component_in_errors
 from quantlr.core.components import Component, ConfigSection, Unit, component_kind, component_union, require_kind
 from quantlr.core.errors import ConfigError, QuantlrError
+from quantlr.core.text import path_for_sharing
 from quantlr.data.features import AnyFeature, Feature
 from quantlr.data.frame import FrameSource
 from quantlr.data.labels import LABELS, Direction, Label
@@ -118,9 +119,25 @@ class RunConfig(ConfigSection):
         values = self.model_dump(mode="json", exclude={"name", "report"})
         return hashlib.sha256(json.dumps(values, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
-    def to_yaml(self) -> str:
-        """Return the config as YAML with every default; running it gives an identical report."""
-        return dump_yaml(copy_nested(self.model_dump()))
+    def to_yaml(self, *, folder: Path | None = None) -> str:
+        """Return the config as YAML with every default; running it gives an identical report.
+
+        Parameters
+        ----------
+        folder : where the text will be written; paths in it are relative to that folder, and name no home folder.
+            Without it they are absolute.
+        """
+        values = self.model_dump()
+        return dump_yaml(copy_nested(values if folder is None else _with_paths_for_sharing(values, folder)))
+
+
+def _with_paths_for_sharing(value: Any, folder: Path) -> Any:
+    """Return nested values of a config with every path as a file in `folder` may name it."""
+    if isinstance(value, dict):
+        return {key: _with_paths_for_sharing(item, folder) for key, item in value.items()}
+    if isinstance(value, tuple):
+        return tuple(_with_paths_for_sharing(item, folder) for item in value)
+    return path_for_sharing(value, base_folder=folder) if isinstance(value, Path) else value
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,6 +27,8 @@ from pydantic.fields import FieldInfo
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticKnownError
 
+from quantlr.core.text import has_unsafe_characters
+
 UNIT_KEY = "unit"
 """JSON Schema key of a number's unit."""
 ENUM_DESCRIPTIONS_KEY = "enumDescriptions"
@@ -37,7 +39,12 @@ def resolve_config_path(path: Any) -> Any:
     """Return an absolute path; a relative one is resolved against the folder of the config file that contains it."""
     if not isinstance(path, (str, Path)):
         return path
-    return Path(getattr(path, "folder", ".")).joinpath(Path(path).expanduser()).absolute()
+    try:
+        absolute = Path(getattr(path, "folder", ".")).joinpath(Path(path).expanduser()).absolute()
+    except RuntimeError:
+        raise ValueError(f"there is no user of the name in {str(path)!r}; write the whole path") from None
+    # One file has one path, whichever folder it is named from: ".." goes up from where links lead.
+    return absolute.parent.resolve() / absolute.name if ".." in absolute.parts[:-1] else absolute
 
 
 ConfigRelativePath = Annotated[Path, BeforeValidator(resolve_config_path)]
@@ -49,6 +56,8 @@ def _ticker_text(ticker: Any) -> Any:
     """Return a ticker as it is written: 0700 is not 700; a YAML null, true or false must be quoted."""
     if ticker is None or isinstance(ticker, bool):
         raise ValueError("a ticker is text, and this reads as a YAML word; quote it")
+    if isinstance(ticker, str) and has_unsafe_characters(ticker):
+        raise ValueError(f"a ticker has no control characters, and this is {str(ticker)!a}")
     return getattr(ticker, "text", ticker)
 
 

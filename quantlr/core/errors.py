@@ -23,6 +23,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+INTERRUPTED_EXIT_STATUS = 130
+INTERRUPTED_TEXT = "interrupted; existing files were not changed"
+
 
 class QuantlrError(Exception):
     """Base class of all errors that quantlr raises; the message is meant for the user."""

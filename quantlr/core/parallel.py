@@ -43,6 +43,11 @@ def available_core_count() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def allowed_worker_count(workers: int) -> int:
+    """Return the number of processes to use where `workers` are asked for: one in a process that may start none."""
+    return 1 if multiprocessing.current_process().daemon else workers
+
+
 def do_nothing() -> None:
     """Do nothing: the default initializer, and the job that starts a process."""
 

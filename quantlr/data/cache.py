@@ -16,6 +16,7 @@ from __future__ import annotations
 import datetime as dt
 import os
 import time
+import warnings
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -191,7 +192,11 @@ class TickerCache:
 
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            with FileLock(self.folder / ".lock", timeout=LOCK_TIMEOUT_SECONDS):
+            lock = FileLock(self.folder / ".lock", timeout=LOCK_TIMEOUT_SECONDS)
+            with warnings.catch_warnings(action="ignore"):  # that a disk without locks gets a file as one
+                lock.acquire()
+            with lock:
+                lock.release()  # one of the two
                 return self._merge_response_into_history(source, ticker, response)
         except Timeout:
             text = f"another run has been writing {self.folder} for {LOCK_TIMEOUT_SECONDS:.0f} seconds; try again"

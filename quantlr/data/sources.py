@@ -14,6 +14,7 @@ from quantlr.core.components import ChoiceDescriptions, ConfigRelativePath
 from quantlr.core.errors import Fault
 from quantlr.core.file_reading import UnreadableContentError, iter_files_below, read_file
 from quantlr.core.progress import Progress, ProgressCounter
+from quantlr.core.text import escape_unsafe_characters
 from quantlr.core.values import Note
 from quantlr.data.csv.raw_table import MAX_FILE_BYTES, ReadingOptions, source_path_error
 from quantlr.data.csv.reader import BarFrame, read_bars, read_tickers
@@ -129,7 +130,7 @@ class FileSource(Source):
             folder, path_by_ticker = self.path, _find_file_path_by_ticker(request.tickers, self.path)
         else:
             folder, path_by_ticker = self.path.parent, dict.fromkeys(request.tickers, _existing(self.path))
-        source, options = f"file {self.path.name}", self.reading_options
+        source, options = f"file {escape_unsafe_characters(self.path.name)}", self.reading_options
         fetched = _read_price_files(path_by_ticker, folder, request.progress, source=source, options=options)
         return replace(fetched, file_paths={ticker: str(path) for ticker, path in path_by_ticker.items()})
 

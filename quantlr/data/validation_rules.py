@@ -44,6 +44,8 @@ SPLIT_RATIOS = {f"{new}:{old}": new / old for new, old in SPLITS}
 """New shares per old share of the splits that move the price by more than `LARGE_RETURN`."""
 SPLIT_RATIO_TOLERANCE = 0.03
 """Relative difference up to which a ratio of prices looks like a split's."""
+MIN_PRICE, MAX_PRICE = 1e-30, 1e30
+"""Prices between which the fourth power of any return can be calculated."""
 OHLC_RELATIVE_TOLERANCE = 1e-6
 """Relative difference up to which a low above another price of its bar is due to rounding."""
 MIN_OTHER_BASIS_ROWS = 20
@@ -183,8 +185,7 @@ def flag_unfinished_last_bars(rows: PriceRows, context: ValidationContext) -> Ru
 
 def flag_shifted_weekdays(rows: PriceRows, context: ValidationContext) -> RuleResult:
     """Bars on Sundays of a ticker without any on Fridays, or on Saturdays without Mondays: dates are a day off."""
-    hours = [context.market_sources.hours(ticker) for ticker in rows.tickers]
-    is_explained = np.array([value in SUNDAY_CALENDARS for value in hours])
+    is_explained = np.array([context.market_sources.hours(ticker) in SUNDAY_CALENDARS for ticker in rows.tickers])
     is_daily = np.array(_median_gap_days_by_ticker(rows)) <= MAX_DAILY_GAP_DAYS
     is_shifted = shifted_ticker_mask(rows) & ~is_explained & is_daily
     weekday = (rows.date.astype("datetime64[D]").astype(np.int64) + UNIX_EPOCH_WEEKDAY) % 7
@@ -198,7 +199,7 @@ def flag_shifted_weekdays(rows: PriceRows, context: ValidationContext) -> RuleRe
 
 
 def flag_invalid_prices(rows: PriceRows, context: ValidationContext) -> RuleResult:
-    """A price that is missing beside others, zero, negative or infinite.
+    """A price that is missing beside others, zero, negative, infinite, or of a size that no price has.
 
     Only the close must be there: another field may be missing on all bars of a ticker, but not on some. Rows before the
     first that has a field are therefore invalid, and dropping them is as a later `data.start`.
@@ -206,13 +207,15 @@ def flag_invalid_prices(rows: PriceRows, context: ValidationContext) -> RuleResu
     invalid: dict[str, BoolArray] = {}
     for name in PRICE_FIELDS:
         column = rows.columns[name]
-        invalid[name] = ~((column > 0) & np.isfinite(column))
+        invalid[name] = ~((column >= MIN_PRICE) & (column <= MAX_PRICE))
         if name != "close":
             invalid[name] &= (_count_rows_by_ticker(rows, ~np.isnan(column)) > 0)[rows.ticker_index]
 
     def reason_text(row: int) -> str:
         name = next(name for name in PRICE_FIELDS if invalid[name][row])
-        return f"{name} needs a positive number, found {rows.columns[name][row]}"
+        value = rows.columns[name][row]
+        limits = f" from {MIN_PRICE:g} to {MAX_PRICE:g}" if 0 < value < np.inf else ""
+        return f"{name} needs a positive number{limits}, found {value}"
 
     return RuleResult(np.any(list(invalid.values()), axis=0), reason_text)
 
@@ -245,8 +248,7 @@ def flag_other_basis(rows: PriceRows, context: ValidationContext) -> RuleResult:
     high, low, close = (rows.columns[name] for name in ("high", "low", "close"))
     side = (close > high * (1 + OHLC_RELATIVE_TOLERANCE)).astype(np.int64)
     side -= close < low * (1 - OHLC_RELATIVE_TOLERANCE)
-    continues = _pair_mask_to_row_mask(rows, side[1:] == side[:-1])
-    run = np.cumsum(~continues) - 1
+    run = np.cumsum(~_pair_mask_to_row_mask(rows, side[1:] == side[:-1])) - 1
     length = np.bincount(run)[run]
 
     def reason_text(row: int) -> str:

@@ -10,6 +10,7 @@ import json
 import logging
 import queue
 import re
+import threading
 import warnings
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
@@ -239,6 +240,7 @@ def open_yahoo_client(environment: HttpEnvironment, *, timeout_seconds: float) -
         import yfinance
 
         warnings.simplefilter("ignore")  # warnings about its use of pandas; its import sets a filter of its own
+        _leave_locks_to_abandoned_threads()
         logging.getLogger("yfinance").addHandler(NULL_LOG_HANDLER)  # it raises what it logs
         debug = yfinance.config.debug
         yfinance.set_tz_cache_location(str(cache_dir() / "yfinance"))
@@ -261,6 +263,17 @@ def open_yahoo_client(environment: HttpEnvironment, *, timeout_seconds: float) -
         finally:
             session.request = request
             debug.hide_exceptions = hide_exceptions
+
+
+def _leave_locks_to_abandoned_threads() -> None:
+    """Give yfinance new locks if a thread still waits for an answer: it may hold one of them as long as that takes.
+
+    yfinance keeps one object for all requests, which locks its cookie while it asks for one.
+    """
+    if any(thread.name == BACKGROUND_THREAD_NAME for thread in threading.enumerate()):
+        from yfinance.data import SingletonMeta
+
+        SingletonMeta._lock, SingletonMeta._instances = threading.Lock(), {}
 
 
 def yfinance_table_to_response(

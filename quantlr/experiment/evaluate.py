@@ -18,7 +18,7 @@ from quantlr.core.values import RunData
 from quantlr.experiment.trial import TrialResult, monthly_returns
 from quantlr.model.base import Model
 from quantlr.model.solvers import learning_rate_limit
-from quantlr.report.storage import nonfinite_to_none
+from quantlr.report.file_formats import nonfinite_to_none
 from quantlr.stats.family_wise import RunningMaxima, TrialFamily
 from quantlr.stats.verdict import decide_verdict
 

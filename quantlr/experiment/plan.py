@@ -24,6 +24,7 @@ from quantlr.experiment.ledger import Ledger
 from quantlr.experiment.trial import Trial
 from quantlr.model.splits import fold_sums
 from quantlr.model.walk_forward import ModelSplit, gather_forecast_rows, make_model_splits
+from quantlr.pipeline.resources import ResourceEstimate, estimate_resources
 from quantlr.pipeline.stages import (
     DEFAULT_STAGES,
     dataset_from_config,
@@ -107,6 +108,7 @@ class WalkForwardPlan:
     first_fill : date of the first fill; None where prices end before it.
     trials : number of trials in the ledger on overlapping prices.
     tried : whether this run is one of them.
+    resources : the memory and the time of the fits that a run would need, roughly.
     notes : what was repaired, dropped or left out of the prices.
     """
 
@@ -123,6 +125,7 @@ class WalkForwardPlan:
     first_fill: str | None
     trials: int
     tried: bool
+    resources: ResourceEstimate
     notes: tuple[Note, ...]
 
 
@@ -237,6 +240,7 @@ def _make_walk_forward_plan(config: RunConfig, prices: Prices, ledger: Ledger) -
         first_fill=iso_dates[fill_session] if fill_session < len(iso_dates) else None,
         trials=len(related_trials),
         tried=trial.key in related_trials,
+        resources=estimate_resources(config, prices),
         notes=(*prices.notes, *dataset.notes, *split_notes),
     )
 

@@ -18,6 +18,7 @@ from quantlr.config.run_config import ConfigSource, LoadedConfig, RunConfig, loa
 from quantlr.core.component_errors import classes_not_importable_elsewhere, iter_user_defined_components
 from quantlr.core.progress import Progress, ProgressCounter, ignore_progress
 from quantlr.core.source_files import source_file_digests
+from quantlr.core.text import hide_home_folder
 from quantlr.core.values import IntArray, Note, Prices, Report, RunData
 from quantlr.data.features import Feature
 from quantlr.experiment.evaluate import compute_metrics
@@ -26,16 +27,10 @@ from quantlr.experiment.sensitivity import vary_run
 from quantlr.experiment.trial import Trial, TrialResult
 from quantlr.pipeline.stages import DEFAULT_STAGES, Decisions, PipelineStages, load_run_prices, run_stages
 from quantlr.report.context import PageContext
+from quantlr.report.file_formats import csv_bytes, json_bytes, parquet_bytes
 from quantlr.report.fonts import missing_font_notes
 from quantlr.report.render import PageRenderer, open_page_renderer, render_pages_serially
-from quantlr.report.storage import (
-    check_report_target,
-    json_bytes,
-    make_reports_dir,
-    make_ticker_index_file,
-    parquet_bytes,
-    write_report,
-)
+from quantlr.report.storage import check_report_target, make_reports_dir, make_ticker_index_file, write_report
 
 VERSIONED_PACKAGES = ("quantlr", "numpy", "pandas", "pyarrow", "matplotlib")
 """Packages that the bytes of a report depend on; ``provenance.json`` lists their versions."""
@@ -179,11 +174,18 @@ class Run:
             "notes": [asdict(note) for note in self.notes],
         }
 
-    def report(self, *, draw: PageRenderer = render_pages_serially, progress: Progress = ignore_progress) -> Report:
+    def report(
+        self,
+        *,
+        folder: Path | None = None,
+        draw: PageRenderer = render_pages_serially,
+        progress: Progress = ignore_progress,
+    ) -> Report:
         """Return the report's files.
 
         Parameters
         ----------
+        folder : of the report: paths in its config are relative to it. By default ``reports/NAME``.
         draw : draws the pages of a `PageContext`.
         progress : called with the number of steps done in each stage.
         """
@@ -195,7 +197,8 @@ class Run:
         counter = ProgressCounter("writing", 2, progress)
         trades, provenance = self.trades, self.provenance
         by_side = trade_summary_by_side(trades)
-        html = report_html(context, pictures, provenance=provenance, trades_by_side=by_side)
+        config_yaml = self.config.to_yaml(folder=folder or Path("reports") / self.config.name)
+        html = report_html(context, pictures, config_yaml=config_yaml, provenance=provenance, trades_by_side=by_side)
         files = {
             **{name: picture.png_bytes for name, picture in pictures.items()},
             **make_ticker_index_file(context.forecast_tickers, pictures),
@@ -208,8 +211,8 @@ class Run:
             "forecasts.parquet": parquet_bytes(self.forecasts),
             "backtest.parquet": parquet_bytes(self.backtest),
             "positions.parquet": parquet_bytes(self.positions),
-            "trades.csv": trades.to_csv(index=False, date_format="%Y-%m-%d", lineterminator="\n").encode(),
-            "config.yaml": self.config.to_yaml().encode(),
+            "trades.csv": csv_bytes(trades),
+            "config.yaml": config_yaml.encode(),
             "provenance.json": json_bytes(provenance),
         }
         counter.step()
@@ -256,7 +259,7 @@ class Run:
 
         output, ledger = Path(output), Ledger.from_output_folder(Path(output))
         counted = self if self.ledger == ledger else self.count_trials(output)
-        report = counted.report(draw=draw, progress=progress)
+        report = counted.report(folder=output / self.config.name, draw=draw, progress=progress)
         make_reports_dir(output, self.config.name)
         with ledger.recording(self.trials):
             folder = write_report(report, output)
@@ -370,6 +373,7 @@ def run_config(
     notes = prices.notes + run_data.dataset.notes + run_data.forecasts.notes + run_data.result.notes
     words = (config.run.name, *prices.tickers, *run_data.dataset.columns)
     notes = (*notes, *same_close_edge_notes(metrics["backtest"]["fills"]), *missing_font_notes(words))
+    notes = tuple(replace(note, text=hide_home_folder(note.text)) for note in notes)
     return Run(config.run, metrics, notes, run_data, trials, ledger)
 
 

@@ -21,6 +21,7 @@ from quantlr.model.splits import WalkForwardSpec
 from quantlr.model.walk_forward import walk_forward
 from quantlr.pipeline.stages import walk_forward_spec
 from quantlr.report.context import PageContext
+from quantlr.report.file_formats import csv_bytes
 from quantlr.report.storage import write_report_file
 
 WORTH_CSV_FILE = "features.csv"
@@ -74,8 +75,7 @@ class WorthResult:
         run = self.run
         context = PageContext.from_run(run.config, run.run_data, run.metrics, run.notes)
         picture = make_features_page(self.worth).render_picture(context)
-        csv = self.table.to_csv(index=False, lineterminator="\n").encode()
-        contents = {FEATURES_FILE: picture.png_bytes, WORTH_CSV_FILE: csv}
+        contents = {FEATURES_FILE: picture.png_bytes, WORTH_CSV_FILE: csv_bytes(self.table)}
         return [write_report_file(content, name, run.config.name, Path(output)) for name, content in contents.items()]
 
 

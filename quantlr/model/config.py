@@ -55,7 +55,7 @@ class LogisticRegression(Model):
             raise ValueError(f"is for gradient_descent and nesterov; {hint}")
         return learning_rate
 
-    l2: Annotated[StrictFloat, Unit("nats per squared standardised weight"), Field(ge=0)] = Field(
+    l2: Annotated[StrictFloat, Unit("nats per squared standardised weight"), Field(ge=0, le=1e12)] = Field(
         0.0, description="Penalty on the standardised weights, l2/2 times the sum of their squares; 0 is none."
     )
     tol: Annotated[StrictFloat, Unit("nats per standardised weight"), Field(gt=0, le=0.1)] = Field(

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from quantlr.core.errors import DegenerateFold, NotEnoughHistory
-from quantlr.core.parallel import map_in_processes
+from quantlr.core.parallel import allowed_worker_count, map_in_processes
 from quantlr.core.progress import Progress, ignore_progress
 from quantlr.core.timing import NOT_YET_KNOWN, iso_date
 from quantlr.core.values import Array, Dataset, Folds, Forecasts, IntArray, Note, Refits
@@ -297,6 +297,7 @@ def _iter_model_forecasts(
     seconds = n_pairs * SECONDS_PER_TRAINING_PAIR + n_refits * SECONDS_PER_REFIT
     size = MAX_MODELS_PER_BATCH
     groups = [model_splits[first : first + size] for first in range(0, len(model_splits), size)]
+    workers = allowed_worker_count(workers)
     if workers == 1 or len(groups) == 1 or seconds < MIN_PARALLEL_SECONDS:
         for group in groups:
             yield from forecast_models(group, on_refits_done)

@@ -24,6 +24,7 @@ from quantlr.data.markets import check_unknown_markets
 from quantlr.data.prices import load_prices
 from quantlr.model.splits import WalkForwardSpec
 from quantlr.model.walk_forward import DEFAULT_FUNCTIONS, WalkForwardFunctions, walk_forward
+from quantlr.pipeline.resources import require_resources
 
 
 def load_run_prices(config: RunConfig, *, offline: bool = False, progress: Progress = ignore_progress) -> Prices:
@@ -119,7 +120,8 @@ def replaced_stage_names(stages: PipelineStages) -> dict[str, str]:
 def dataset_from_config(
     config: RunConfig, prices: Prices, stages: PipelineStages = DEFAULT_STAGES, *, progress: Progress = ignore_progress
 ) -> Dataset:
-    """Return the rows that a config's features and label make of prices."""
+    """Return the rows of a config's features and label; UserError if the run needs too much memory or time."""
+    require_resources(config, prices)
     counter = ProgressCounter("features", 1, progress)
     columns = stages.compute_features(prices, config.features)
     counter.step()

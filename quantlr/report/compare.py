@@ -18,6 +18,7 @@ from quantlr.config.run_config import REPORT_NAME_PATTERN
 from quantlr.core.errors import OutputError, UserError
 from quantlr.core.timing import iso_date
 from quantlr.core.values import Array
+from quantlr.report.file_formats import nonfinite_to_none
 from quantlr.report.pairs import (
     MetricTest,
     MetricValues,
@@ -34,7 +35,7 @@ from quantlr.report.pairs import (
     shared_baseline_metric_values,
 )
 from quantlr.report.saved_runs import SavedRun, find_run_dir, read_saved_run
-from quantlr.report.storage import check_report_target, nonfinite_to_none
+from quantlr.report.storage import check_report_target
 from quantlr.stats.paired import (
     PairDifferences,
     holm_adjusted_p_values,

@@ -6,8 +6,10 @@ stays small and a run writes no picture but its own. Its bytes depend on the rep
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
+from base64 import b64encode
 from collections.abc import Mapping
 from contextlib import suppress
 from functools import lru_cache
@@ -18,14 +20,15 @@ from urllib.parse import quote
 
 from quantlr.backtest.metric_types import Metric
 from quantlr.backtest.metrics import find_metric, metrics_shown_in
-from quantlr.core.atomic import atomic_write
+from quantlr.core.atomic import atomic_write, remove_abandoned_temp_files
 from quantlr.core.errors import Fault
 from quantlr.core.file_reading import read_file
 from quantlr.core.values import Report
 from quantlr.report.compare import Comparison, check_comparison_target
-from quantlr.report.html import render_template
+from quantlr.report.file_formats import json_bytes
+from quantlr.report.html import TEMPLATES_DIR, render_template
 from quantlr.report.pages import PAGES
-from quantlr.report.storage import MAX_JSON_BYTES, METRICS_FILE, hold_file_lock, json_bytes, write_report
+from quantlr.report.storage import MAX_JSON_BYTES, METRICS_FILE, hold_file_lock, write_report
 from quantlr.report.summary import (
     benchmark_label,
     interval_text,
@@ -36,6 +39,8 @@ from quantlr.report.summary import (
 )
 
 GALLERY_FILE = "index.html"
+GALLERY_SCRIPT_PATH = TEMPLATES_DIR / "gallery.js"
+"""The only script that the page's content security policy allows."""
 GENERATOR_META_TAG = '<meta name="generator" content="quantlr">'
 """Marks a page as written by quantlr; a page without it is never replaced."""
 META_TAG_SEARCH_BYTES = 1000
@@ -64,6 +69,7 @@ def write_gallery(reports_dir: Path) -> Path | None:
         with hold_file_lock(page):
             if not _can_replace_page(page):
                 return None
+            remove_abandoned_temp_files(reports_dir, (GALLERY_FILE,))
             content = gallery_html(reports_dir).encode("utf-8", "replace")
             if not page.exists() or page.read_bytes() != content:
                 atomic_write(page, content)
@@ -120,8 +126,15 @@ def gallery_html(reports_dir: Path) -> str:
         for heading, file in (("Comparisons", "compare.png"), ("Sweeps", "sweep.png"))
     }
     orders = {metric.key: _order_text(metric) for metric in metrics_shown_in("gallery") if metric.better != "neither"}
+    script = GALLERY_SCRIPT_PATH.read_text(encoding="utf-8")
     return render_template(
-        "gallery.html", signature=GENERATOR_META_TAG, cards=cards, orders=orders, other_pages=other_pages
+        "gallery.html",
+        signature=GENERATOR_META_TAG,
+        script=script,
+        script_digest=b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        cards=cards,
+        orders=orders,
+        other_pages=other_pages,
     )
 
 

@@ -12,6 +12,7 @@ import pandas as pd
 
 from quantlr.backtest.metrics import find_metric, metrics_shown_in
 from quantlr.backtest.rolling import deepest_drawdowns
+from quantlr.core.text import escape_unsafe_characters
 from quantlr.core.timing import iso_date
 from quantlr.report.context import PageContext
 from quantlr.report.pages.layout import figure_png, use_matplotlib_defaults
@@ -48,7 +49,14 @@ def _jinja_environment() -> Environment:
     from jinja2 import Environment, FileSystemLoader, StrictUndefined  # imported only where HTML is written
 
     loader = FileSystemLoader(TEMPLATES_DIR)
-    return Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    return Environment(
+        loader=loader,
+        autoescape=True,
+        finalize=lambda value: escape_unsafe_characters(value) if type(value) is str else value,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
 
 
 def png_data_uri(png: bytes) -> str:
@@ -71,7 +79,12 @@ def notebook_html(context: PageContext) -> str:
 
 
 def report_html(
-    context: PageContext, pictures: Mapping[str, Picture], *, provenance: dict[str, Any], trades_by_side: pd.DataFrame
+    context: PageContext,
+    pictures: Mapping[str, Picture],
+    *,
+    config_yaml: str,
+    provenance: dict[str, Any],
+    trades_by_side: pd.DataFrame,
 ) -> bytes:
     """Return the report as HTML that contains every picture; text of the config or the data is never read as markup.
 
@@ -79,6 +92,7 @@ def report_html(
     ----------
     context : the run.
     pictures : pages by file name; those in folders, one per ticker, are left out: a browser cannot open hundreds.
+    config_yaml : as in ``config.yaml``.
     provenance : as in ``provenance.json``.
     trades_by_side : as `backtest.trades.trade_summary_by_side` returns them.
     """
@@ -101,6 +115,7 @@ def report_html(
             sensitivity_table(context.metrics),
             *tables,
         ],
+        config_yaml=config_yaml,
         provenance=provenance,
     )
     return text.encode()

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 
-from quantlr.core.parallel import WorkerPool, parallel_map, process_pool
+from quantlr.core.parallel import WorkerPool, allowed_worker_count, parallel_map, process_pool
 from quantlr.core.progress import Progress, ProgressCounter
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ MAX_TRANSFER_BYTES = 64 * 2**20
 @contextmanager
 def open_page_renderer(max_processes: int) -> Iterator[PageRenderer]:
     """Yield a renderer that uses at most `max_processes` processes, this one included; with one, it starts none."""
-    n_helpers = min(max_processes, MAX_RENDERING_PROCESSES) - 1
+    n_helpers = min(allowed_worker_count(max_processes), MAX_RENDERING_PROCESSES) - 1
     if n_helpers < 1:
         yield render_pages_serially
         return

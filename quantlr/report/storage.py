@@ -1,19 +1,19 @@
 """The folder of a report: written whole or not at all, under a lock, and read back for comparisons.
 
-Files are written to ``.NAME.new`` and flushed to the disk. Then the old folder is renamed to ``.NAME.old`` and the new
-one takes its name. If a process ends between the two steps, the next writer finds ``.NAME.old`` without ``NAME`` and
-puts it back. Files that quantlr did not write are carried over: in the folder itself all whose names are not in
-`REPORT_FILE_NAMES`; in the folder of ticker pages all that its index does not list.
+Files are written to ``.NAME.new`` and flushed to the disk. Then the old folder and the new one exchange their names, so
+that ``NAME`` exists at every moment. Where the system cannot exchange names, the old folder is renamed to ``.NAME.old``
+and the new one takes its name; if a process ends between the two steps, the next writer finds ``.NAME.old`` without
+``NAME`` and puts it back.
+Files that quantlr did not write are carried over: in the folder itself all whose names are not in `REPORT_FILE_NAMES`;
+in the folder of ticker pages all that its index does not list.
 """
 
 from __future__ import annotations
 
 import errno
 import hashlib
-import io
-import json
-import math
 import shutil
+import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -21,12 +21,18 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-import pandas as pd
-
-from quantlr.core.atomic import fsync_path, write_and_fsync
+from quantlr.core.atomic import (
+    exchange_paths,
+    fsync_path,
+    remove_abandoned_temp_files,
+    remove_file_or_dir,
+    temp_path,
+    write_and_fsync,
+)
 from quantlr.core.errors import Fault, OutputError
 from quantlr.core.file_reading import UnreadableContentError, library_errors_translated, read_json
 from quantlr.core.values import Report
+from quantlr.report.file_formats import json_bytes, nonfinite_to_none
 from quantlr.report.summary import headline_changes
 
 TICKER_PAGES_DIR = "tickers"
@@ -120,27 +126,6 @@ def _data_section_value(previous_metrics: dict[str, Any], key: str) -> Any:
     return data.get(key) if isinstance(data, dict) else None
 
 
-def nonfinite_to_none(value: Any) -> Any:
-    """Return nested values with None in place of numbers that are not finite."""
-    if isinstance(value, dict):
-        return {key: nonfinite_to_none(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [nonfinite_to_none(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def json_bytes(value: Any) -> bytes:
-    """Return a value as indented JSON; numbers that are not finite are an error."""
-    return (json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
-
-
-def parquet_bytes(table: pd.DataFrame) -> bytes:
-    """Return a table as Parquet, without its index."""
-    stream = io.BytesIO()
-    table.to_parquet(stream, index=False, compression="zstd")
-    return stream.getvalue()
-
-
 def write_report(report: Report, reports_dir: Path) -> Path:
     """Write a report to ``reports_dir/NAME`` and return that folder; the previous one stays until the new is complete.
 
@@ -165,10 +150,11 @@ def write_report_file(content: bytes, file_name: str, report_name: str, reports_
     target = reports_dir / report_name
     with _lock_report_dir(target):
         target.mkdir(exist_ok=True)
-        fresh = target.with_name(f".{report_name}.{file_name}.new")
+        path = target / file_name
+        fresh = temp_path(path)
         try:
             write_and_fsync(fresh, content)
-            fresh.replace(target / file_name)
+            fresh.replace(path)
         finally:
             fresh.unlink(missing_ok=True)
         fsync_path(target)
@@ -181,6 +167,7 @@ def _lock_report_dir(report_dir: Path) -> Iterator[None]:
     make_reports_dir(report_dir.parent, report_dir.name)
     with _translate_write_errors(report_dir), hold_file_lock(report_dir):
         recover_interrupted_swap(report_dir)
+        remove_abandoned_temp_files(report_dir, REPORT_FILE_NAMES)
         yield
 
 
@@ -231,8 +218,14 @@ def hold_file_lock(path: Path) -> Iterator[None]:
 
     lock = FileLock(path.with_name(f".{path.name}.lock"), timeout=LOCK_TIMEOUT_SECONDS)
     try:
+        with warnings.catch_warnings(action="ignore"):  # that a disk without locks gets a file as one
+            lock.acquire()
         with lock:
+            lock.release()  # one of the two
             yield
+    except NotImplementedError as error:
+        text = f"{path.parent}: this disk has no file locks, which keep two runs apart; choose another --output"
+        raise Fault(text) from error
     except Timeout:
         raise Fault(f"another run has been writing {path} for {LOCK_TIMEOUT_SECONDS:.0f} seconds; try again") from None
 
@@ -240,13 +233,10 @@ def hold_file_lock(path: Path) -> Iterator[None]:
 def recover_interrupted_swap(report_dir: Path) -> None:
     """Restore the old folder where a swap was interrupted, and remove an incomplete new one."""
     fresh, old = _new_and_old_dirs(report_dir)
-    if old.exists():
-        if report_dir.exists():
-            shutil.rmtree(old)
-        else:
-            old.rename(report_dir)
-    if fresh.exists():
-        shutil.rmtree(fresh)
+    if old.is_dir() and not old.is_symlink() and not report_dir.exists():
+        old.rename(report_dir)
+    for leftover in (old, fresh):
+        remove_file_or_dir(leftover)
 
 
 def _new_and_old_dirs(report_dir: Path) -> tuple[Path, Path]:
@@ -268,6 +258,10 @@ def _replace_report_dir(report: Report, report_dir: Path) -> None:
     except (OSError, OutputError):
         shutil.rmtree(fresh, ignore_errors=True)
         raise
+    if report_dir.exists() and exchange_paths(fresh, report_dir):
+        fsync_path(report_dir.parent)
+        shutil.rmtree(fresh, ignore_errors=True)
+        return
     if report_dir.exists():
         report_dir.rename(old)
     try:

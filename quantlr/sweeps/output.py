@@ -5,17 +5,19 @@ from __future__ import annotations
 import datetime as dt
 import itertools
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from quantlr.backtest.metrics import find_metric, metrics_shown_in
+from quantlr.core.text import hide_home_folder
 from quantlr.core.values import BacktestResult
+from quantlr.report.file_formats import csv_bytes, json_bytes, nonfinite_to_none
 from quantlr.report.pages.layout import Table
 from quantlr.report.pages.sweep import ParameterSurface, SweepPageContext
-from quantlr.report.storage import json_bytes, nonfinite_to_none
 from quantlr.report.style import TableRow, number_text, percent_text, shorten_end
 from quantlr.stats.verdict import Verdict
 from quantlr.sweeps.analysis import Holdout, SweepStatistics, TrialResults
@@ -82,22 +84,35 @@ class SweepReport:
         return tuple(notes)
 
 
-def make_files_summary_and_table(report: SweepReport) -> tuple[dict[str, bytes], dict[str, Any], pd.DataFrame]:
-    """Return a sweep's files, its summary, and its table of trials."""
+def make_files_summary_and_table(
+    report: SweepReport, folder: Path
+) -> tuple[dict[str, bytes], dict[str, Any], pd.DataFrame]:
+    """Return a sweep's files, its summary, and its table of trials; paths in files are relative to `folder`."""
     from quantlr.report.pages.sweep import sweep_page_png
 
+    report = _without_home_folder(report)
     table = trials_frame(report)
     summary = sweep_summary_dict(report, table)
     files = {
         "sweep.json": json_bytes(summary),
-        "trials.csv": table.to_csv(index=False, lineterminator="\n").encode(),
+        "trials.csv": csv_bytes(table),
         "sweep.png": sweep_page_png(sweep_page_context(report, summary, table)),
     }
     winner = report.results.winner_index
     if winner is not None:
         config = report.sweep.trial_config(report.results.trials[winner].number)
-        files["winner.yaml"] = config.run.to_yaml().encode()
+        files["winner.yaml"] = config.run.to_yaml(folder=folder).encode()
     return files, summary, table
+
+
+def _without_home_folder(report: SweepReport) -> SweepReport:
+    """Return the same report with the home folder written as ~ in all errors."""
+
+    def hide(error: str | None) -> str | None:
+        return None if error is None else hide_home_folder(error)
+
+    trials = tuple(replace(trial, error=hide(trial.error)) for trial in report.results.trials)
+    return replace(report, results=replace(report.results, trials=trials), winner_error=hide(report.winner_error))
 
 
 def trials_frame(report: SweepReport) -> pd.DataFrame:

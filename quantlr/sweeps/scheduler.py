@@ -19,7 +19,7 @@ from quantlr.config.run_config import RunConfig
 from quantlr.core.component_errors import classes_not_importable_elsewhere
 from quantlr.core.engines.local import Engine, ProcessEngine, SerialEngine, iter_task_results
 from quantlr.core.errors import DataError, UserError
-from quantlr.core.parallel import available_core_count, end_if_worker_imports_script
+from quantlr.core.parallel import allowed_worker_count, available_core_count, end_if_worker_imports_script
 from quantlr.core.values import IntArray, Report
 from quantlr.data.features import Feature
 from quantlr.experiment.ledger import Ledger
@@ -327,7 +327,7 @@ def make_engine_factory(
     ------
     UserError : a scheduler is named for processes of this machine.
     """
-    workers = workers or available_core_count()
+    workers = allowed_worker_count(workers or available_core_count())
     if engine_name == "process":
         if scheduler or scheduler_file:
             raise UserError("--scheduler and --scheduler-file are for --engine dask; add it")
@@ -386,7 +386,8 @@ def run_sweep(sweep: Sweep, options: SweepOptions) -> SweepResult:
             verdict,
             per_year,
             benchmark,
-        )
+        ),
+        output_folder / spec.name,
     )
     folder = write_report(Report(spec.name, files), output_folder)
     if evaluation.holdout is not None:

@@ -25,7 +25,7 @@ from quantlr.pipeline.stages import (
     run_backtest,
     walk_forward_spec,
 )
-from quantlr.report.storage import nonfinite_to_none
+from quantlr.report.file_formats import nonfinite_to_none
 from quantlr.stats.sharpe import sharpe_per_session
 from quantlr.sweeps.grid import Sweep
 from quantlr.sweeps.trials import StageDigests, TrialRecord, encode_result_file, environment_versions

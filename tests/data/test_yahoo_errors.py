@@ -152,3 +152,27 @@ def test_a_network_without_responses_is_given_up_at_the_deadline(market: Market)
     market.yahoo.released.set()
     market.yahoo.shares["AAA"] = share(1, LONG_AGO)
     assert len(market.fetch("AAA").bars["AAA"]) == 300, "the abandoned thread does not disturb it"
+
+
+def test_a_thread_that_waits_with_a_lock_of_yfinance_does_not_block_later_fetches(market: Market) -> None:
+    from threading import Event, Thread
+
+    from quantlr.data.yahoo_client import BACKGROUND_THREAD_NAME
+    from yfinance.data import YfData
+
+    lock, is_locked, release = YfData()._cookie_lock, Event(), Event()
+
+    def wait_with_lock() -> None:
+        with lock:
+            is_locked.set()
+            release.wait()
+
+    thread = Thread(target=wait_with_lock, name=BACKGROUND_THREAD_NAME, daemon=True)
+    thread.start()
+    is_locked.wait()
+    market.yahoo.shares["AAA"] = share(1, LONG_AGO)
+    try:
+        assert len(market.fetch("AAA", deadline=5.0).bars["AAA"]) == 300
+    finally:
+        release.set()
+        thread.join()

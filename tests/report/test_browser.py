@@ -53,7 +53,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(layout, "figure_png", white_png)
         pictures = {page.file_name: page.render_picture(context) for page in applicable_pages(context)}
-    html = report_html(context, pictures, provenance=provenance, trades_by_side=trades)
+    html = report_html(
+        context, pictures, config_yaml=context.config.to_yaml(), provenance=provenance, trades_by_side=trades
+    )
     (folder / "report.html").write_bytes(html)
     (folder / "probe.html").write_text(PROBE_HTML)
     return folder

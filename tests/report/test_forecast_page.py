@@ -22,10 +22,10 @@ from quantlr.backtest.metrics import metrics_of_section
 from quantlr.core.values import Array, Forecasts
 from quantlr.experiment.run import Run
 from quantlr.report.context import PageContext
+from quantlr.report.file_formats import nonfinite_to_none
 from quantlr.report.pages import PAGES
 from quantlr.report.pages.forecast import FORECAST_PAGE, calibration_table, skill_title_and_text
 from quantlr.report.pages.layout import figure_png
-from quantlr.report.storage import nonfinite_to_none
 from scipy import stats
 from sklearn.isotonic import IsotonicRegression
 from sklearn.metrics import roc_auc_score

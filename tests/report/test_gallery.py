@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import re
 import time
+from base64 import b64encode
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -235,7 +237,7 @@ def test_page_has_no_external_links_and_is_reproducible(tmp_path: Path) -> None:
         save_report(tmp_path, name)
     write_gallery(tmp_path)
     first = (tmp_path / "index.html").read_bytes()
-    assert b"http" not in first
+    assert b"://" not in first
     assert b"//" not in first
     (tmp_path / "index.html").unlink()
     write_gallery(tmp_path)
@@ -301,3 +303,17 @@ def test_hundreds_of_cards_are_read_fast_and_only_once(tmp_path: Path) -> None:
     write_gallery(tmp_path)
     assert read_card_values.cache_info().misses == n_read + 1
     assert len(GalleryParser(tmp_path).cards) == 301
+
+
+def test_only_the_script_of_the_page_may_run(tmp_path: Path) -> None:
+    for name in "ab":
+        save_report(tmp_path, name)
+    write_gallery(tmp_path)
+    html = (tmp_path / "index.html").read_text()
+    (policy,) = re.findall(r'http-equiv="Content-Security-Policy" content="([^"]*)"', html)
+    (script,) = re.findall(r"<script>(.*?)</script>", html, re.DOTALL)
+    digest = b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    rules = dict(rule.strip().split(" ", 1) for rule in policy.split(";"))
+    assert rules["default-src"] == "'none'"
+    assert rules["script-src"] == f"'sha256-{digest}'"
+    assert not re.search(r"\son[a-z]+=", html.replace(script, ""))

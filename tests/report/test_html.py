@@ -64,7 +64,9 @@ def html_of(context: PageContext, *, source: str = "made up", trades_by_side: pd
     if trades_by_side is None:
         trades_by_side = trade_summary_by_side(trade_table(context.run_data.result))
     provenance = {**PROVENANCE, "data": {"source": source, "sha256": "ab12"}}
-    page = report_html(context, PICTURES, provenance=provenance, trades_by_side=trades_by_side)
+    page = report_html(
+        context, PICTURES, config_yaml=context.config.to_yaml(), provenance=provenance, trades_by_side=trades_by_side
+    )
     return page.decode()
 
 

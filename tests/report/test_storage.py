@@ -6,11 +6,13 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
-from quantlr.core.atomic import write_and_fsync
+from quantlr.core.atomic import exchange_paths, write_and_fsync
 from quantlr.core.errors import Fault, OutputError
 from quantlr.core.values import Report
 from quantlr.report.storage import (
@@ -52,6 +54,14 @@ def test_new_report_replaces_the_old_and_keeps_user_files(tmp_path: Path) -> Non
     assert sorted(path.name for path in (tmp_path / "reports").iterdir()) == [".exp.lock", "exp"]
 
 
+@pytest.fixture(params=["exchange", "rename"])
+def each_way_of_replacing(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Replace folders by exchanging their names, where the system can, and as where it can't."""
+    if request.param == "rename":
+        monkeypatch.setattr("quantlr.report.storage.exchange_paths", lambda *_: False)
+
+
+@pytest.mark.usefixtures("each_way_of_replacing")
 @pytest.mark.parametrize("n_calls", range(40))
 def test_report_is_complete_after_an_end_at_any_file_system_call(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, n_calls: int
@@ -161,10 +171,59 @@ def test_output_that_cannot_be_a_folder_is_refused(tmp_path: Path, output: str, 
         write_report(make_report("a"), tmp_path / output)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux exchanges names")
+def test_report_is_never_absent_while_it_is_replaced(tmp_path: Path) -> None:
+    write_report(make_report("a"), tmp_path)
+    (tmp_path / "first").write_text("1")
+    (tmp_path / "second").write_text("2")
+    if not exchange_paths(tmp_path / "first", tmp_path / "second"):
+        pytest.skip("this file system can't exchange names")
+    assert [(tmp_path / name).read_text() for name in ("first", "second")] == ["2", "1"]
+    stop, n_absent = threading.Event(), 0
+
+    def write_reports() -> None:
+        for index in range(60):
+            write_report(make_report("ba"[index % 2], size=10), tmp_path)
+        stop.set()
+
+    writer = threading.Thread(target=write_reports)
+    writer.start()
+    while not stop.is_set():
+        n_absent += not (tmp_path / "exp" / "metrics.json").exists()
+    writer.join()
+    assert n_absent == 0
+
+
+@pytest.mark.parametrize("name", [".exp.new", ".exp.old", ".exp.lock", ".exp.audit.json.new", "exp/.audit.json.new"])
+def test_nothing_is_written_through_a_planted_link(tmp_path: Path, name: str) -> None:
+    victim, reports = tmp_path / "victim", tmp_path / "reports"
+    victim.write_text("precious")
+    (reports / "exp").mkdir(parents=True)
+    (reports / name).symlink_to(victim)
+    with suppress(Fault):  # a lock that is a link is refused
+        write_report_file(b"{}", "audit.json", "exp", reports)
+    with suppress(Fault):
+        write_report(make_report("a"), reports)
+    assert victim.read_text() == "precious"
+
+
+def test_next_write_removes_what_a_killed_one_left(tmp_path: Path) -> None:
+    write_report(make_report("a"), tmp_path)
+    left = [tmp_path / "exp" / f".audit.json.{'0a' * 16}.new", tmp_path / ".exp.new", tmp_path / ".exp.old"]
+    others = [tmp_path / "exp" / f".mine.{'0a' * 16}.new", tmp_path / "exp" / ".audit.json.new"]
+    for path in [*left, *others]:
+        path.write_text("half")
+    write_report_file(b"{}", "audit.json", "exp", tmp_path)
+    assert not [path for path in left if path.exists()]
+    write_report(make_report("b"), tmp_path)
+    assert all(path.exists() for path in others)
+
+
 @pytest.mark.parametrize("error", [OSError(5, "Input/output error"), KeyboardInterrupt()])
 def test_failed_swap_restores_the_previous_report(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException
 ) -> None:
+    monkeypatch.setattr("quantlr.report.storage.exchange_paths", lambda *_: False)
     write_report(make_report("a"), tmp_path)
     rename = Path.rename
 
