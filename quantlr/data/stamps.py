@@ -4,7 +4,8 @@
   written. UTC at midnight: the date as written.
 - Other times in UTC are those of local days, as when Tokyo's midnight is written as 15:00 of the day before. Each time
   zone in which all are midnight, or all of one time of day, gives a column of dates. Columns with Sundays and no
-  Fridays, or Saturdays and no Mondays, are left out; if one column is left, it is taken.
+  Fridays, or Saturdays and no Mondays, are left out; if one column is left, or only one of them without a day of the
+  weekend, it is taken.
 """
 
 from __future__ import annotations
@@ -96,8 +97,10 @@ def _find_local_days(rows: PriceRows, own: IntArray) -> tuple[DateArray, Array, 
         if not is_shifted_by_a_day(days):
             known_offset = offset if is_midnight else np.full(len(utc), np.nan)
             columns.setdefault(days.tobytes(), (days, known_offset, zone))
-    if len(columns) == 1:
-        return next(iter(columns.values()))
+    weekday_columns = [column for column in columns.values() if _weekdays(column[0]).max() < SATURDAY]
+    for candidates in (list(columns.values()), weekday_columns):
+        if len(candidates) == 1:
+            return candidates[0]
     found = f"times in UTC that {'give several columns of dates' if columns else 'are the days of no time zone'}"
     examples = ", ".join(zone for *_, zone in list(columns.values())[:3])
     found += f" ({examples})" if examples else ""
@@ -129,10 +132,14 @@ def _has_one_time_of_day(utc: DateArray, offset_minutes: Array) -> bool:
     return bool((minute == minute[0]).all())
 
 
+def _weekdays(days: DateArray) -> IntArray:
+    """Return the day of the week of each date, 0 for Monday."""
+    return (days.astype("datetime64[D]").astype(np.int64) + UNIX_EPOCH_WEEKDAY) % 7
+
+
 def is_shifted_by_a_day(days: DateArray) -> bool:
     """Return whether daily dates have Sundays and no Fridays, or Saturdays and no Mondays."""
-    weekday = (days.astype("datetime64[D]").astype(np.int64) + UNIX_EPOCH_WEEKDAY) % 7
-    count = np.bincount(weekday, minlength=7)
+    count = np.bincount(_weekdays(days), minlength=7)
     pairs = ((SUNDAY, FRIDAY), (SATURDAY, MONDAY))
     return any(count[weekend] >= MIN_WEEKEND_BARS and count[needed] == 0 for weekend, needed in pairs)
 

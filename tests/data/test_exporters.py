@@ -288,6 +288,23 @@ def test_a_zip_file_holds_one_table_of_bounded_size() -> None:
     assert "a packed file in a packed file" in refusal(zip_bytes(a=zip_bytes(b=CSV)), name="x.zip")
 
 
+def test_commas_within_quotes_are_a_decimal_mark_or_separate_thousands() -> None:
+    """A comma between cells does not tell what a comma within a quoted number is."""
+    assert closes('Date,Close\n2020-01-02,"5,25"\n2020-01-03,"6,5"\n') == [5.25, 6.5]
+    assert closes('Date,Close\n2020-01-02,"1,234.5"\n2020-01-03,"1,235"\n') == [1234.5, 1235]
+    open_question = 'Date,Close\n2020-01-02,"1,234"\n2020-01-03,"1,235"\n'
+    assert "may be a decimal number or a thousand" in refusal(open_question)
+    assert closes(open_question, decimal=",") == [1.234, 1.235]
+    assert closes(open_question, decimal=".") == [1234, 1235]
+
+
+def test_a_stated_format_of_dates_keeps_their_time_and_zone() -> None:
+    text = "Date;Close\n02.01.2020 15:00 +0000;5\n05.01.2020 15:00 +0000;6\n"
+    bars = read(text, date_format="%d.%m.%Y %H:%M %z")["X"]
+    assert list(bars.index) == [pd.Timestamp("2020-01-02 15:00"), pd.Timestamp("2020-01-05 15:00")]
+    assert list(bars["utc_offset"]) == [0, 0]
+
+
 def test_feather_is_read_with_its_index(tmp_path: Path) -> None:
     table = pa.table({"Date": pa.array(["2020-01-02", "2020-01-03"]), "Close": [5.0, 6.0]})
     stream = io.BytesIO()
@@ -323,6 +340,10 @@ def test_a_workbook_that_would_fill_the_memory_is_refused() -> None:
         "<row>" + "<c/>" * 5000 + "</row>" + "<row><c><v>1</v></c></row>" * 5000,
     ):
         assert "needed a sheet of at most 20,000,000 cells" in refusal(workbook(A=cells), name="x.xlsx")
+    above = workbook(A=ROWS + '<row r="1000001"><c r="T1000001"><v>1</v></c></row>')
+    assert "found 1,000,001 rows of 20 columns" in refusal(above, name="x.xlsx")
+    below = workbook(A=ROWS + '<row r="20"><c r="T20"/></row>')
+    assert closes(below, name="x.xlsx") == [5, 6.5]
 
 
 def test_errors_of_a_workbook_and_days_from_1904_are_refused() -> None:

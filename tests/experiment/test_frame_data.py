@@ -87,8 +87,11 @@ def test_later_changes_of_the_table_do_not_reach_the_run() -> None:
 def test_the_digest_follows_every_value_and_heading() -> None:
     digest = FrameSource.from_data(WIDE).sha256
     assert FrameSource.from_data(WIDE.copy()).sha256 == digest
-    changed = WIDE.assign(B=np.where(np.arange(len(WIDE)) == 5, WIDE["B"] + 1e-9, WIDE["B"]))
-    for table in (changed, WIDE.rename(columns={"A": "C"}), WIDE.iloc[1:]):
+    row = np.arange(len(WIDE))
+    changed = [
+        WIDE.assign(B=np.where(row == changed_row, WIDE["B"] + 1e-9, WIDE["B"])) for changed_row in (0, 5, row[-1])
+    ]
+    for table in (*changed, WIDE.rename(columns={"A": "C"}), WIDE.iloc[1:]):
         assert FrameSource.from_data(table).sha256 != digest
 
 

@@ -44,7 +44,7 @@ def to_iso_texts(texts: pd.Index[str], date_format: str | None, *, reads_serials
         return texts
     if date_format and date_format not in BARE_NUMBER_UNITS:
         dates = pd.to_datetime(texts.to_series(), format=date_format, errors="coerce")
-        return pd.Index(dates.dt.strftime("%Y-%m-%d").where(dates.notna(), texts.to_series()))
+        return pd.Index(dates.dt.strftime("%Y-%m-%dT%H:%M:%S%z").where(dates.notna(), texts.to_series()))
     if re.fullmatch(BARE_NUMBER_PATTERN, texts[0]):
         return _numbers_to_iso(texts, date_format, reads_serials=reads_serials)
     pattern = next((pattern for pattern in NAMED_MONTH_PATTERNS if re.search(pattern, texts[0])), None)
