@@ -19,15 +19,11 @@ import pandas as pd
 
 from quantlr.core.errors import DataError
 from quantlr.core.values import Array, BoolArray, IntArray, Note
+from quantlr.data.bars import FRIDAY, MONDAY, SATURDAY, SUNDAY, intraday_ticker_mask, weekday_numbers
 from quantlr.data.csv.raw_table import DateArray
 from quantlr.data.price_rows import PriceRows
 
 MINUTES_PER_DAY = 24 * 60
-MAX_DAILY_ROWS_PER_DATE = 1.5
-"""Rows of a ticker per UTC date from which on they are intraday bars, whose times are no days."""
-UNIX_EPOCH_WEEKDAY = 3
-"""1970-01-01 was a Thursday, counted from Monday as 0."""
-MONDAY, FRIDAY, SATURDAY, SUNDAY = 0, 4, 5, 6
 MIN_WEEKEND_BARS = 3
 """Bars on a day of the weekend from which on the missing weekday beside it counts."""
 WELL_KNOWN_ZONES = (
@@ -57,6 +53,7 @@ def resolve_stamps(rows: PriceRows, timezone: str | None) -> tuple[PriceRows, li
     if np.isnan(offset).all() or not (minutes.any() or timezone):
         return replace(rows, date=days), []
     date, new_offset = days.copy(), offset.copy()
+    is_intraday = intraday_ticker_mask(replace(rows, date=days))
     notes: list[Note] = []
     for ticker in range(len(rows.tickers)):
         own = np.flatnonzero(rows.ticker_index == ticker)
@@ -65,15 +62,11 @@ def resolve_stamps(rows: PriceRows, timezone: str | None) -> tuple[PriceRows, li
             utc = rows.date[own] - (offset[own] * 60).astype("timedelta64[s]")
             new_offset[own] = _zone_offset_minutes(utc, timezone)
             date[own] = _local_days(utc, new_offset[own])
-        elif len(own) and (offset[own] == 0).all() and minutes[own].any() and not _is_intraday(days[own]):
+        elif len(own) and (offset[own] == 0).all() and minutes[own].any() and not is_intraday[ticker]:
             date[own], new_offset[own], zone = _find_local_days(rows, own)
             text = f"its days are written in UTC; dated by those of {zone}"
             notes.append(Note("data", text, ticker=rows.tickers[ticker], key="data.timezone"))
     return replace(rows, date=date, utc_offset_minutes=new_offset), notes
-
-
-def _is_intraday(days: DateArray) -> bool:
-    return len(days) >= MAX_DAILY_ROWS_PER_DATE * len(np.unique(days))
 
 
 def _zone_offset_minutes(utc: DateArray, zone: str) -> Array:
@@ -97,7 +90,7 @@ def _find_local_days(rows: PriceRows, own: IntArray) -> tuple[DateArray, Array, 
         if not is_shifted_by_a_day(days):
             known_offset = offset if is_midnight else np.full(len(utc), np.nan)
             columns.setdefault(days.tobytes(), (days, known_offset, zone))
-    weekday_columns = [column for column in columns.values() if _weekdays(column[0]).max() < SATURDAY]
+    weekday_columns = [column for column in columns.values() if weekday_numbers(column[0]).max() < SATURDAY]
     for candidates in (list(columns.values()), weekday_columns):
         if len(candidates) == 1:
             return candidates[0]
@@ -132,14 +125,9 @@ def _has_one_time_of_day(utc: DateArray, offset_minutes: Array) -> bool:
     return bool((minute == minute[0]).all())
 
 
-def _weekdays(days: DateArray) -> IntArray:
-    """Return the day of the week of each date, 0 for Monday."""
-    return (days.astype("datetime64[D]").astype(np.int64) + UNIX_EPOCH_WEEKDAY) % 7
-
-
 def is_shifted_by_a_day(days: DateArray) -> bool:
     """Return whether daily dates have Sundays and no Fridays, or Saturdays and no Mondays."""
-    count = np.bincount(_weekdays(days), minlength=7)
+    count = np.bincount(weekday_numbers(days), minlength=7)
     pairs = ((SUNDAY, FRIDAY), (SATURDAY, MONDAY))
     return any(count[weekend] >= MIN_WEEKEND_BARS and count[needed] == 0 for weekend, needed in pairs)
 

@@ -17,12 +17,12 @@ import pandas as pd
 
 from quantlr.core.frequency import MAX_DAILY_GAP_DAYS, median_gap_days
 from quantlr.core.values import Array, BoolArray, IntArray
-from quantlr.data.bars import intraday_ticker_mask
+from quantlr.data.bars import SATURDAY, SUNDAY, intraday_ticker_mask, weekday_numbers
 from quantlr.data.calendars import CalendarSessions, load_sessions
 from quantlr.data.csv.reader import PRICE_FIELDS
 from quantlr.data.markets import MarketSources, latest_close
 from quantlr.data.price_rows import PriceRows
-from quantlr.data.stamps import SATURDAY, SUNDAY, UNIX_EPOCH_WEEKDAY, shifted_ticker_mask
+from quantlr.data.stamps import shifted_ticker_mask
 
 MAX_GAP_DAYS = 10
 """Calendar days between two bars above which bars are missing, where no calendar is known."""
@@ -188,7 +188,7 @@ def flag_shifted_weekdays(rows: PriceRows, context: ValidationContext) -> RuleRe
     is_explained = np.array([context.market_sources.hours(ticker) in SUNDAY_CALENDARS for ticker in rows.tickers])
     is_daily = np.array(_median_gap_days_by_ticker(rows)) <= MAX_DAILY_GAP_DAYS
     is_shifted = shifted_ticker_mask(rows) & ~is_explained & is_daily
-    weekday = (rows.date.astype("datetime64[D]").astype(np.int64) + UNIX_EPOCH_WEEKDAY) % 7
+    weekday = weekday_numbers(rows.date)
     suspect = is_shifted[rows.ticker_index] & (weekday >= SATURDAY)
 
     def reason_text(row: int) -> str:
