@@ -1,4 +1,4 @@
-"""The metric and the panel that CONTRIBUTING adds, each in a copy of the package."""
+"""The metric and the panel that the page on extending adds, each in a copy of the package."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PAGE = (ROOT / "CONTRIBUTING.md").read_text()
+PAGE = (ROOT / "docs" / "extending.md").read_text()
 CONFIG = """
 name: one
 data: {source: {kind: sample}, tickers: [MSFT], end: 2003-06-30}
@@ -77,7 +77,7 @@ print(json.dumps({
 
 def code_blocks(heading: str) -> list[str]:
     """Return the blocks of code below a heading."""
-    section = PAGE[PAGE.index(f"\n### {heading}\n") :].split("\n##")[1]
+    section = PAGE[PAGE.index(f"\n## {heading}\n") :].split("\n##")[1]
     return re.findall(r"^```python\n(.*?)^```", section, flags=re.MULTILINE | re.DOTALL)
 
 
@@ -139,7 +139,9 @@ def test_metric_example_is_shown_everywhere_where_it_is_pasted(package: Path) ->
     compared = json.loads((reports / "compare" / "compare.json").read_text())
     assert all(0 < run["positive_sessions"] < 1 for run in (*compared["runs"], compared["baseline"]))
     assert re.search(rf" positive .*\n *one .* {compared['runs'][0]['positive_sessions']:.1%} ", comparison)
-    assert re.search("CAGR +Sharpe +max DD +positive +accuracy +log loss", comparison), "those with a better direction"
+    assert re.search("CAGR +Sharpe +alpha +t +max DD +positive +accuracy +log loss", comparison), (
+        "those with a better direction"
+    )
     trials = pd.read_csv(reports / "grid" / "trials.csv").set_index("trial")
     assert trials.loc[0, "positive_sessions"] == pytest.approx(expected), "the first trial is the run"
     assert re.search(rf" positive *\n(.*\n)* +\d +0 +0\.0 .* {percent} *\n", sweep)
