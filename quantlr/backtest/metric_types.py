@@ -14,7 +14,9 @@ from quantlr.backtest.trades import trade_table
 from quantlr.core.errors import Fault
 from quantlr.core.values import Array, BacktestResult, BoolArray, Forecasts, IntArray
 from quantlr.stats.clark_west import clark_west_test
+from quantlr.stats.directional import clustered_accuracy_and_auc_intervals
 from quantlr.stats.hac import Interval
+from quantlr.stats.return_resamples import ReturnResamples
 
 Section = Literal["forecast", "backtest", "strategy_only", "significance"]
 Place = Literal["terminal", "tear_sheet", "by_fill", "fills", "ticker", "gallery", "comparison", "sweep", "trials"]
@@ -197,6 +199,18 @@ class EvaluatedForecasts:
             raise Fault("the Clark-West test needs all forecasts of a run, and what their refits were trained on")
         return clark_west_test(self.all_forecasts)
 
+    @cached_property
+    def clustered_intervals(self) -> tuple[Interval, Interval | None]:
+        """The 95 % intervals of accuracy and AUC by the bootstrap of whole sessions, drawn once for both."""
+        return clustered_accuracy_and_auc_intervals(
+            self.probability,
+            self.hits,
+            self.up,
+            session=self.session,
+            horizon=self.horizon,
+            rng=np.random.default_rng(self.seed),
+        )
+
     @property
     def predicted_up(self) -> BoolArray:
         """(n,) whether an up move is forecast: the probability is above one half, whatever the policy."""
@@ -240,11 +254,13 @@ class BacktestView:
     result : the strategy's or the benchmark's.
     sessions_per_year : for annual figures.
     seed : of everything random; each metric has a generator of its own, whichever others are computed.
+    strategy : of a benchmark's backtest, the strategy that it is compared with; both share their resamples.
     """
 
     result: BacktestResult
     sessions_per_year: int
     seed: int = 0
+    strategy: BacktestView | None = None
 
     @cached_property
     def trades(self) -> pd.DataFrame:
@@ -269,6 +285,28 @@ class BacktestView:
     def gross_excess_returns(self) -> Array:
         """(sessions,) gross returns in excess of cash."""
         return self.result.gross_return - self.result.session_cash_rate
+
+    @property
+    def ticker_excess_returns(self) -> tuple[BoolArray, Array]:
+        """Whether each ticker is listed, and its return in excess of cash, (sessions, tickers) each.
+
+        A ticker is listed from its first bar to its last one, and its return is 0 outside.
+        """
+        price = pd.DataFrame(self.result.price)
+        is_listed = (price.ffill().notna() & price.bfill().notna()).to_numpy()
+        is_listed = is_listed[:-1] & is_listed[1:]
+        carried = price.ffill().to_numpy()
+        cash = np.reshape(self.result.session_cash_rate, (-1, 1))
+        return is_listed, np.where(is_listed, carried[1:] / carried[:-1] - 1.0 - cash, 0.0)
+
+    @cached_property
+    def return_resamples(self) -> ReturnResamples:
+        """Resamples of the sessions of the strategy and, where there is one, of its benchmark; drawn once."""
+        if self.strategy is not None:
+            return self.strategy.return_resamples
+        results = [result for result in (self.result, self.result.benchmark) if result is not None]
+        excess_returns = np.stack([result.net_return - result.session_cash_rate for result in results], axis=1)
+        return ReturnResamples(excess_returns, seed=self.seed)
 
     @property
     def annual_factor(self) -> float:

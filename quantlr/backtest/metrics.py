@@ -22,11 +22,8 @@ from quantlr.core.frequency import DAYS_PER_YEAR, MAX_COUNT_DIFFERENCE, CountedS
 from quantlr.core.timing import iso_date
 from quantlr.core.values import Array, IntArray, Prices
 from quantlr.stats import sharpe as sharpe_stats
-from quantlr.stats.bootstrap import mean_lower_bound_95
 from quantlr.stats.clark_west import years_needed
 from quantlr.stats.directional import (
-    clustered_accuracy_interval,
-    clustered_auc_interval,
     clustered_pesaran_timmermann_test,
     delong_auc_interval,
     pesaran_timmermann_test,
@@ -96,8 +93,7 @@ def accuracy_interval(forecasts: EvaluatedForecasts) -> Interval:
     """95 % interval of the accuracy: Wilson's, or by the bootstrap of whole sessions where forecasts are clustered."""
     if not forecasts.has_dependent_outcomes:
         return wilson_interval(int(forecasts.hits.sum()), len(forecasts.up))
-    rng = np.random.default_rng(forecasts.seed)
-    return clustered_accuracy_interval(forecasts.hits, session=forecasts.session, horizon=forecasts.horizon, rng=rng)
+    return forecasts.clustered_intervals[0]
 
 
 def majority_class_accuracy(forecasts: EvaluatedForecasts) -> float:
@@ -138,11 +134,9 @@ def area_under_roc(forecasts: EvaluatedForecasts) -> float | None:
 
 def auc_interval(forecasts: EvaluatedForecasts) -> Interval | None:
     """95 % interval of the AUC: DeLong's, or by the bootstrap of whole sessions where forecasts are clustered."""
-    probability, up = forecasts.probability, forecasts.up
     if not forecasts.has_dependent_outcomes:
-        return delong_auc_interval(probability, up)
-    rng = np.random.default_rng(forecasts.seed)
-    return clustered_auc_interval(probability, up, session=forecasts.session, horizon=forecasts.horizon, rng=rng)
+        return delong_auc_interval(forecasts.probability, forecasts.up)
+    return forecasts.clustered_intervals[1]
 
 
 def skill_test(forecasts: EvaluatedForecasts) -> dict[str, float | int | None]:
@@ -195,8 +189,7 @@ def annualize_sharpe(session_sharpe: float | None, backtest: BacktestView) -> fl
 
 def sharpe_interval(backtest: BacktestView) -> Interval | None:
     """95 % interval of the annual Sharpe ratio by the stationary bootstrap."""
-    rng = np.random.default_rng(backtest.seed)
-    interval = sharpe_stats.bootstrap_sharpe_interval(backtest.excess_returns, rng)
+    interval = backtest.return_resamples.sharpe_interval(0 if backtest.strategy is None else 1)
     return (interval[0] * backtest.annual_factor, interval[1] * backtest.annual_factor) if interval else None
 
 
@@ -273,16 +266,29 @@ def win_rate(backtest: BacktestView) -> float | None:
 
 
 def profit_factor(backtest: BacktestView) -> float | None:
-    """Sum of the gains of winning trades over that of the losses of losing ones, in units of equity."""
-    gains = net_trade_returns(backtest.trades) * backtest.trades["size"]
-    loss = -float(gains[gains < 0].sum())
-    return float(gains[gains > 0].sum()) / loss if loss > 0 else None
+    """Sum of the profits of winning trades over that of the losses of losing ones, both after costs."""
+    profit = backtest.trades["profit"]
+    loss = -float(profit[profit < 0].sum())
+    return float(profit[profit > 0].sum()) / loss if loss > 0 else None
 
 
 def break_even_cost_bps(backtest: BacktestView) -> float | None:
-    """Break-even cost: the cost per side, in basis points of what is traded, that equals the gross excess return."""
+    """Break-even cost against cash: the cost per side, in bps of the traded value, that equals the excess return."""
     turnover = float(backtest.result.turnover.sum())
     return float(backtest.gross_excess_returns.sum()) / turnover / BASIS_POINT if turnover > 0 else None
+
+
+def timing_break_even_cost_bps(backtest: BacktestView) -> float | None:
+    """Break-even cost against holding each ticker's average weight: the cost per side that equals the gain by timing.
+
+    The holding is not charged for its own trades. A ticker's average is over the sessions from its first bar to its
+    last.
+    """
+    turnover, result = float(backtest.result.turnover.sum()), backtest.result
+    is_listed, returns = backtest.ticker_excess_returns
+    mean_weight = (result.weight * is_listed).sum(axis=0) / np.maximum(is_listed.sum(axis=0), 1)
+    timing_gain = float(((result.weight - mean_weight) * returns).sum())
+    return timing_gain / turnover / BASIS_POINT if turnover > 0 else None
 
 
 def annual_excess_over_benchmark(significance: SignificanceInput) -> dict[str, float] | None:
@@ -292,7 +298,7 @@ def annual_excess_over_benchmark(significance: SignificanceInput) -> dict[str, f
     if benchmark is None:
         return None
     excess = backtest.result.net_return - benchmark.net_return
-    low95 = mean_lower_bound_95(excess, np.random.default_rng(backtest.seed))
+    low95 = backtest.return_resamples.mean_lower_bound_95((1.0, -1.0))
     return {"mean": float(excess.mean()) * per_year, "low95": low95 * per_year}
 
 
@@ -383,8 +389,10 @@ METRICS: tuple[Metric, ...] = (
     Metric("win_rate", "backtest", win_rate, "win rate", 1, "after costs", is_percent=True, better="higher",
            shown_in=("ticker",)),
     Metric("profit_factor", "backtest", profit_factor, "profit factor", 2, better="higher", shown_in=("ticker",)),
-    Metric("break_even_cost_bps", "strategy_only", break_even_cost_bps, "break-even cost", 1, "bps per side",
-           better="higher", shown_in=("tear_sheet", "gallery")),
+    Metric("break_even_cost_bps", "strategy_only", break_even_cost_bps, "break-even cost vs cash", 1,
+           "bps", better="higher", short_name="break-even cost", shown_in=("tear_sheet", "gallery")),
+    Metric("timing_break_even_cost_bps", "strategy_only", timing_break_even_cost_bps,
+           "break-even vs mean exposure", 1, "bps", better="higher", shown_in=("tear_sheet",)),
 )  # fmt: skip
 """Every metric of ``metrics.json``, in the order in which it is shown."""
 

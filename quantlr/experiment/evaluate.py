@@ -48,8 +48,9 @@ def compute_metrics(
         return values
 
     evaluated = evaluate_forecasts(run_data.forecasts, seed=config.seed)
-    results = run_data.result, run_data.result.benchmark or run_data.result
-    strategy, benchmark = (BacktestView(result, per_year, config.seed) for result in results)
+    strategy = BacktestView(run_data.result, per_year, config.seed)
+    benchmark_result = run_data.result.benchmark
+    benchmark = BacktestView(benchmark_result, per_year, config.seed, strategy) if benchmark_result else strategy
     prices, trials = run_data.prices, trial_statistics or TrialStatistics(1, None)
     fills = compare_fill_metrics(run_data.positions, prices, config.execution, sessions_per_year=per_year)
     counter.step()

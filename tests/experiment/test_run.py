@@ -41,7 +41,8 @@ KEYS: dict[str, list[str]] = {
         "log_loss_base_rate", "brier", "auc", "auc_ci95", "clark_west", "pesaran_timmermann",
         "reliability",
     ],
-    "backtest": ["strategy", "benchmark", "benchmark_name", "break_even_cost_bps", "fills", "only_at_the_close"],
+    "backtest": ["strategy", "benchmark", "benchmark_name", "break_even_cost_bps", "timing_break_even_cost_bps",
+                 "fills", "only_at_the_close"],
     "significance": [
         "trials", "probabilistic_sharpe", "deflated_sharpe", "expected_max_sharpe", "above_benchmark", "years_needed",
     ],
@@ -94,7 +95,7 @@ def test_table_columns(daily: Run, files: dict[str, bytes]) -> None:
     ]  # fmt: skip
     assert list(positions) == ["date", "ticker", "weight", "gross_return", "cost"]
     assert list(trades) == [
-        "ticker", "side", "entry", "exit", "entry_price", "exit_price", "sessions", "return", "cost", "size",
+        "ticker", "side", "entry", "exit", "entry_price", "exit_price", "sessions", "return", "cost", "size", "profit",
     ]  # fmt: skip
     pd.testing.assert_frame_equal(forecasts, daily.forecasts)
     pd.testing.assert_frame_equal(backtest, daily.backtest)
