@@ -14,6 +14,7 @@ from pydantic import Field, Strict, StrictInt
 
 from quantlr.backtest.benchmark import Benchmark, BenchmarkTicker
 from quantlr.backtest.costs import BASIS_POINT
+from quantlr.backtest.forecast_metrics import calibration_test, recalibration, stability
 from quantlr.backtest.metric_types import BacktestView, EvaluatedForecasts, Metric, Place, Section, SignificanceInput
 from quantlr.backtest.trades import net_trade_returns
 from quantlr.core.components import ConfigSection, Unit
@@ -351,6 +352,10 @@ METRICS: tuple[Metric, ...] = (
     Metric("pesaran_timmermann", "forecast", directional_skill_test, "Pesaran-Timmermann p value", 3,
            shown_key="p_value", shown_in=("tear_sheet",)),
     Metric("reliability", "forecast", score_decompositions),
+    Metric("calibration", "forecast", recalibration, "calibration slope", 2, shown_key="slope",
+           shown_in=("tear_sheet",)),
+    Metric("spiegelhalter", "forecast", calibration_test, "Spiegelhalter p value", 3, shown_key="p_value"),
+    Metric("stability", "forecast", stability),
     Metric("final_equity", "backtest", final_equity, "final equity", 2, better="higher"),
     Metric("total_return", "backtest", total_return, "total return", 1, is_percent=True, better="higher",
            shown_in=("fills",)),

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from quantlr.backtest.fills import same_close_edge_notes
+from quantlr.backtest.forecast_metrics import calibration_notes
 from quantlr.backtest.trades import trade_summary_by_side, trade_table
 from quantlr.config.run_config import ConfigSource, LoadedConfig, RunConfig, load_config
 from quantlr.core.component_errors import classes_not_importable_elsewhere, iter_user_defined_components
@@ -295,6 +296,8 @@ def run_config(
     metrics = compute_metrics(config.run, run_data, statistics, progress=progress)
     notes = prices.notes + run_data.dataset.notes + run_data.forecasts.notes + run_data.result.notes
     notes = (*notes, *same_close_edge_notes(metrics["backtest"]["fills"]))
+    sizes_by_probability = config.run.policy.sizes_by_probability
+    notes = (*notes, *calibration_notes(metrics["forecast"], sizes_by_probability=sizes_by_probability))
     return Run(config.run, metrics, notes, run_data, ledger)
 
 

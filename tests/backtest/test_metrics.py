@@ -238,7 +238,7 @@ def test_timing_break_even_cost_equals_the_holding_of_average_weights(seed: int)
     weight = np.random.default_rng(seed).choice([-0.3, 0.0, 0.3], (90, 3))
     execution = ExecutionSpec(commission_bps=0, slippage_bps=0, borrow_bps_per_year=0, cash_rate=0.03)
     positions = Positions(prices.tickers, prices.sessions, weight)
-    result = backtest_with_benchmark(positions, prices, execution, sessions_per_year=CountedSessions(252.0))
+    result = backtest_with_benchmark(positions, prices, execution, sessions_per_year=CountedSessions(252))
     even = metrics.timing_break_even_cost_bps(BacktestView(result, 252))
     assert even is not None
     holding = 0.0

@@ -39,7 +39,7 @@ KEYS: dict[str, list[str]] = {
     "forecast": [
         "n", "up_rate", "accuracy_always_up", "accuracy", "accuracy_ci95", "accuracy_base_rate", "log_loss",
         "log_loss_base_rate", "brier", "auc", "auc_ci95", "clark_west", "pesaran_timmermann",
-        "reliability",
+        "reliability", "calibration", "spiegelhalter", "stability",
     ],
     "backtest": ["strategy", "benchmark", "benchmark_name", "break_even_cost_bps", "timing_break_even_cost_bps",
                  "fills", "only_at_the_close"],
@@ -78,6 +78,11 @@ def test_files_and_metric_keys(files: dict[str, bytes]) -> None:
     assert list(metrics["forecast"]["clark_west"]) == [
         "statistic", "p_value", "degrees_of_freedom", "sessions", "min_sessions", "local_tickers",
     ]  # fmt: skip
+    assert list(metrics["forecast"]["calibration"]) == [
+        "slope", "intercept", "slope_standard_error", "intercept_standard_error", "p_value",
+    ]  # fmt: skip
+    assert list(metrics["forecast"]["stability"]) == ["thirds", "break", "best_year", "best_ticker", "tickers"]
+    assert list(metrics["forecast"]["spiegelhalter"]) == ["statistic", "p_value"]
     assert list(metrics["model"]["coefficients"]["^GSPC"]) == [
         "intercept", *(f"lagged_returns_{lag}" for lag in range(1, 6)), "volatility_20",
     ]  # fmt: skip
