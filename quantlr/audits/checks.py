@@ -136,7 +136,7 @@ def check_inputs_unchanged(original: AuditInputs, altered: AuditInputs, cutoff: 
     prices = original.prices
     n_bars = min(len(prices.session), len(altered.prices.session))
     known_session = np.full_like(prices.session, -1)  # (bars, tickers), at whose close the label is known; -1 for never
-    delay = label_known_row(0, horizon=horizon)
+    delay = label_known_row(0, lag=horizon)
     known_session[: max(len(known_session) - delay, 0)] = prices.session[delay:]
     unchanged = True
     features = {name: (values, altered.features.get(name)) for name, values in original.features.items()}
@@ -170,7 +170,7 @@ class PendingLabelChecker:
 
     def count_pending_labels(self, original: AuditInputs, altered: AuditInputs, cutoff_session: int) -> None:
         """Count the labels that are known one bar after the cutoff, and those of them that the later prices change."""
-        session, delay = original.prices.session, label_known_row(0, horizon=self.horizon)
+        session, delay = original.prices.session, label_known_row(0, lag=self.horizon)
         if len(altered.prices.session) < len(session):
             return
         next_row = ((session >= 0) & (session <= cutoff_session)).sum(axis=0)

@@ -255,6 +255,16 @@ def sum_of_session_costs(backtest: BacktestView) -> float:
     return float(backtest.result.cost.sum())
 
 
+def accuracy_on_sessions_held(backtest: BacktestView) -> float | None:
+    """Proportion of the sessions with a position, ticker by ticker, whose return had its side.
+
+    The return is the one that the position earns, from fill to fill, before costs; sessions without a move are left
+    out.
+    """
+    gain = backtest.result.ticker_gross_return[backtest.result.ticker_gross_return != 0]
+    return float((gain > 0).mean()) if len(gain) else None
+
+
 def n_trades(backtest: BacktestView) -> int:
     """Number of trades (round trips), open ones included."""
     return len(backtest.trades)
@@ -386,6 +396,8 @@ METRICS: tuple[Metric, ...] = (
     Metric("calmar", "backtest", calmar_ratio, "Calmar ratio", 2, better="higher"),
     Metric("exposure", "backtest", mean_gross_exposure, "average exposure", 0, is_percent=True,
            shown_in=("tear_sheet", "trials")),
+    Metric("accuracy_held", "backtest", accuracy_on_sessions_held, "accuracy on the sessions held", 1, is_percent=True,
+           better="higher", shown_in=("tear_sheet",)),
     Metric("turnover_per_year", "backtest", annual_turnover, "turnover", 1, "annual, x equity",
            shown_in=("terminal", "tear_sheet", "ticker", "comparison", "sweep")),
     Metric("cost_total", "backtest", sum_of_session_costs, "total costs", 1, is_percent=True, better="lower",

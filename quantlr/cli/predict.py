@@ -80,8 +80,10 @@ def _predictions_table(predictions: Predictions) -> Table:
     from quantlr.cli.terminal import make_table
 
     horizon = predictions.horizon
-    close = "the next close" if horizon == 1 else f"the close in {horizon} sessions"
-    title = f"{predictions.name}: probability that {close} is higher"
+    higher = "the next close is higher" if horizon == 1 else f"the close in {horizon} sessions is higher"
+    if predictions.label_of == "fill":
+        higher = f"the price is higher {horizon} session{'s'[: horizon > 1]} after the fill"
+    title = f"{predictions.name}: probability that {higher}"
     rows = (
         (item.ticker, item.as_of, f"{item.probability:.1%}", f"{item.trained.base_rate:.1%}", item.position)
         for item in predictions.tickers

@@ -83,6 +83,11 @@ class RunConfig(ConfigSection):
             raise ValueError(f"{needed}, and data.tickers has {n_tickers}: add tickers, or hold fewer")
         return policy
 
+    @property
+    def label_delay(self) -> int:
+        """Sessions from a decision to the price at which its label starts: to the fill, if the label is of fills."""
+        return self.execution.fill_delay_sessions if self.label.of == "fill" else 0
+
     def to_yaml(self) -> str:
         """Return the config as YAML with every default; running it gives an identical report."""
         return dump_yaml(copy_nested(self.model_dump()))

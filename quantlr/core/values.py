@@ -155,8 +155,8 @@ class Labels:
     Attributes
     ----------
     up : (bars, tickers) 1 up, 0 not up, NaN where the label is dropped or not known yet.
-    horizon_return : (bars, tickers) simple return from the bar's close to the close `horizon` bars later; NaN if not
-        known yet.
+    horizon_return : (bars, tickers) simple return over the label's span, by default from the bar's close to the close
+        `horizon` bars later; NaN if not known yet.
     """
 
     up: Array
@@ -178,8 +178,9 @@ class Dataset:
     horizon_return : (rows,) simple return over the next `horizon` bars, NaN if not known yet.
     label_known_at : (rows,) position of the session at whose close the label is known; `NOT_YET_KNOWN` if that session
         is later than the last.
-    horizon : bars from a row to the price that its label compares with.
+    horizon : bars that a label spans.
     notes : warm-up rows dropped, by ticker.
+    label_delay : bars from a row to the price at which its label starts; 0 where that is the row's close.
     """
 
     tickers: tuple[str, ...]
@@ -193,6 +194,7 @@ class Dataset:
     label_known_at: IntArray
     horizon: int
     notes: tuple[Note, ...] = ()
+    label_delay: int = 0
 
     def ticker_slice(self, ticker_index: int) -> slice:
         """Return the rows of one ticker, given by its position in `tickers`."""
@@ -310,11 +312,12 @@ class Forecasts:
     training_probability_mean, training_probability_std : (rows,) mean and standard deviation (ddof 0) of the
         probabilities that the refit gives these rows, calibrated as the forecast is.
     fold : (rows,) number of the refit, counted within the model.
-    horizon : bars from a forecast to its outcome.
+    horizon : bars that a forecast spans.
     refits : the fitted models, in the order of the forecasts.
     folds : training and forecast rows of each ticker's refits, as row numbers of the `Dataset`: one entry per ticker
         that has forecasts, in their order; for a pooled model one per ticker of the dataset.
     notes : tickers left out, fits that did not converge.
+    label_delay : as in `Dataset`.
     """
 
     tickers: tuple[str, ...]
@@ -337,6 +340,7 @@ class Forecasts:
     refits: Refits
     folds: tuple[Folds, ...]
     notes: tuple[Note, ...] = ()
+    label_delay: int = 0
 
     @property
     def has_dependent_outcomes(self) -> bool:

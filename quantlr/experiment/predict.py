@@ -129,7 +129,8 @@ class Predictions:
     name : of the config.
     model : kind of the model.
     today : the date that ages are counted to.
-    horizon : sessions ahead that are forecast.
+    horizon : sessions that are forecast.
+    label_of : "close" where they start at the forecast's close, "fill" where they start at the position's fill.
     sha256 : digest of the prices.
     tickers : one prediction for every ticker with enough history, in the config's order.
     notes : what was dropped, left out, or did not converge.
@@ -139,6 +140,7 @@ class Predictions:
     model: str
     today: str
     horizon: int
+    label_of: str
     sha256: str
     tickers: tuple[Prediction, ...]
     notes: tuple[Note, ...]
@@ -219,6 +221,7 @@ def predict_newest_rows(
         model=config.model.kind,
         today=iso_date(today),
         horizon=forecasts.horizon,
+        label_of=config.label.of,
         sha256=prices.sha256,
         tickers=tuple(predictions),
         notes=notes,

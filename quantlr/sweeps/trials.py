@@ -57,7 +57,7 @@ class StageDigests:
     Attributes
     ----------
     data : data section and ticker of the benchmark.
-    dataset : data, features and label.
+    dataset : data, features and label, and the fill if the label is of fills.
     model : dataset, folds and model.
     decision_context : model, execution and sessions per year.
     config : the whole config without its name.
@@ -77,7 +77,8 @@ class StageDigests:
         sources = source_digests(iter_user_defined_components(config), session_token=session_token)
         sections |= {"sources": sources} if sources else {}
         data = sha256_of_json(sections["data"], config.report.benchmark_ticker, *sources)
-        dataset = sha256_of_json(data, sections["features"], sections["label"])
+        label = sections["label"], *([config.execution.fill] if config.label.of == "fill" else [])
+        dataset = sha256_of_json(data, sections["features"], *label)
         model = sha256_of_json(dataset, sections["walk_forward"], sections["model"])
         context = sha256_of_json(model, sections["execution"], sections["report"]["sessions_per_year"])
         sections.pop("name")

@@ -258,6 +258,15 @@ def test_timing_break_even_cost_of_a_constant_weight_is_zero() -> None:
     assert metrics.timing_break_even_cost_bps(view_of([0.01, -0.03, 0.02, 0.04])) == pytest.approx(0.0, abs=1e-9)
 
 
+def test_accuracy_on_the_sessions_held_counts_the_side_of_each_return() -> None:
+    """Long into +, -, 0 and short into -; a flat session and one without a move do not count."""
+    held = np.array([1.0, 1.0, 1.0, -1.0, 0.0])[:, None]
+    gains = np.array([0.02, -0.01, 0.0, 0.03, 0.0])[:, None]
+    result = replace(backtest_of([0.02, -0.01, 0.0, 0.03, 0.0]), weight=held, ticker_gross_return=gains)
+    assert metrics.accuracy_on_sessions_held(BacktestView(result, 252)) == pytest.approx(2 / 3)
+    assert metrics.accuracy_on_sessions_held(view_of([0.0, 0.0])) is None
+
+
 def test_profit_factor_adds_up_the_profits_of_sessions() -> None:
     """A trade that gains 50 % and then loses 50 % has a profit of 0, whatever a compounded return would be."""
     returns = [0.5, -0.5, 0.0, 0.1, 0.0, -0.04, 0.0, -0.01]

@@ -31,8 +31,8 @@ FILES = {
 }  # fmt: skip
 STRATEGY = [
     "final_equity", "total_return", "cagr", "volatility", "sharpe", "sharpe_ci95", "sharpe_standard_error",
-    "sharpe_lo", "sortino", "max_drawdown", "longest_drawdown_sessions", "calmar", "exposure", "turnover_per_year",
-    "cost_total", "trades", "win_rate", "profit_factor",
+    "sharpe_lo", "sortino", "max_drawdown", "longest_drawdown_sessions", "calmar", "exposure", "accuracy_held",
+    "turnover_per_year", "cost_total", "trades", "win_rate", "profit_factor",
 ]  # fmt: skip
 KEYS: dict[str, list[str]] = {
     "data": ["tickers", "first", "last", "sessions", "sessions_per_year", "first_fill", "sha256"],
