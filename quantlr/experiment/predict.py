@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,14 +16,16 @@ import pandas as pd
 
 from quantlr.backtest.costs import Fill
 from quantlr.config.run_config import ConfigSource, RunConfig, load_config
+from quantlr.core.errors import DataError, NotEnoughHistory
 from quantlr.core.progress import Progress, ignore_progress
 from quantlr.core.timing import iso_date
 from quantlr.core.values import Note, Prices
 from quantlr.data.features import Feature
+from quantlr.experiment.evaluate import compute_metrics
 from quantlr.model.base import Model
 from quantlr.model.solvers import learning_rate_limit
 from quantlr.model.standardize import fold_scaling
-from quantlr.pipeline.stages import Decisions, forecast_and_decide, load_run_prices
+from quantlr.pipeline.stages import Decisions, forecast_and_decide, load_run_prices, run_backtest
 
 STALE_AFTER_DAYS = 5
 """Default age above which prices are stale: the longest weekend, from Thursday to Tuesday, is not longer."""
@@ -132,6 +134,8 @@ class Predictions:
     horizon : sessions that are forecast.
     label_of : "close" where they start at the forecast's close, "fill" where they start at the position's fill.
     sha256 : digest of the prices.
+    verdict : the sentence on the backtest of the same config and prices, without a ledger of trials; None where the
+        history is too short for a backtest.
     tickers : one prediction for every ticker with enough history, in the config's order.
     notes : what was dropped, left out, or did not converge.
     """
@@ -142,6 +146,7 @@ class Predictions:
     horizon: int
     label_of: str
     sha256: str
+    verdict: str | None
     tickers: tuple[Prediction, ...]
     notes: tuple[Note, ...]
 
@@ -167,7 +172,8 @@ def predict(
 
     Returns
     -------
-    predictions : for each ticker probability, position, and the contribution of each feature to the log odds.
+    predictions : the verdict on the backtest, and for each ticker probability, position, and the contribution of each
+        feature to the log odds.
 
     Raises
     ------
@@ -185,13 +191,28 @@ def predict(
     with loaded.add_location_to_errors():
         prices = load_run_prices(loaded.run, offline=offline, progress=progress)
         decisions = forecast_and_decide(loaded.run, prices, workers=workers, progress=progress)
-    return predict_newest_rows(loaded.run, prices, decisions, today=today, stale_after=stale_after)
+        verdict = _backtest_verdict(loaded.run, prices, decisions, progress)
+    predictions = predict_newest_rows(loaded.run, prices, decisions, today=today, stale_after=stale_after)
+    return replace(predictions, verdict=verdict)
+
+
+def _backtest_verdict(config: RunConfig, prices: Prices, decisions: Decisions, progress: Progress) -> str | None:
+    """Return the verdict on the backtest of all decisions; None where there is no outcome or return yet."""
+    try:
+        run_data = run_backtest(config, prices, decisions, progress=progress)
+    except NotEnoughHistory:
+        return None
+    except DataError as error:
+        if error.key != "walk_forward.train":
+            raise
+        return None
+    return str(compute_metrics(config, run_data, progress=progress)["verdict"]["sentence"])
 
 
 def predict_newest_rows(
     config: RunConfig, prices: Prices, decisions: Decisions, *, today: dt.date, stale_after: int = STALE_AFTER_DAYS
 ) -> Predictions:
-    """Return the forecast and position of each ticker's newest row, of all that a run forecasts and decides."""
+    """Return forecast and position of each ticker's newest row, of all that a run decides, without the verdict."""
     forecasts, predictions = decisions.forecasts, []
     for row in np.flatnonzero(np.diff(forecasts.ticker, append=-1)).tolist():
         ticker, session, sessions = int(forecasts.ticker[row]), int(forecasts.session[row]), forecasts.sessions
@@ -223,6 +244,7 @@ def predict_newest_rows(
         horizon=forecasts.horizon,
         label_of=config.label.of,
         sha256=prices.sha256,
+        verdict=None,
         tickers=tuple(predictions),
         notes=notes,
     )
