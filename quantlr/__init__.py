@@ -5,6 +5,7 @@
 | `run` | runs one experiment, from prices to the verdict; a `Run` has its tables, metrics and report |
 | `plan` | the dates, rows and refits of a run, without fitting |
 | `predict` | forecast and position after the newest close |
+| `worth` | what each feature adds to the forecasts; a `WorthResult` has the table and the page |
 | `audit` | whether anything in a run depends on the future |
 | `compare` | tests the differences between saved runs |
 | `sweep` | tries a grid of settings; a `SweepResult` has all trials and the verdict on the best |
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from quantlr.experiment.plan import plan
     from quantlr.experiment.predict import predict
     from quantlr.experiment.run import Run, run
+    from quantlr.experiment.worth import WorthResult, worth
     from quantlr.model.estimator import GradientDescentClassifier as GradientDescentClassifier
     from quantlr.report.compare import compare
     from quantlr.sweeps.scheduler import SweepResult, sweep
@@ -63,6 +65,7 @@ __all__ = [
     "Run",
     "SweepResult",
     "UserError",
+    "WorthResult",
     "__version__",
     "audit",
     "compare",
@@ -71,6 +74,7 @@ __all__ = [
     "predict",
     "run",
     "sweep",
+    "worth",
 ]
 
 _NAMES_BY_MODULE = {
@@ -95,6 +99,7 @@ _NAMES_BY_MODULE = {
     "quantlr.experiment.plan": ("plan",),
     "quantlr.experiment.predict": ("predict",),
     "quantlr.experiment.run": ("Run", "run"),
+    "quantlr.experiment.worth": ("WorthResult", "worth"),
     "quantlr.model.estimator": ("GradientDescentClassifier",),
     "quantlr.report.compare": ("compare",),
     "quantlr.sweeps.scheduler": ("SweepResult", "sweep"),

@@ -21,6 +21,7 @@ COMMAND_HELP = {
     "plan": "Show what a run would do, down to the dates of its folds.",
     "predict": "Forecast the next close from the newest prices, with the reasons, the position and the verdict.",
     "sweep": "Run every setting of a grid, and judge the best one.",
+    "worth": "Test what each feature adds to the forecasts.",
     "audit": "Test on your own config and data that nothing looks ahead.",
     "data": "Download prices into the cache, list what it holds, and check it.",
     "init": "Write a config to start from, with every key explained.",

@@ -129,9 +129,9 @@ class Run:
     @property
     def provenance(self) -> dict[str, Any]:
         """Versions, source of the prices, replaced stages and all notes: the contents of ``provenance.json``."""
-        prices = self.run_data.prices
+        prices, packages = self.run_data.prices, (*VERSIONED_PACKAGES, *self.config.model.packages)
         return {
-            "versions": {"python": platform.python_version(), **{name: version(name) for name in VERSIONED_PACKAGES}},
+            "versions": {"python": platform.python_version(), **{name: version(name) for name in packages}},
             "data": {"source": prices.source, "sha256": prices.sha256},
             "replaced_stages": self.run_data.replaced_stages,
             "notes": [asdict(note) for note in self.notes],

@@ -79,6 +79,8 @@ class Model(Component):
     """
 
     entry_point_group: ClassVar[str] = "quantlr.models"
+    packages: ClassVar[tuple[str, ...]] = ()
+    """Packages that the fits depend on besides quantlr's own; ``provenance.json`` lists their versions."""
 
     scope: Annotated[
         Literal["per_ticker", "pooled"],

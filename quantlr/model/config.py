@@ -10,6 +10,7 @@ from pydantic import Field, StrictFloat, StrictInt, ValidationInfo, field_valida
 from quantlr.core.components import ChoiceDescriptions, ConfigSection, Unit, component_union
 from quantlr.model.base import DescribeRefit, FittedModel, Model, RefitProgressCallback, ignore_refit_progress
 from quantlr.model.batched.fit import fit_many
+from quantlr.model.sklearn_classifier import SklearnClassifier
 
 if TYPE_CHECKING:
     from quantlr.model.training import TrainingData
@@ -105,7 +106,7 @@ class LogisticRegression(Model):
         return self
 
 
-MODELS: tuple[type[Model], ...] = (LogisticRegression,)
+MODELS: tuple[type[Model], ...] = (LogisticRegression, SklearnClassifier)
 
 if TYPE_CHECKING:
     AnyModel = Model

@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
 
 import numpy as np
 
-from quantlr.core.values import Array, Folds, IntArray
+from quantlr.core.values import Array, BoolArray, Folds, IntArray
 from quantlr.model.base import FittedModel
 from quantlr.model.calibration import Calibration
 from quantlr.model.logistic import sigmoid
+from quantlr.model.splits import fold_sums
 from quantlr.model.windows import overlapping_refit_slices
 
-PROBABILITIES_PER_BLOCK = 2**16
-"""Probabilities that are computed at once, so that they stay in the cache."""
-MIN_BLOCK_ROW_OVERLAP = 0.5
-"""Smallest ratio of the rows common to a block's refits to those of its first refit."""
-MIN_FLOAT32_STD = 1e-4
-"""Smallest standard deviation of a refit's probabilities that is computed in single precision.
-
-Single precision takes a third of the time. It is right to 1e-8 in a probability, and so to 1e-4 of this deviation.
-"""
+COVARIANCE_ROWS = 1024
+"""Smallest number of evenly spaced rows that a covariance of the features is computed from, if there are as many."""
+MIN_WINDOW_OVERLAP = 0.8
+"""Smallest ratio of the rows common to the refits that share one covariance of the features."""
+MAX_APPROXIMATED_STD = 0.3
+"""Largest standard deviation of a refit's log odds at which moments of its probabilities are approximated."""
 
 
 def training_probability_stats(
@@ -39,9 +37,9 @@ def training_probability_stats(
 
     Notes
     -----
-    A fit that has an intercept and no weights of rows has the up-rate as its mean probability, to its tolerance. The
-    mean is summed all the same: the standard deviation needs the probabilities, of which the sum takes little time.
-    The probabilities of a model without coefficients are computed refit by refit.
+    Where the log odds are linear in the features and vary little, as on daily prices, mean and standard deviation of
+    the probabilities are approximated from the moments of the features; see `_approximate_mean_and_std`. Elsewhere the
+    probabilities of all training rows are computed, refit by refit.
     """
     first, last = int(folds.train_start.min()), int(folds.train_stop.max())
     labelled = np.flatnonzero(~np.isnan(up[first:last]))
@@ -51,69 +49,67 @@ def training_probability_stats(
     n_ups = np.concatenate([[0.0], np.cumsum(up[first:last][labelled])])
     with np.errstate(invalid="ignore"):
         up_rate = (n_ups[stop] - n_ups[start]) / (stop - start)
-    X = X[first:last][labelled]
+    X = X[first:last] if len(labelled) == last - first else X[first:last][labelled]
     if not fitted.coefficients.size:
-        return np.stack([up_rate, *_mean_and_std_by_log_odds(X, fitted, calibration, start, stop)])
+
+        def log_odds_of_refit(refit: int) -> Array:
+            refit_index = np.full(stop[refit] - start[refit], refit)
+            log_odds = fitted.log_odds(X[start[refit] : stop[refit]], refit_index)
+            return log_odds if calibration is None else calibration.correct_log_odds(log_odds, refit_index)
+
+        return np.stack([up_rate, *_mean_and_std_by_rows(log_odds_of_refit, stop > start)])
     weights = fitted.coefficients if calibration is None else calibration.correct_weights(fitted.coefficients)
-    return np.stack([up_rate, *_mean_and_std_by_weights(X, weights, start, stop)])
+    mean, std, log_odds_std = _approximate_mean_and_std(X, weights, start, stop)
+    is_wide = ~(log_odds_std <= MAX_APPROXIMATED_STD) & (stop > start)
+
+    def linear_log_odds(refit: int) -> Array:
+        return np.asarray(X[start[refit] : stop[refit]] @ weights[refit, 1:] + weights[refit, 0])
+
+    by_rows = _mean_and_std_by_rows(linear_log_odds, is_wide)
+    return np.stack([up_rate, *np.where(is_wide, by_rows, [mean, std])])
 
 
-def _mean_and_std_by_log_odds(
-    X: Array, fitted: FittedModel, calibration: Calibration | None, start: IntArray, stop: IntArray
-) -> Array:
-    """Return mean and standard deviation of each refit's probabilities, (2, refits), of any model."""
-    mean_and_std = np.full((2, len(start)), np.nan)
-    for refit in np.flatnonzero(stop > start).tolist():
-        refit_index = np.full(stop[refit] - start[refit], refit)
-        log_odds = fitted.log_odds(X[start[refit] : stop[refit]], refit_index)
-        if calibration is not None:
-            log_odds = calibration.correct_log_odds(log_odds, refit_index)
-        probability = sigmoid(log_odds)
+def _mean_and_std_by_rows(log_odds_of_refit: Callable[[int], Array], refit_mask: BoolArray) -> Array:
+    """Return mean and standard deviation of the probabilities of the refits in a mask, (2, refits); NaN elsewhere."""
+    mean_and_std = np.full((2, len(refit_mask)), np.nan)
+    for refit in np.flatnonzero(refit_mask).tolist():
+        probability = sigmoid(log_odds_of_refit(refit))
         mean_and_std[:, refit] = probability.mean(), probability.std()
     return mean_and_std
 
 
-def _mean_and_std_by_weights(X: Array, weights: Array, start: IntArray, stop: IntArray) -> Array:
-    """Return the same where the log odds are linear, from (refits, 1 + k) intercepts and weights of raw features."""
-    first_refit = int((stop > start).argmax())
-    first_rows = X[start[first_refit] : stop[first_refit]]
-    center, scale = first_rows.mean(axis=0), first_rows.std(axis=0)
-    scale[scale == 0] = 1.0
-    X = (X - center) / scale
-    local_weights = np.column_stack([weights[:, 0] + weights[:, 1:] @ center, weights[:, 1:] * scale])
-    mean_and_std = _probability_mean_and_std(X.astype(np.float32), local_weights, start, stop)
-    is_inexact = mean_and_std[1] < MIN_FLOAT32_STD
-    if is_inexact.any():
-        mean_and_std[:, is_inexact] = _probability_mean_and_std(X, local_weights, start, stop)[:, is_inexact]
-    return mean_and_std
-
-
-def _probability_mean_and_std(X: Any, weights: Array, start: IntArray, stop: IntArray) -> Array:
-    """Return mean and standard deviation of each refit's probabilities, (2, refits), in the precision of `X`.
+def _approximate_mean_and_std(X: Array, weights: Array, start: IntArray, stop: IntArray) -> tuple[Array, Array, Array]:
+    """Return mean and standard deviation of each refit's probabilities, and the log odds' standard deviation.
 
     Parameters
     ----------
-    X : (rows, k) features, with means near 0.
-    weights : (refits, 1 + k) intercept and weights of these features.
+    X : (rows, k) features of the labelled rows.
+    weights : (refits, 1 + k) intercept and weights.
     start, stop : (refits,) first row of each refit, and the row after its last.
+
+    Returns
+    -------
+    mean, std, log_odds_std : (refits,) each; NaN of a refit without rows.
+
+    Notes
+    -----
+    With z the log odds at the mean row, v their variance and g = sigmoid(z), the Taylor expansion about z (the delta
+    method) has the mean g + g (1 - g) (1 - 2 g) v / 2 and the standard deviation g (1 - g) sqrt(v). The mean row is
+    each refit's own; the covariance of the features, which moves slowly, is that of a sample of the training rows of
+    an earlier refit, which has four fifths of the rows in common. Neither looks past the refit's training rows.
     """
-    X_T, half_slopes = X.T, (0.5 * weights[:, 1:]).astype(X.dtype)
-    half_intercept = 0.5 * weights[:, :1]
-    center = np.tanh(half_intercept)
-    total, squares = np.zeros(len(start)), np.zeros(len(start))
-    max_refits = max(PROBABILITIES_PER_BLOCK // max(int((stop - start).max()), 1), 1)
-    windows = Folds(start, stop, start, stop)
-    for refits in overlapping_refit_slices([windows], max_refits=max_refits, min_overlap=MIN_BLOCK_ROW_OVERLAP):
-        rows = slice(int(start[refits].min()), int(stop[refits].max()))
-        # tanh(z / 2) is 2 p - 1; about its value at the mean row, the squares keep their digits.
-        values = half_slopes[refits] @ X_T[:, rows]
-        values += half_intercept[refits].astype(X.dtype)
-        np.tanh(values, out=values)
-        values -= center[refits].astype(X.dtype)
-        for refit, row_values in enumerate(values, start=refits.start):
-            own = row_values[start[refit] - rows.start : stop[refit] - rows.start]
-            total[refit], squares[refit] = own.sum(), own @ own
+    windows = [Folds(start, stop, start, stop)]
     with np.errstate(invalid="ignore"):
-        mean = total / (stop - start)
-        variance = squares / (stop - start) - mean**2
-    return np.stack([0.5 + 0.5 * (center[:, 0] + mean), 0.5 * np.sqrt(np.maximum(variance, 0.0))])
+        mean_row = (fold_sums(lambda rows: X.T[:, rows], windows) / (stop - start)).T
+    intercept, slopes = weights[:, 0], weights[:, 1:]
+    g = sigmoid(intercept + np.einsum("ij,ij->i", slopes, mean_row))
+    variance = np.full(len(start), np.nan)
+    for refits in overlapping_refit_slices(windows, max_refits=len(start), min_overlap=MIN_WINDOW_OVERLAP):
+        first, last = start[refits.start], stop[refits.start]
+        rows = X[first : last : max((last - first) // COVARIANCE_ROWS, 1)]
+        if len(rows):
+            deviation = rows - rows.mean(axis=0)
+            covariance = deviation.T @ deviation / len(rows)
+            variance[refits] = np.einsum("ij,ij->i", slopes[refits] @ covariance, slopes[refits])
+    log_odds_std = np.sqrt(np.maximum(variance, 0.0))
+    return g + g * (1 - g) * (1 - 2 * g) * variance / 2, g * (1 - g) * log_odds_std, log_odds_std

@@ -52,12 +52,12 @@ LOCK_TIMEOUT_SECONDS = 60.0
 REPORT_FILE_NAMES = frozenset({
     "tearsheet.png", "forecast.png", "model.png", "positions.png", "tickers.png", "report.html", METRICS_FILE,
     "config.yaml", "provenance.json", "forecasts.parquet", "backtest.parquet", "positions.parquet", "trades.csv",
-    "audit.json", "thumbnail.png", "compare.png", "compare.json", "sweep.json",
+    "audit.json", "features.png", "features.csv", "thumbnail.png", "compare.png", "compare.json", "sweep.json",
     "trials.csv", "sweep.png", "winner.yaml",
 })  # fmt: skip
 """Every file that quantlr may write at the top of the folder; all other files there belong to the user.
 
-``audit.json`` is written beside a run's files and is replaced with them, since it is valid for that run only.
+``audit.json`` and ``features.*`` are written beside a run's files and are removed with them: they are of that run only.
 """
 BACKTEST_COLUMNS = ("gross_return", "cost", "net_return", "exposure", "turnover", "benchmark_equity", "cash_rate")
 FORECAST_COLUMNS = ("date", "ticker", "probability", "up", "base_rate")

@@ -9,7 +9,7 @@ forecast's difference from it.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -39,7 +39,10 @@ def clark_west_test(forecasts: Forecasts) -> dict[str, float | int | None]:
     The fields of `CosineTest` by name, and `local_tickers`, the number of tickers whose outcomes are compared with a
     local up-rate.
     """
-    terms, n_local_tickers = clark_west_terms(forecasts)
+    return _test_terms(forecasts, *clark_west_terms(forecasts))
+
+
+def _test_terms(forecasts: Forecasts, terms: Array, n_local_tickers: int) -> dict[str, float | int | None]:
     is_known = ~np.isnan(terms)
     session_sums = sum_by_session(forecasts.session[is_known], terms[is_known])[:, 0]
     return asdict(cosine_test(session_sums, horizon=forecasts.horizon)) | {"local_tickers": n_local_tickers}
@@ -74,14 +77,76 @@ def clark_west_terms(forecasts: Forecasts) -> tuple[Array, int]:
     with np.errstate(invalid="ignore", divide="ignore"):
         score = (forecasts.probability - forecasts.training_probability_mean) / scale
     score[~(scale >= MIN_PROBABILITY_STD)] = 0.0
-    excess = up - np.where(np.isnan(forecasts.training_up_rate), forecasts.base_rate, forecasts.training_up_rate)
+    return _covariance_terms(forecasts, excess=up - _training_up_rate(forecasts), score=score)
+
+
+def nested_clark_west_test(forecasts: Forecasts, reduced: Forecasts) -> dict[str, float | int | None]:
+    """Return the one-sided test that a model forecasts better than the same model without some of its features.
+
+    Parameters
+    ----------
+    forecasts, reduced : of the two models, for the same rows and with the same refits.
+
+    Returns
+    -------
+    As `clark_west_test`.
+
+    Notes
+    -----
+    With p_u and p_r the probabilities of the model and of the reduced one, and m_u and m_r their means over the
+    ticker's own training rows, the term of a forecast is
+
+        f = 2 (y - p_r) ((p_u - m_u) - (p_r - m_r))
+
+    Without the means, it is the difference of the squared errors with the adjustment of Clark and West (2007). They are
+    subtracted, and y - p_r is taken about its local mean where the difference of the forecasts moves slowly, for the
+    reasons that `clark_west_terms` gives.
+    """
+    score = forecasts.probability - forecasts.training_probability_mean
+    score = score - (reduced.probability - reduced.training_probability_mean)
+    score = np.where(np.abs(score) < MIN_PROBABILITY_STD, 0.0, np.nan_to_num(score))
+    terms, n_local_tickers = _covariance_terms(
+        forecasts, excess=2.0 * (forecasts.up - reduced.probability), score=score
+    )
+    return _test_terms(forecasts, terms, n_local_tickers)
+
+
+def base_rate_forecasts(forecasts: Forecasts) -> Forecasts:
+    """Return the forecasts of the model without any feature: each refit's base rate."""
+    base_rate = forecasts.base_rate
+    with np.errstate(divide="ignore"):
+        log_odds = np.log(base_rate) - np.log1p(-base_rate)
+    return replace(
+        forecasts,
+        log_odds=log_odds,
+        probability=base_rate,
+        training_probability_mean=base_rate,
+        training_probability_std=np.zeros_like(base_rate),
+    )
+
+
+def _training_up_rate(forecasts: Forecasts) -> Array:
+    """Return the up-rate of each forecast's own training rows; the base rate where its ticker has none."""
+    up_rate = forecasts.training_up_rate
+    return np.where(np.isnan(up_rate), forecasts.base_rate, up_rate)
+
+
+def _covariance_terms(forecasts: Forecasts, *, excess: Array, score: Array) -> tuple[Array, int]:
+    """Return excess times score, (rows,), NaN without an outcome, and the number of tickers with a local mean.
+
+    Parameters
+    ----------
+    forecasts : whose tickers and horizon these are.
+    excess : (rows,) outcome less a reference; NaN without an outcome. It is changed in place.
+    score : (rows,) forecast less a reference.
+    """
     n_local_tickers, lag = 0, label_lag(forecasts.horizon, label_delay=forecasts.label_delay)
     for ticker in np.unique(forecasts.ticker):
         rows = slice(*np.searchsorted(forecasts.ticker, [ticker, ticker + 1]).tolist())
         if block_mean_variance_share(score[rows]) > MAX_BLOCK_MEAN_VARIANCE_SHARE:
             excess[rows] -= mean_of_known_outcomes(excess[rows], horizon=lag)
             n_local_tickers += 1
-    return np.where(np.isnan(up), np.nan, np.where(score == 0, 0.0, excess * score)), n_local_tickers
+    return np.where(np.isnan(forecasts.up), np.nan, np.where(score == 0, 0.0, excess * score)), n_local_tickers
 
 
 def block_mean_variance_share(values: Array) -> float:

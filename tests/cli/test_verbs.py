@@ -17,6 +17,7 @@ CALLS = {
     "plan": ("exp.yaml",),
     "predict": ("exp.yaml",),
     "sweep": ("grid.yaml", "--jobs", "1"),
+    "worth": ("exp.yaml", "--set", "data.end=2004-06-30"),
     "audit": ("exp.yaml", "--cuts", "1", "--set", "data.end=2001-06-29"),
     "data fetch": ("exp.yaml",),
     "data list": (),

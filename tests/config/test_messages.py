@@ -21,7 +21,7 @@ from refusals import SMALL, config_problems, write_config
         ("featurs: []\n", "exp.yaml:4:1: featurs: unknown key; did you mean features?"),
         ("zzz: 1\n", "exp.yaml:4:1: zzz: unknown key; known here: name, seed, data, features, label, walk_forward"),
         ("model: {l2: much}\n", "exp.yaml:4:13: model.l2: needs a number, found 'much'"),
-        ("model: 7\n", "exp.yaml:4:8: model: needs a mapping, like {key: value}, found 7"),
+        ("model: 7\n", "exp.yaml:4:8: model: needs a mapping with a kind, found 7; the kind is one of logistic_regression, sklearn"),
         ("seed: 1\nseed: 2\n", "exp.yaml:5:1: seed: duplicate key, first at "),
         ("label: {horizon: 1, horizon: 2}\n", "exp.yaml:4:21: label.horizon: duplicate key"),
         ("label: {horizon: 12:30:00}\n", "exp.yaml:4:18: label.horizon: needs a whole number, found '12:30:00'"),

@@ -201,14 +201,13 @@ def test_predict_takes_a_mapping() -> None:
 
 
 def test_prediction_before_the_first_return_has_no_verdict(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("quantlr.experiment.predict.load_run_prices", lambda *_, **__: prices)
-    run_config = config(1, walk_forward={"refit_every": 21})
-    verdicts = []
-    for n_sessions in (131, 132, 400):
-        prices = random_walk_prices(3, n_sessions=n_sessions)
+    run_config, verdicts = config(1, walk_forward={"refit_every": 21}), []
+    markets = [random_walk_prices(3, n_sessions=n_sessions) for n_sessions in (131, 132, 400)]
+    for prices in markets:
+        monkeypatch.setattr("quantlr.experiment.predict.load_run_prices", lambda *_, prices=prices, **__: prices)
         verdicts.append(predict(run_config, today=TODAY).verdict)
     assert verdicts[:2] == [None, None]
-    assert verdicts[2] == run_config_verdict(run_config, prices)
+    assert verdicts[2] == run_config_verdict(run_config, markets[2])
 
 
 def run_config_verdict(run_config: RunConfig, prices: Prices) -> str:

@@ -334,9 +334,9 @@ def test_a_sweep_over_a_models_own_parameters(tmp_path: Path, monkeypatch: pytes
 def test_the_catalogue_lists_installed_models_last(monkeypatch: pytest.MonkeyPatch) -> None:
     installed(monkeypatch)
     entries = json.loads(CliRunner().invoke(main, ["models", "--json"]).stdout)["models"]
-    assert [entry["kind"] for entry in entries] == ["logistic_regression", "discriminant", "probit"]
-    assert entries[2]["summary"] == "Probit regression by Fisher scoring."
-    assert [parameter["name"] for parameter in entries[2]["parameters"]][-1] == "max_iter"
+    assert [entry["kind"] for entry in entries] == ["logistic_regression", "sklearn", "discriminant", "probit"]
+    assert entries[3]["summary"] == "Probit regression by Fisher scoring."
+    assert [parameter["name"] for parameter in entries[3]["parameters"]][-1] == "max_iter"
 
 
 def test_an_unknown_kind_is_refused_with_the_kinds_there_are(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,6 +13,7 @@ from quantlr.model.calibration import Calibration
 from quantlr.model.training_probabilities import training_probability_stats
 from quantlr.model.walk_forward import walk_forward
 from quantlr.pipeline.stages import dataset_from_config
+from scipy import integrate, stats
 
 from markets import from_log_returns
 
@@ -40,21 +41,42 @@ def loop_stats(X: Array, up: Array, folds: Folds, weights: Array) -> Array:
     return np.array(columns).T
 
 
-@pytest.mark.parametrize("scale", [1.0, 1e-3, 1e-7])
+@pytest.mark.parametrize("scale", [10.0, 1.0, 1e-3, 1e-7])
 @pytest.mark.parametrize("window", ["expanding", "rolling", "disjoint"])
-def test_statistics_equal_a_loop(window: str, scale: float) -> None:
+def test_statistics_are_near_those_of_a_loop_and_equal_where_forecasts_vary_much(window: str, scale: float) -> None:
     rng = np.random.default_rng(1)
     X, up = rng.normal(5.0, [0.01, 1.0, 300.0], (900, 3)), (rng.random(900) < 0.5).astype(np.float64)
     up[rng.random(900) < 0.1] = np.nan
     stop = np.arange(300, 900, 20)
-    start = {"expanding": 0 * stop, "rolling": stop - 100, "disjoint": stop - 15}[window]
+    start = {"expanding": 0 * stop, "rolling": stop - 200, "disjoint": stop - 15}[window]
     folds = folds_of(start.tolist(), stop.tolist())
-    slopes = scale * rng.normal(0, [20.0, 0.2, 0.001], (len(stop), 3))
+    slopes = scale * rng.normal(0, [20.0, 0.2, 0.0007], (len(stop), 3))
     weights = np.column_stack([0.3 - slopes @ X.mean(axis=0), slopes])
     actual, expected = stats_of_weights(X, up, folds, weights), loop_stats(X, up, folds, weights)
     np.testing.assert_allclose(actual[0], expected[0], atol=1e-14)
-    assert (np.abs(actual[1] - expected[1]) < 2e-4 * expected[2]).all()
-    np.testing.assert_allclose(actual[2], expected[2], rtol=2e-4)
+    assert (np.abs(actual[1] - expected[1]) < 0.02 * expected[2]).all()
+    np.testing.assert_allclose(actual[2], expected[2], rtol=0.1)
+    varies_much = expected[2] > 0.1
+    assert varies_much.sum() >= {10.0: 25, 1.0: 2}.get(scale, 0)
+    np.testing.assert_allclose(actual[:, varies_much], expected[:, varies_much], rtol=1e-9)
+
+
+@pytest.mark.parametrize("mean_log_odds", [-2.0, 0.0, 1.0])
+def test_approximation_is_the_mean_and_spread_of_normal_log_odds(mean_log_odds: float) -> None:
+    """The moments of a logistic-normal variable, by numerical integration."""
+    X = stats.norm.ppf((np.arange(100_000) + 0.5) / 100_000)[:, None]
+    X = np.random.default_rng(4).permutation(X)
+    folds, weights = folds_of([0], [len(X)]), np.array([[mean_log_odds, 0.2]])
+    _, mean, std = stats_of_weights(X, np.ones(len(X)), folds, weights)[:, 0]
+
+    def expectation(power: int) -> float:
+        def weighted(z: float) -> float:
+            return float(stats.norm.pdf(z) / (1 + np.exp(-mean_log_odds - 0.2 * z)) ** power)
+
+        return float(integrate.quad(weighted, -12, 12)[0])
+
+    assert mean == pytest.approx(expectation(1), abs=0.005 * std)
+    assert std == pytest.approx((expectation(2) - expectation(1) ** 2) ** 0.5, rel=0.06)
 
 
 class FittedCloglog(FittedModel):
@@ -126,7 +148,7 @@ def test_mean_of_an_unweighted_fit_is_its_up_rate(model: dict[str, Any]) -> None
     values = forecasts_on_noise(**model)
     np.testing.assert_array_equal(values.training_up_rate, values.base_rate)
     difference = values.training_probability_mean - values.training_up_rate
-    assert (np.abs(difference) < 3e-4 * values.training_probability_std).all()
+    assert (np.abs(difference) < 0.01 * values.training_probability_std).all()
 
 
 @pytest.mark.parametrize("model", [{"class_weight": "balanced"}, {"scope": "pooled"}, {"calibration": "platt"}])
@@ -149,5 +171,6 @@ def test_statistics_are_those_of_the_forecasts_own_refit_and_ticker(model: dict[
         rows = values.ticker == ticker
         fold = values.fold[rows]
         np.testing.assert_allclose(values.training_up_rate[rows], expected[0][fold])
-        np.testing.assert_allclose(values.training_probability_mean[rows], expected[1][fold], atol=1e-6)
-        np.testing.assert_allclose(values.training_probability_std[rows], expected[2][fold], rtol=1e-3)
+        difference = np.abs(values.training_probability_mean[rows] - expected[1][fold])
+        assert (difference < 0.01 * expected[2][fold]).all()
+        np.testing.assert_allclose(values.training_probability_std[rows], expected[2][fold], rtol=0.1)

@@ -10,10 +10,12 @@ import pytest
 import statsmodels.api as sm
 from quantlr.core.values import Array, Forecasts
 from quantlr.stats.clark_west import (
+    base_rate_forecasts,
     block_mean_variance_share,
     clark_west_terms,
     clark_west_test,
     mean_of_known_outcomes,
+    nested_clark_west_test,
     years_needed,
 )
 from quantlr.stats.cosine_test import cosine_test
@@ -233,3 +235,42 @@ def test_local_up_rate_uses_outcomes_that_are_known_after_the_delay_of_the_label
     }
     np.testing.assert_array_equal(terms[1, 1], terms[2, 0])
     assert not np.array_equal(terms[1, 1], terms[1, 0])
+
+
+def test_nested_test_is_the_published_formula_where_the_means_are_zero() -> None:
+    """Clark and West (2007): f = (y - p_r)^2 - ((y - p_u)^2 - (p_r - p_u)^2)."""
+    full, reduced = simulated_forecasts(1, skill=0.03), simulated_forecasts(2)
+    zero = np.zeros_like(full.up)
+    full, reduced = (replace(values, training_probability_mean=zero) for values in (full, reduced))
+    y, p_u, p_r = full.up, full.probability, reduced.probability
+    expected = cosine_test((y - p_r) ** 2 - ((y - p_u) ** 2 - (p_r - p_u) ** 2), horizon=1)
+    actual = nested_clark_west_test(full, reduced)
+    assert actual["statistic"] == pytest.approx(expected.statistic)
+    assert actual["p_value"] == pytest.approx(expected.p_value)
+
+
+def test_nested_test_ignores_a_constant_that_is_added_to_probabilities_and_their_mean() -> None:
+    full, reduced = simulated_forecasts(3, skill=0.03), simulated_forecasts(4)
+    shifted = replace(
+        full, probability=full.probability + 0.1, training_probability_mean=full.training_probability_mean + 0.1
+    )
+    first, second = (nested_clark_west_test(values, reduced)["statistic"] for values in (full, shifted))
+    assert first == pytest.approx(second)
+
+
+def test_nested_test_takes_slow_differences_about_the_local_mean() -> None:
+    slow, reduced = simulated_forecasts(5, persistence=0.999, tickers=2), simulated_forecasts(6, tickers=2)
+    assert nested_clark_west_test(slow, base_rate_forecasts(slow))["local_tickers"] == 2
+    assert nested_clark_west_test(simulated_forecasts(7, tickers=2), reduced)["local_tickers"] == 0
+
+
+def test_nested_test_of_equal_forecasts_has_no_statistic() -> None:
+    values = simulated_forecasts(8)
+    assert nested_clark_west_test(values, values)["statistic"] is None
+
+
+def test_base_rate_forecasts_are_the_log_odds_of_the_base_rate() -> None:
+    values = replace(simulated_forecasts(9), base_rate=np.linspace(0.3, 0.7, 400))
+    base_rate = base_rate_forecasts(values)
+    np.testing.assert_allclose(1 / (1 + np.exp(-base_rate.log_odds)), values.base_rate)
+    np.testing.assert_array_equal(base_rate.probability, base_rate.training_probability_mean)

@@ -1,0 +1,151 @@
+"""What each feature of a run is worth: the forecasts without it, tested against those with it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from quantlr.config.run_config import ConfigSource, LoadedConfig, RunConfig, load_config
+from quantlr.core.progress import Progress, ignore_progress
+from quantlr.core.values import Dataset, Prices
+from quantlr.data.dataset import compute_feature_columns
+from quantlr.data.features import Feature
+from quantlr.experiment.run import Run, run_config
+from quantlr.model.feature_worth import FeatureWorth, feature_sets, measure_feature_worth
+from quantlr.model.walk_forward import walk_forward
+from quantlr.report.context import PageContext
+from quantlr.report.storage import write_report_file
+
+WORTH_CSV_FILE = "features.csv"
+
+
+@dataclass(frozen=True, slots=True)
+class WorthResult:
+    """The worth of a run's features.
+
+    Attributes
+    ----------
+    run : of the config with all features; it is not recorded as a trial.
+    worth : of each entry of ``features``, and of groups of correlated columns.
+    """
+
+    run: Run
+    worth: FeatureWorth
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """One row per set of features, in the order of the config; the groups come last.
+
+        `log_loss_reduction` is the log loss without the set less that with it, in nats; `p_value` and `holm_p_value`
+        are of the one-sided Clark-West test for nested models; the columns `alone_...` compare the model of the set
+        alone with the base rate.
+        """
+        return pd.DataFrame(
+            {
+                "features": item.features.name,
+                "kind": "group" if item.features.is_group else "entry",
+                "columns": len(item.features.columns),
+                "log_loss_reduction": item.mean_loss_reduction,
+                "statistic": item.test["statistic"],
+                "p_value": item.test["p_value"],
+                "holm_p_value": item.adjusted_p_value,
+                "alone_log_loss_reduction": item.alone_loss_reduction,
+                "alone_p_value": item.alone_test["p_value"],
+            }
+            for item in self.worth.sets
+        )
+
+    def save(self, output: str | Path = "reports") -> list[Path]:
+        """Write ``features.png`` and ``features.csv`` into the run's report folder, and return their paths.
+
+        Raises
+        ------
+        OutputError, Fault : as for `Run.save`.
+        """
+        from quantlr.report.pages.features import FEATURES_FILE, make_features_page
+
+        run = self.run
+        context = PageContext.from_run(run.config, run.run_data, run.metrics, run.notes)
+        picture = make_features_page(self.worth).render_picture(context)
+        csv = self.table.to_csv(index=False, lineterminator="\n").encode()
+        contents = {FEATURES_FILE: picture.png_bytes, WORTH_CSV_FILE: csv}
+        return [write_report_file(content, name, run.config.name, Path(output)) for name, content in contents.items()]
+
+
+def worth(
+    config: ConfigSource,
+    *,
+    overrides: Mapping[str, Any] | None = None,
+    features: Sequence[Feature] = (),
+    output: str | Path | None = None,
+    offline: bool = False,
+    workers: int = 1,
+    progress: Progress = ignore_progress,
+) -> WorthResult:
+    """Measure what each feature of a config adds to its forecasts.
+
+    The walk-forward is fitted again without each entry of ``features``, without each group of correlated columns, and
+    with each alone. Only forecasts are compared, never profit, so that no trial is recorded.
+
+    Parameters
+    ----------
+    config, overrides, features, offline, workers, progress : as in `quantlr.run`.
+    output : folder of reports, where ``features.png`` and ``features.csv`` are written; None: nothing is written.
+
+    Returns
+    -------
+    result : the run, and the worth of each feature; `WorthResult.table` is a DataFrame.
+
+    Raises
+    ------
+    UserError : the config or the data need a change; the message says where and which.
+    ComponentError : an object of your own classes failed; the message names it and the line.
+    Fault : the network, the disk or another program failed.
+
+    Examples
+    --------
+    >>> import quantlr
+    >>> result = quantlr.worth("configs/sp500_daily.yaml")  # doctest: +SKIP
+    >>> result.table[["features", "log_loss_reduction", "holm_p_value"]]  # doctest: +SKIP
+    """
+    loaded = load_config(config, overrides=overrides, features=features)
+    result = measure_worth(loaded, offline=offline, workers=workers, progress=progress)
+    if output is not None:
+        result.save(output)
+    return result
+
+
+def measure_worth(
+    config: LoadedConfig, *, offline: bool = False, workers: int = 1, progress: Progress = ignore_progress
+) -> WorthResult:
+    """Return the worth of the features of a loaded config; errors name the place of the key that caused them."""
+    run = run_config(config, offline=offline, workers=workers, progress=progress)
+    data = run.run_data
+    with config.add_location_to_errors():
+        columns = columns_by_entry(config.run, data.prices)
+        sets = feature_sets(columns, data.dataset)
+        forecast = partial(_forecast, config.run, workers)
+        measured = measure_feature_worth(data.dataset, data.forecasts, sets, forecast, progress=progress)
+    return WorthResult(run, measured)
+
+
+def columns_by_entry(config: RunConfig, prices: Prices) -> dict[str, list[str]]:
+    """Return the names of the columns of each entry of a config's features, by a name of the entry.
+
+    An entry of one column is named after it; others after the kind of the feature and their first and last column.
+    """
+    names: dict[str, list[str]] = {}
+    for feature in config.features:
+        columns = list(compute_feature_columns(prices, [feature]))
+        name = columns[0] if len(columns) == 1 else f"{columns[0]} to {columns[-1]}"
+        names[name] = columns
+    return names
+
+
+def _forecast(config: RunConfig, workers: int, dataset: Dataset) -> Any:
+    return walk_forward(dataset, config.walk_forward, config.model, workers=workers)

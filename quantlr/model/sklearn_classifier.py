@@ -1,0 +1,196 @@
+"""Any classifier of scikit-learn in the walk-forward: the same folds, scaling, weights and calibration."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cache
+from inspect import signature
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+
+import numpy as np
+from pydantic import Field, StrictInt, field_validator, model_validator
+from threadpoolctl import threadpool_limits
+
+from quantlr.core.components import Unit
+from quantlr.core.errors import DegenerateFold, did_you_mean_text
+from quantlr.core.parallel import available_core_count
+from quantlr.core.values import Array, IntArray
+from quantlr.model.base import DescribeRefit, FittedModel, Model, RefitProgressCallback, ignore_refit_progress
+from quantlr.model.logistic import logit
+
+if TYPE_CHECKING:
+    from quantlr.model.training import TrainingData
+
+
+@dataclass(frozen=True)
+class FittedSklearnClassifier(FittedModel):
+    """The fitted classifiers of all refits.
+
+    Attributes
+    ----------
+    classifiers : one per refit; None of a degenerate one, which forecasts its base rate.
+    mean, std : (refits, k) by which features are standardised; `std` is 1 where a feature is constant.
+    base_rate : (refits,) share of ups among the training rows, by Laplace (ups + 1) / (rows + 2).
+    bound : (refits,) largest probability, (rows + 1) / (rows + 2), and 1 less the smallest.
+    """
+
+    classifiers: tuple[Any, ...] = ()
+    mean: Array = ()  # type: ignore[assignment]
+    std: Array = ()  # type: ignore[assignment]
+    base_rate: Array = ()  # type: ignore[assignment]
+    bound: Array = ()  # type: ignore[assignment]
+
+    def log_odds(self, X: Array, refit_index: IntArray) -> Array:
+        """Return the log odds (rows,) of rows X (rows, k), each by the refit `refit_index` (rows,).
+
+        A classifier that gives 0 or 1, such as a forest whose trees all agree, is taken for as certain as its training
+        rows allow: Laplace's (rows + 1) / (rows + 2).
+        """
+        probability = np.empty(len(X))
+        for refit in np.unique(refit_index).tolist():
+            rows, classifier = refit_index == refit, self.classifiers[refit]
+            if classifier is None:
+                probability[rows] = self.base_rate[refit]
+                continue
+            scaled = (X[rows] - self.mean[refit]) / self.std[refit]
+            by_class = classifier.predict_proba(scaled)
+            probability[rows] = by_class[:, list(classifier.classes_).index(1)]
+        bound = self.bound[refit_index]
+        return logit(np.clip(probability, 1.0 - bound, bound))
+
+
+class SklearnClassifier(Model):
+    """Any classifier of scikit-learn that gives probabilities, fitted refit by refit."""
+
+    packages: ClassVar[tuple[str, ...]] = ("scikit-learn",)
+    example_parameters = (
+        {"estimator": "GaussianNB"},
+        {"estimator": "DecisionTreeClassifier", "params": {"max_depth": 2}, "random_state": 1},
+    )
+
+    kind: Literal["sklearn"] = "sklearn"
+    estimator: str = Field(
+        description="Name of the classifier; it must have predict_proba.",
+        min_length=1,
+        max_length=60,
+        examples=["HistGradientBoostingClassifier", "RandomForestClassifier"],
+    )
+    params: dict[str, Any] = Field(
+        {},
+        description="Parameters of the classifier that differ from scikit-learn's defaults.",
+        examples=[{"max_iter": 100}],
+    )
+    random_state: Annotated[StrictInt, Unit("none (a seed)"), Field(ge=0, le=2**32 - 1)] = Field(
+        0, description="Seed of each refit, where the classifier draws random numbers, so that runs repeat."
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_estimator_object(cls, raw_config: Any) -> Any:
+        """Take an object of scikit-learn in place of the name: its class and its changed parameters."""
+        estimator = raw_config.get("estimator") if isinstance(raw_config, Mapping) else None
+        if estimator is None or isinstance(estimator, str) or not hasattr(estimator, "get_params"):
+            return raw_config
+        defaults = type(estimator)().get_params()
+        changed = {name: value for name, value in estimator.get_params().items() if value != defaults[name]}
+        return {**raw_config, "estimator": type(estimator).__name__, "params": changed | raw_config.get("params", {})}
+
+    @field_validator("estimator")
+    @classmethod
+    def _validate_estimator(cls, estimator: str) -> str:
+        names = classifier_classes()
+        if estimator not in names:
+            hint = did_you_mean_text(estimator, names)
+            raise ValueError(f"scikit-learn has no classifier {estimator!r} with predict_proba and defaults{hint}")
+        return estimator
+
+    @field_validator("params")
+    @classmethod
+    def _validate_params(cls, params: dict[str, Any], info: Any) -> dict[str, Any]:
+        estimator = info.data.get("estimator")
+        if estimator is None:
+            return params
+        known = classifier_classes()[estimator]().get_params()
+        for name in params:
+            if name not in known:
+                raise ValueError(f"{name}: {estimator} has no such parameter{did_you_mean_text(name, list(known))}")
+        if "random_state" in params:
+            raise ValueError("random_state: give it as model.random_state, beside params")
+        try:
+            classifier_classes()[estimator](**params)._validate_params()  # scikit-learn's own constraints
+        except ValueError as error:
+            raise ValueError(str(error)) from error
+        return params
+
+    def fit_many(
+        self,
+        training_sets: Sequence[TrainingData],
+        *,
+        describe_refits: Sequence[DescribeRefit],
+        on_refits_done: RefitProgressCallback = ignore_refit_progress,
+    ) -> list[FittedModel]:
+        """Return the fitted classifiers of all refits; several refits are fitted at once, each by one thread."""
+        n_threads = available_core_count()
+        with threadpool_limits(1 if n_threads > 1 else None), ThreadPoolExecutor(n_threads) as pool:
+            fits: list[FittedModel] = []
+            for training, describe in zip(training_sets, describe_refits, strict=True):
+                fits.append(self._fit_refits(training, describe, pool))
+                on_refits_done(len(training.folds[0]))
+            return fits
+
+    def _fit_refits(
+        self, training: TrainingData, describe: DescribeRefit, pool: ThreadPoolExecutor
+    ) -> FittedSklearnClassifier:
+        n_rows, n_ups = training.row_and_up_counts()
+        degenerate = (n_ups == 0) | (n_ups == n_rows)
+        if degenerate.any() and self.degenerate == "error":
+            text = f"{describe(int(degenerate.argmax()))}: its training rows are of one class, and two are needed"
+            hint = "lengthen walk_forward.train, or set model.degenerate to base_rate"
+            raise DegenerateFold(f"{text}; {hint}", key="walk_forward.train")
+        mean, std = training.scaling.mean, np.where(training.scaling.std > 0, training.scaling.std, 1.0)
+        make_classifier = self._classifier_factory()
+
+        def fit(refit: int) -> Any:
+            if degenerate[refit]:
+                return None
+            rows = training.refit_rows(refit)
+            scaled = (training.X[rows] - mean[refit]) / std[refit]
+            return make_classifier().fit(scaled, training.y[rows].astype(np.int64))
+
+        return FittedSklearnClassifier(
+            converged=np.ones(len(n_rows), dtype=np.bool_),
+            degenerate=degenerate,
+            classifiers=tuple(pool.map(fit, range(len(n_rows)))),
+            mean=mean,
+            std=std,
+            base_rate=(n_ups + 1.0) / (n_rows + 2.0),
+            bound=(n_rows + 1.0) / (n_rows + 2.0),
+        )
+
+    def _classifier_factory(self) -> Callable[[], Any]:
+        classifier_class = classifier_classes()[self.estimator]
+        params = dict(self.params)
+        if "random_state" in classifier_class().get_params():
+            params["random_state"] = self.random_state
+        return lambda: classifier_class(**params)
+
+
+@cache
+def classifier_classes() -> dict[str, Any]:
+    """Return scikit-learn's classifiers by name: those that have predict_proba and need no parameter."""
+    from sklearn.utils import all_estimators
+
+    classes = {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # some are deprecated
+        for name, classifier_class in all_estimators(type_filter="classifier"):
+            needs_parameter = any(
+                parameter.default is parameter.empty and parameter.kind is not parameter.VAR_KEYWORD
+                for parameter in signature(classifier_class).parameters.values()
+            )
+            if not needs_parameter and hasattr(classifier_class(), "predict_proba"):
+                classes[name] = classifier_class
+    return classes
