@@ -109,6 +109,8 @@ def trade_session_by_session(
             cost += max(-target, 0.0) * execution.borrow_bps_per_year / 1e4 / sessions_per_year
             if trades_now:
                 last_price[i] = price[t, i]
+        loan = max(sum(weight) - 1.0, 0.0)
+        cost += loan * execution.financing_bps_per_year / 1e4 / sessions_per_year
         assert isinstance(execution.cash_rate, float)
         gross = (1.0 - sum(weight)) * execution.cash_rate / sessions_per_year
         returns = []

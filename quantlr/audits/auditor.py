@@ -19,7 +19,6 @@ Three things do depend on the future, and may:
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -202,7 +201,7 @@ class _Auditor:
         first, last = (iso_date(self.prices.sessions[session]) for session in (sessions[0], sessions[-1]))
         return Audit(
             name=self.config.name,
-            config_sha256=hashlib.sha256(self.config.to_yaml().encode()).hexdigest(),
+            config_sha256=self.config.results_sha256(),
             data_sha256=self.prices.sha256,
             leaks=self.collector.leaks,
             coverage=AuditCoverage(

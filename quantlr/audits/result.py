@@ -92,7 +92,7 @@ class Audit:
     Attributes
     ----------
     name : of the config.
-    config_sha256, data_sha256 : digests of the resolved config and of the prices.
+    config_sha256, data_sha256 : digests of the config, without its name and its report, and of the prices.
     leaks : in the order of the stages; empty if there are none.
     coverage : extent of the checks.
     """

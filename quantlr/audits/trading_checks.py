@@ -38,7 +38,7 @@ PROBE_QUANTILES = (0.0, 0.25, 0.5, 0.75, 1.0)
 """Quantiles of the log odds at which calibrations are compared."""
 SESSION_START_FIELDS = ("weight", "ticker_cost", "cash_return", "cost", "exposure", "turnover")
 """Fields of a backtest that are booked for a session but determined when it begins."""
-SESSION_END_FIELDS = ("ticker_gross_return", "gross_return", "net_return", "equity")
+SESSION_END_FIELDS = ("ticker_return", "ticker_gross_return", "gross_return", "net_return", "equity")
 """Fields of a backtest that are determined when the session ends."""
 
 

@@ -66,6 +66,7 @@ def ticker_backtest(result: BacktestResult, ticker_index: int, session_slice: sl
         fill_dates=result.fill_dates[fills],
         price=result.price[fills, [ticker_index]],
         weight=weight[:, None],
+        ticker_return=result.ticker_return[session_slice, [ticker_index]],
         ticker_gross_return=gross_return[:, None],
         ticker_cost=cost[:, None],
         gross_return=excess_return,

@@ -1,4 +1,4 @@
-"""Execution: when a decision is filled, and the costs of trading, borrowing and interest on cash."""
+"""Execution: when a decision is filled, and the costs of trading, borrowing, financing and interest on cash."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from quantlr.core.values import Array, BoolArray, Prices
 
 BASIS_POINT = 1e-4
 MIN_ORDER_WEIGHT = 1e-9
-"""Fraction of equity below which a difference of weights is rounding, and no order."""
+"""Fraction of equity below which a difference of weights is rounding, and no order or loan."""
 
 
 def corwin_schultz_spread(high: Array, low: Array, close: Array, *, window: int = 20) -> Array:
@@ -101,6 +101,9 @@ class ExecutionSpec(ConfigSection):
         description="How the bid-ask spread is estimated, half of which is paid per side in addition; null pays none.",
     )
     borrow_bps_per_year: AnnualRateBps = Field(50.0, description="Cost of borrowing, on short positions.")
+    financing_bps_per_year: AnnualRateBps = Field(
+        150.0, description="Cost of borrowed cash above cash_rate: paid on the part of long positions above equity."
+    )
     cash_rate: CashRate = Field(
         0.0,
         description="Interest on cash: a number, or a CSV of dates and rates, of which each session earns the newest "
@@ -139,6 +142,27 @@ def borrow_cost(weight: Array, fill_dates: Any, execution: ExecutionSpec, *, ses
         return short * execution.borrow_bps_per_year * BASIS_POINT / sessions_per_year
     rate = interest_between_fills(execution.borrow_bps_per_year * BASIS_POINT, fill_dates, sessions_per_year)
     return np.asarray(short * np.reshape(rate, (-1, 1)))
+
+
+def financing_cost(weight: Array, fill_dates: Any, execution: ExecutionSpec, *, sessions_per_year: int) -> Array:
+    """Return the cost of borrowed cash above the cash rate, from each fill to the next, in the unit of `weight`.
+
+    Borrowed is what the weights exceed 1 by when added up, those of short positions being negative. Long positions
+    share the cost in proportion to their size.
+
+    Parameters
+    ----------
+    weight : (sessions, tickers).
+    fill_dates : (sessions + 1,) dates between which the weights are held.
+    """
+    borrowed = weight.sum(axis=1) - 1.0
+    is_borrowed = borrowed > MIN_ORDER_WEIGHT
+    if not is_borrowed.any():
+        return np.zeros_like(weight)
+    rate = interest_between_fills(execution.financing_bps_per_year * BASIS_POINT, fill_dates, sessions_per_year)
+    cost = np.where(is_borrowed, borrowed * rate, 0.0)[:, None]
+    long = np.maximum(weight, 0.0)
+    return np.asarray(cost * long / np.where(is_borrowed, long.sum(axis=1), 1.0)[:, None])
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,19 +5,20 @@ price to the same kind of price one session later. With w the weights after trad
 
     gross return = sum(w r) + (1 - sum w) interest
     drifted_i    = w_i (1 + r_i) / (1 + sum_j w_j r_j)                     of the session before
-    cost         = rate * sum |w - drifted| + sum max(-w, 0) borrow
+    cost         = rate * sum |w - drifted| + sum max(-w, 0) borrow + max(sum w - 1, 0) financing
     net return   = gross return - cost
 
-Interest and borrow over a session are (1 + annual rate) ^ (days / 365.25) - 1, with the days between its fills; where
-the config states the sessions per year, annual rate / sessions per year.
+Interest, borrow and financing over a session are (1 + annual rate) ^ (days / 365.25) - 1, with the days between its
+fills; where the config states the sessions per year, annual rate / sessions per year.
 
 The rate of a trade is commission and slippage; with a spread, half of it as known at the close of the decision; and
 with a commission per share, that over the price as quoted: |w - drifted| * equity * capital / price shares are traded.
 An order whose fee is below the minimum pays the minimum (`costs.TradingCosts`).
 
-Costs, borrow and interest are not in the drift's denominator. The first trade is charged, the last position stays open,
+Costs and interest are not in the drift's denominator. The first trade is charged, the last position stays open,
 and a decision that can no longer earn is not charged. A ticker without a bar is not traded: its weight drifts with a
-return of 0. After its last bar it is cash: the remaining position is sold at that bar.
+return of 0. After its last bar it is cash: the remaining position is sold at that bar. Only bars at which the
+ticker is a member of the universe count.
 """
 
 from __future__ import annotations
@@ -31,9 +32,10 @@ import pandas as pd
 
 from quantlr.backtest.benchmark import Benchmark, BenchmarkTicker
 from quantlr.backtest.cash_rate import annual_cash_rates
-from quantlr.backtest.costs import ExecutionSpec, TradingCosts, borrow_cost, make_trading_costs
+from quantlr.backtest.costs import ExecutionSpec, TradingCosts, borrow_cost, financing_cost, make_trading_costs
 from quantlr.core.errors import DataError
 from quantlr.core.frequency import interest_between_fills
+from quantlr.core.price_series import keep_member_values
 from quantlr.core.timing import iso_date
 from quantlr.core.values import PRICE_ARRAYS, Array, BacktestResult, BoolArray, IntArray, Note, Positions, Prices
 
@@ -81,6 +83,7 @@ class _MarketData:
     tickers, fill_dates : as in `BacktestResult`.
     fill_price : (fills, tickers) NaN where a ticker has no bar.
     last_bar_index : (tickers,) the last fill at which the ticker has a bar; negative if it is before the first fill.
+    leaves_universe_mask : (tickers,) whether prices follow it, at which the ticker is no member.
     returns : (sessions, tickers) from one fill to the next, 0 where the ticker has no bar at the end.
     first_decision_index : position of the session whose decision is filled first.
     trading_costs : of orders, fill by fill.
@@ -90,6 +93,7 @@ class _MarketData:
     fill_dates: pd.DatetimeIndex
     fill_price: Array
     last_bar_index: IntArray
+    leaves_universe_mask: BoolArray
     returns: Array
     first_decision_index: int
     trading_costs: TradingCosts
@@ -128,8 +132,11 @@ class _MarketData:
 def _prepare_market_data(positions: Positions, prices: Prices, execution: ExecutionSpec) -> _MarketData:
     sessions, has_decision = positions.sessions, ~np.isnan(positions.weight)
     is_traded = np.asarray(has_decision.any(axis=0))
-    price = prices.bars_to_sessions(prices.open if execution.fill == "next_open" else prices.close)
-    missing = np.isnan(price) & ~np.isnan(prices.bars_to_sessions(prices.close)) & is_traded
+    close = prices.bars_to_sessions(keep_member_values(prices, prices.close))
+    price = close
+    if execution.fill == "next_open":
+        price = prices.bars_to_sessions(keep_member_values(prices, prices.open))
+    missing = np.isnan(price) & ~np.isnan(close) & is_traded
     if missing.any():
         session, ticker = np.argwhere(missing)[0]
         text = f"fill next_open needs opens, and {positions.tickers[ticker]} has none on {iso_date(sessions[session])}"
@@ -149,6 +156,7 @@ def _prepare_market_data(positions: Positions, prices: Prices, execution: Execut
         fill_dates=sessions[start:],
         fill_price=price[start:],
         last_bar_index=last_bar - start,
+        leaves_universe_mask=last_bar < prices.session.max(axis=0),
         returns=pd.DataFrame(carried[1:] / carried[:-1] - 1.0).fillna(0.0).to_numpy(),
         first_decision_index=first,
         trading_costs=make_trading_costs(prices, execution, traded_mask=is_traded, decision_slice=decision_slice),
@@ -162,12 +170,13 @@ def _backtest_weights(
     ticker_gross_return = weight * market.returns
     drifted = drifted_weights(weight, ticker_gross_return)
     traded = np.abs(weight - drifted)
-    borrow = borrow_cost(weight, market.fill_dates, execution, sessions_per_year=sessions_per_year)
+    carry_cost = borrow_cost(weight, market.fill_dates, execution, sessions_per_year=sessions_per_year)
+    carry_cost += financing_cost(weight, market.fill_dates, execution, sessions_per_year=sessions_per_year)
     annual_rates = annual_cash_rates(execution.cash_rate, market.fill_dates[1:])
     session_cash_rate = interest_between_fills(annual_rates, market.fill_dates, sessions_per_year)
     cash_return = (1.0 - weight.sum(axis=1)) * session_cash_rate
     gross_return = ticker_gross_return.sum(axis=1) + cash_return
-    ticker_cost = market.trading_costs.order_costs(traded, gross_return, other_costs=borrow) + borrow
+    ticker_cost = market.trading_costs.order_costs(traded, gross_return, other_costs=carry_cost) + carry_cost
     cost = ticker_cost.sum(axis=1)
     net_return = gross_return - cost
     result = BacktestResult(
@@ -175,6 +184,7 @@ def _backtest_weights(
         fill_dates=market.fill_dates,
         price=market.fill_price,
         weight=weight,
+        ticker_return=market.returns,
         ticker_gross_return=ticker_gross_return,
         ticker_cost=ticker_cost,
         gross_return=gross_return,
@@ -211,11 +221,20 @@ def drifted_weights(weight: Array, weighted_returns: Array) -> Array:
 
 
 def _forced_sale_notes(market: _MarketData, drifted_weight: Array) -> tuple[Note, ...]:
-    """Return a note for each position that was sold because its ticker has no later bar."""
-    last_bar, text = market.last_bar_index, "sold at its last bar, with cost: no prices follow"
+    """Return a note for each position that was sold because its ticker has no later bar as a member."""
+    last_bar = market.last_bar_index
+    texts = "sold at its last bar, with cost: no prices follow", "sold at the end of its membership, with cost"
     tickers = np.flatnonzero((last_bar >= 0) & (last_bar < market.n_sessions)).tolist()
-    sold = [(market.tickers[i], market.fill_dates[last_bar[i]]) for i in tickers if drifted_weight[last_bar[i], i] != 0]
-    return tuple(Note("backtest", text, ticker=ticker, date=iso_date(date)) for ticker, date in sold)
+    return tuple(
+        Note(
+            "backtest",
+            texts[int(market.leaves_universe_mask[index])],
+            ticker=market.tickers[index],
+            date=iso_date(market.fill_dates[last_bar[index]]),
+        )
+        for index in tickers
+        if drifted_weight[last_bar[index], index] != 0
+    )
 
 
 def truncate_backtest(result: BacktestResult, n_sessions: int) -> BacktestResult:

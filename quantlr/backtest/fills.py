@@ -1,6 +1,7 @@
 """The same decisions under each fill convention: at the next close, the next open, or the decision's own close.
 
-The last is the textbook's convention, and nobody can trade so. A profit that occurs under it alone is no edge.
+The last is the textbook's convention, and nobody can trade so. A profit that occurs under it alone is no edge. Nor can
+one trade at the next open where opens are stale: where they are no prices of trades (`stats.stale_opens`).
 """
 
 from __future__ import annotations
@@ -18,7 +19,11 @@ from quantlr.core.errors import DataError
 from quantlr.core.values import BacktestResult, Note, Positions, Prices
 from quantlr.stats.hac import SIGNIFICANCE_LEVEL
 from quantlr.stats.sharpe import probabilistic_sharpe
+from quantlr.stats.sharpe_difference import sharpe_difference
+from quantlr.stats.stale_opens import SESSIONS_PER_TRADING_YEAR, WINDOW_BARS, stale_open_windows
 
+MAX_STALE_OPEN_SHARE = 0.1
+"""Share of windows with stale opens above which the next open is no tradable fill."""
 FILL_CONVENTIONS: tuple[Fill, ...] = get_args(Fill)
 FillComparison = dict[str, dict[str, Any] | None]
 """Metrics by fill; None for a fill that is not available."""
@@ -61,43 +66,81 @@ def compare_fill_metrics(
 ) -> FillComparison:
     """Return metrics of the same decisions under each fill; see `backtest_by_fill`.
 
-    For each fill: tradable, whether one can trade so (never at the decision's own close, nor at opens that repeat the
-    close before); sessions; the metrics that are shown by fill, as in ``metrics.json``; probabilistic_sharpe against 0.
-    None for a fill that is not available.
+    For each fill: tradable, whether one can trade so (never at the decision's own close, nor at stale opens); sessions;
+    the metrics that are shown by fill, as in ``metrics.json``; probabilistic_sharpe against 0; and
+    below_same_close_p_value, of the one-sided test that the Sharpe ratio is lower than at the decision's own close
+    (Ledoit and Wolf 2008), None where undefined. The next open has stale_open_share too, see `stale_open_share`. None
+    for a fill that is not available.
     """
-    has_decision = ~np.isnan(positions.weight).all(axis=0)
-    tradable = {"next_close": True, "next_open": bool(prices.tradable_opens_mask[has_decision].all()), "close": False}
+    stale_share = stale_open_share(positions, prices)
+    tradable = {"next_close": True, "next_open": not (stale_share or 0.0) > MAX_STALE_OPEN_SHARE, "close": False}
     comparison: FillComparison = {}
     results = backtest_by_fill(positions, prices, execution, sessions_per_year=sessions_per_year)
-    for fill, result in results.items():
+    views = {fill: BacktestView(result, sessions_per_year) if result else None for fill, result in results.items()}
+    for fill, view in views.items():
         comparison[fill] = None
-        if result is not None:
-            view = BacktestView(result, sessions_per_year)
-            metrics = {"tradable": tradable[fill], "sessions": len(result.equity)}
+        if view is not None:
+            metrics: dict[str, Any] = {"tradable": tradable[fill], "sessions": len(view.result.equity)}
             metrics |= {metric.key: metric.compute(view) for metric in metrics_shown_in("by_fill", "fills")}
-            comparison[fill] = metrics | {"probabilistic_sharpe": probabilistic_sharpe(view.excess_returns)}
+            metrics["probabilistic_sharpe"] = probabilistic_sharpe(view.excess_returns)
+            metrics["below_same_close_p_value"] = _below_same_close_p_value(view, views["close"])
+            comparison[fill] = metrics | ({"stale_open_share": stale_share} if fill == "next_open" else {})
     return comparison
 
 
-def is_significant_only_at_same_close(comparison: FillComparison) -> bool | None:
-    """Return whether the Sharpe ratio is significantly positive at the decision's own close and at no tradable fill.
+def _below_same_close_p_value(view: BacktestView, same_close: BacktestView | None) -> float | None:
+    if same_close is None:
+        return None
+    difference = sharpe_difference(same_close.excess_returns, view.excess_returns)
+    return None if difference is None else difference.p_value
 
-    Significant is a probabilistic Sharpe ratio of at least 95 %. None without a tradable fill to compare with.
+
+def stale_open_share(positions: Positions, prices: Prices) -> float | None:
+    """Return the share of windows of 252 bars whose opens are stale, over all traded tickers; None without windows.
+
+    Windows begin at the first decision, or at the last 252 bars where fewer follow it.
+    """
+    has_decision = ~np.isnan(positions.weight)
+    sessions_per_year = prices.counted_sessions_per_year or SESSIONS_PER_TRADING_YEAR
+    windows = [np.zeros(0, dtype=np.bool_)]
+    for ticker in np.flatnonzero(has_decision.any(axis=0)).tolist():
+        n_bars, first_session = int(prices.n_bars[ticker]), int(has_decision[:, ticker].argmax())
+        first_bar = int(np.searchsorted(prices.session[:n_bars, ticker], first_session))
+        bars = slice(max(min(first_bar, n_bars - WINDOW_BARS - 1), 0), n_bars)
+        opens, closes = prices.open[bars, ticker], prices.close[bars, ticker]
+        windows.append(stale_open_windows(opens, closes, sessions_per_year=sessions_per_year))
+    is_stale = np.concatenate(windows)
+    return float(is_stale.mean()) if len(is_stale) else None
+
+
+def is_significant_only_at_same_close(comparison: FillComparison) -> bool | None:
+    """Return whether a strategy pays at the decision's own close, and significantly less at every tradable fill.
+
+    It pays where the probabilistic Sharpe ratio is at least 95 %, and pays at no tradable fill; the paired test finds
+    each tradable fill's Sharpe ratio lower (5 %). None without a tradable fill to compare with.
     """
     tradable = [metrics for metrics in comparison.values() if metrics and metrics["tradable"]]
     same_close = comparison["close"]
     if same_close is None or not tradable:
         return None
-    probabilities = (metrics["probabilistic_sharpe"] for metrics in (same_close, *tradable))
-    significant = [probability is not None and probability >= 1 - SIGNIFICANCE_LEVEL for probability in probabilities]
-    return bool(significant[0]) and not any(significant[1:])
+    if not _pays(same_close):
+        return False
+    p_values = [metrics["below_same_close_p_value"] for metrics in tradable]
+    is_lower = all(p_value is not None and p_value < SIGNIFICANCE_LEVEL for p_value in p_values)
+    return is_lower and not any(map(_pays, tradable))
+
+
+def _pays(fill_metrics: dict[str, Any]) -> bool:
+    probability = fill_metrics["probabilistic_sharpe"]
+    return probability is not None and probability >= 1 - SIGNIFICANCE_LEVEL
 
 
 def same_close_edge_notes(comparison: FillComparison) -> tuple[Note, ...]:
-    """Return a note if the Sharpe ratio is significant only at the close that nobody can trade at."""
+    """Return a note if the strategy pays only at the close that nobody can trade at."""
     if not is_significant_only_at_same_close(comparison):
         return ()
-    text = "the Sharpe ratio is significant only with a fill at the decision's own close, where nobody can trade"
+    text = "the Sharpe ratio is significant, and significantly higher, only with a fill at the decision's own close, "
+    text += "where nobody can trade"
     return (Note("backtest", f"{text}: {sharpe_by_fill_text(comparison)}"),)
 
 

@@ -13,27 +13,45 @@ import pandas as pd
 from quantlr.backtest.trades import trade_table
 from quantlr.core.errors import Fault
 from quantlr.core.values import Array, BacktestResult, BoolArray, Forecasts, IntArray
+from quantlr.stats.benchmark_test import AlphaTest, alpha_test
 from quantlr.stats.clark_west import clark_west_test
 from quantlr.stats.directional import clustered_accuracy_and_auc_intervals
+from quantlr.stats.family_wise import TrialFamily
 from quantlr.stats.hac import Interval
 from quantlr.stats.return_resamples import ReturnResamples
+from quantlr.stats.sharpe_difference import SharpeDifference, sharpe_difference
 
-Section = Literal["forecast", "backtest", "strategy_only", "significance"]
-Place = Literal["terminal", "tear_sheet", "by_fill", "fills", "ticker", "gallery", "comparison", "sweep", "trials"]
+Section = Literal["forecast", "backtest", "strategy_only", "against_benchmark", "significance", "model"]
+Place = Literal[
+    "terminal",
+    "tear_sheet",
+    "report",
+    "by_fill",
+    "fills",
+    "ticker",
+    "gallery",
+    "comparison",
+    "sweep",
+    "trials",
+    "model_fit",
+]
 SECTION_PATHS: Mapping[Section, tuple[str, ...]] = {
     "forecast": ("forecast",),
     "backtest": ("backtest", "strategy"),
     "strategy_only": ("backtest",),
+    "against_benchmark": ("significance",),
     "significance": ("significance",),
+    "model": ("model",),
 }
 """Where ``metrics.json`` has the metrics of each section."""
 SECTIONS_OF_PLACES: Mapping[Place, tuple[Section, ...]] = {
     "by_fill": ("backtest",),
     "fills": ("backtest",),
     "ticker": ("backtest",),
-    "comparison": ("backtest", "forecast"),
+    "comparison": ("backtest", "against_benchmark", "forecast"),
     "sweep": ("backtest", "strategy_only", "forecast"),
     "trials": ("backtest", "strategy_only", "forecast"),
+    "model_fit": ("model",),
 }
 """Sections whose metrics can be computed for a place; for the places that are not listed, all of them."""
 
@@ -47,7 +65,8 @@ class Metric:
     key : its key in ``metrics.json``.
     section : what it is computed from, and where ``metrics.json`` has it: "forecast", from `EvaluatedForecasts`;
         "backtest", from a `BacktestView`, once of the strategy and once of its benchmark; "strategy_only", from the
-        strategy's `BacktestView`; "significance", from a `SignificanceInput`.
+        strategy's `BacktestView`; "against_benchmark", from the same with its benchmark; "significance", from a
+        `SignificanceInput`; "model", from a `FitView`.
     compute : returns the value; None where it is undefined.
     name : in the field's words, without unit; empty for a metric that only ``metrics.json`` has.
     decimals : digits after the decimal point.
@@ -56,10 +75,11 @@ class Metric:
     better : which values are better.
     short_name : for the head of a narrow column; the name where it is empty.
     shown_in : where people read it, besides ``metrics.json``. "terminal": the table of a run in the terminal and in a
-        notebook; "tear_sheet": the tables of the tear sheet and of ``report.html``; "by_fill": the table by fill there,
-        and "fills": by fill in ``metrics.json`` only; "ticker": the page of a ticker; "gallery": the cards;
-        "comparison": the tables of a comparison, without those of which neither value is better in the terminal;
-        "sweep": the terminal's table of a sweep, ``trials.csv`` and ``sweep.json``; "trials": these two files only.
+        notebook; "tear_sheet": the tables of the tear sheet and of ``report.html``, and "report": of the second only;
+        "by_fill": the table by fill there, and "fills": by fill in ``metrics.json`` only; "ticker": the page of a
+        ticker; "gallery": the cards; "comparison": the tables of a comparison, without those of which neither value is
+        better in the terminal; "sweep": the terminal's table of a sweep, ``trials.csv`` and ``sweep.json``; "trials":
+        these two files only; "model_fit": the table of the fits in ``report.html``.
     interval : returns the 95 % interval, which is in ``metrics.json`` as ``KEY_ci95``.
     baseline : of a forecast metric, returns the baseline's value, which is in ``metrics.json`` as ``KEY_base_rate``.
     baseline_name : of that baseline. The baseline of a backtest metric is the benchmark.
@@ -136,7 +156,10 @@ class Metric:
 
     def value(self, metrics: Mapping[str, Any]) -> Any:
         """Return the number that people read from ``metrics.json``; None where it is undefined or not there."""
-        value = self._read(metrics, self.key)
+        return self.shown_value(self._read(metrics, self.key))
+
+    def shown_value(self, value: Any) -> Any:
+        """Return the number that people read from a computed value."""
         return (value or {}).get(self.shown_key) if self.shown_key else value
 
     def interval_value(self, metrics: Mapping[str, Any]) -> Any:
@@ -287,26 +310,37 @@ class BacktestView:
         return self.result.gross_return - self.result.session_cash_rate
 
     @property
-    def ticker_excess_returns(self) -> tuple[BoolArray, Array]:
-        """Whether each ticker is listed, and its return in excess of cash, (sessions, tickers) each.
+    def ticker_excess_returns(self) -> Array:
+        """(sessions, tickers) returns of the tickers in excess of cash; NaN before a first bar and after a last one."""
+        excess = self.result.ticker_return - np.reshape(self.result.session_cash_rate, (-1, 1))
+        return np.where(self.result.ticker_listed_mask, excess, np.nan)
 
-        A ticker is listed from its first bar to its last one, and its return is 0 outside.
-        """
-        price = pd.DataFrame(self.result.price)
-        is_listed = (price.ffill().notna() & price.bfill().notna()).to_numpy()
-        is_listed = is_listed[:-1] & is_listed[1:]
-        carried = price.ffill().to_numpy()
-        cash = np.reshape(self.result.session_cash_rate, (-1, 1))
-        return is_listed, np.where(is_listed, carried[1:] / carried[:-1] - 1.0 - cash, 0.0)
+    @property
+    def benchmark_excess_returns(self) -> Array | None:
+        """(sessions,) net returns of the benchmark in excess of cash; None without one in each session."""
+        benchmark = self.result.benchmark
+        if benchmark is None or np.isnan(benchmark.net_return).any():
+            return None
+        return benchmark.net_return - benchmark.session_cash_rate
+
+    @cached_property
+    def alpha_test(self) -> AlphaTest | None:
+        """Regression on the benchmark's returns, with its test; None without a benchmark."""
+        benchmark = self.benchmark_excess_returns
+        return None if benchmark is None else alpha_test(self.excess_returns, benchmark)
+
+    @cached_property
+    def sharpe_difference(self) -> SharpeDifference | None:
+        """Sharpe ratio less the benchmark's, per session; None without a benchmark, or where one is undefined."""
+        benchmark = self.benchmark_excess_returns
+        return None if benchmark is None else sharpe_difference(self.excess_returns, benchmark)
 
     @cached_property
     def return_resamples(self) -> ReturnResamples:
         """Resamples of the sessions of the strategy and, where there is one, of its benchmark; drawn once."""
         if self.strategy is not None:
             return self.strategy.return_resamples
-        results = [result for result in (self.result, self.result.benchmark) if result is not None]
-        excess_returns = np.stack([result.net_return - result.session_cash_rate for result in results], axis=1)
-        return ReturnResamples(excess_returns, seed=self.seed)
+        return ReturnResamples(self.excess_returns, self.benchmark_excess_returns, seed=self.seed)
 
     @property
     def annual_factor(self) -> float:
@@ -316,16 +350,14 @@ class BacktestView:
 
 @dataclass(frozen=True, slots=True)
 class SignificanceInput:
-    """A strategy's backtest and forecasts, and how many configs were tried.
+    """A strategy's backtest and forecasts, and the trials that it is one of.
 
     Attributes
     ----------
     backtest, forecasts : the strategy's.
-    n_trials : configs tried, this one included.
-    sharpe_variance : of their Sharpe ratios per session; None where fewer than two are known.
+    family : the trials on the same prices, this one included.
     """
 
     backtest: BacktestView
     forecasts: EvaluatedForecasts
-    n_trials: int = 1
-    sharpe_variance: float | None = None
+    family: TrialFamily

@@ -12,8 +12,10 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import Field, Strict, StrictInt
 
+from quantlr.backtest import benchmark_metrics
 from quantlr.backtest.benchmark import Benchmark, BenchmarkTicker
 from quantlr.backtest.costs import BASIS_POINT
+from quantlr.backtest.fit_metrics import FIT_METRICS
 from quantlr.backtest.forecast_metrics import calibration_test, recalibration, stability
 from quantlr.backtest.metric_types import BacktestView, EvaluatedForecasts, Metric, Place, Section, SignificanceInput
 from quantlr.backtest.trades import net_trade_returns
@@ -190,7 +192,8 @@ def annualize_sharpe(session_sharpe: float | None, backtest: BacktestView) -> fl
 
 def sharpe_interval(backtest: BacktestView) -> Interval | None:
     """95 % interval of the annual Sharpe ratio by the stationary bootstrap."""
-    interval = backtest.return_resamples.sharpe_interval(0 if backtest.strategy is None else 1)
+    resamples = backtest.return_resamples
+    interval = resamples.sharpe_interval() if backtest.strategy is None else resamples.benchmark_sharpe_interval()
     return (interval[0] * backtest.annual_factor, interval[1] * backtest.annual_factor) if interval else None
 
 
@@ -289,33 +292,9 @@ def break_even_cost_bps(backtest: BacktestView) -> float | None:
     return float(backtest.gross_excess_returns.sum()) / turnover / BASIS_POINT if turnover > 0 else None
 
 
-def timing_break_even_cost_bps(backtest: BacktestView) -> float | None:
-    """Break-even cost against holding each ticker's average weight: the cost per side that equals the gain by timing.
-
-    The holding is not charged for its own trades. A ticker's average is over the sessions from its first bar to its
-    last.
-    """
-    turnover, result = float(backtest.result.turnover.sum()), backtest.result
-    is_listed, returns = backtest.ticker_excess_returns
-    mean_weight = (result.weight * is_listed).sum(axis=0) / np.maximum(is_listed.sum(axis=0), 1)
-    timing_gain = float(((result.weight - mean_weight) * returns).sum())
-    return timing_gain / turnover / BASIS_POINT if turnover > 0 else None
-
-
-def annual_excess_over_benchmark(significance: SignificanceInput) -> dict[str, float] | None:
-    """Annual mean net return less the benchmark's, and its lower 95 % bound by the paired bootstrap."""
-    backtest = significance.backtest
-    benchmark, per_year = backtest.result.benchmark, backtest.sessions_per_year
-    if benchmark is None:
-        return None
-    excess = backtest.result.net_return - benchmark.net_return
-    low95 = backtest.return_resamples.mean_lower_bound_95((1.0, -1.0))
-    return {"mean": float(excess.mean()) * per_year, "low95": low95 * per_year}
-
-
 def n_trials(significance: SignificanceInput) -> int:
-    """Number of configs tried, this one included."""
-    return significance.n_trials
+    """Number of configs tried on the same prices, this one included."""
+    return significance.family.n_trials
 
 
 def probabilistic_sharpe(significance: SignificanceInput) -> float | None:
@@ -325,17 +304,23 @@ def probabilistic_sharpe(significance: SignificanceInput) -> float | None:
 
 def deflated_sharpe(significance: SignificanceInput) -> float | None:
     """Probability that the true Sharpe ratio is above the expected maximum under no skill (the same 2014)."""
-    n_trials, variance = significance.n_trials, significance.sharpe_variance
-    return sharpe_stats.deflated_sharpe(
-        significance.backtest.excess_returns, n_trials=n_trials, sharpe_variance=variance
-    )
+    annual_max = expected_max_sharpe(significance)
+    if annual_max is None:
+        return None
+    backtest = significance.backtest
+    threshold = annual_max / backtest.annual_factor
+    return sharpe_stats.probabilistic_sharpe(backtest.excess_returns, benchmark_sharpe=threshold)
 
 
 def expected_max_sharpe(significance: SignificanceInput) -> float | None:
-    """Expected maximum of the annual Sharpe ratios of as many trials under no skill."""
-    variance = significance.sharpe_variance
-    session_sharpe = sharpe_stats.expected_max_sharpe(significance.n_trials, sharpe_variance=variance)
-    return annualize_sharpe(session_sharpe, significance.backtest)
+    """Expected maximum of the annual Sharpe ratios of all trials under no skill."""
+    return significance.family.maxima.expected_max_sharpe
+
+
+def family_wise_p_value(significance: SignificanceInput) -> float | None:
+    """Probability that the best of all trials has so significant an alpha under no skill; None without a benchmark."""
+    alpha = significance.backtest.alpha_test
+    return None if alpha is None else significance.family.maxima.family_wise_p_value(alpha.test.p_value)
 
 
 def years_to_find_skill(significance: SignificanceInput) -> dict[str, float | None] | None:
@@ -360,7 +345,7 @@ METRICS: tuple[Metric, ...] = (
     Metric("clark_west", "forecast", skill_test, "Clark-West p value", 3, shown_key="p_value",
            shown_in=("tear_sheet",)),
     Metric("pesaran_timmermann", "forecast", directional_skill_test, "Pesaran-Timmermann p value", 3,
-           shown_key="p_value", shown_in=("tear_sheet",)),
+           shown_key="p_value", shown_in=("report",)),
     Metric("reliability", "forecast", score_decompositions),
     Metric("calibration", "forecast", recalibration, "calibration slope", 2, shown_key="slope",
            shown_in=("tear_sheet",)),
@@ -381,12 +366,28 @@ METRICS: tuple[Metric, ...] = (
     Metric("trials", "significance", n_trials, "trials"),
     Metric("probabilistic_sharpe", "significance", probabilistic_sharpe, "probabilistic Sharpe ratio", 1,
            "vs 0", is_percent=True, better="higher", shown_in=("tear_sheet",)),
-    Metric("deflated_sharpe", "significance", deflated_sharpe, "deflated Sharpe ratio", 1, "vs 0",
-           is_percent=True, better="higher", short_name="deflated", count_key="trials",
+    Metric("deflated_sharpe", "significance", deflated_sharpe, "deflated Sharpe ratio", 1,
+           "vs expected maximum", is_percent=True, better="higher", short_name="deflated", count_key="trials",
            shown_in=("tear_sheet", "gallery")),
+    Metric("family_wise_p", "significance", family_wise_p_value, "family-wise p value of alpha", 3, better="lower",
+           short_name="family-wise p", count_key="trials", shown_in=("report",)),
     Metric("expected_max_sharpe", "significance", expected_max_sharpe, "expected maximum Sharpe ratio, no skill", 2),
-    Metric("above_benchmark", "significance", annual_excess_over_benchmark, "return above the benchmark", 1, "annual",
-           is_percent=True, better="higher", shown_key="mean"),
+    Metric("alpha", "against_benchmark", benchmark_metrics.alpha, "alpha", 1, "annual", is_percent=True,
+           better="higher", shown_key="annual", shown_in=("tear_sheet", "comparison")),
+    Metric("alpha_test", "against_benchmark", benchmark_metrics.alpha_test, "alpha, t statistic", 2,
+           better="higher", short_name="t", shown_key="statistic", shown_in=("tear_sheet", "comparison")),
+    Metric("beta", "against_benchmark", benchmark_metrics.beta, "beta", 2, shown_in=("tear_sheet",)),
+    Metric("correlation", "against_benchmark", benchmark_metrics.benchmark_correlation,
+           "correlation with the benchmark", 2, shown_in=("report",)),
+    Metric("information_ratio", "against_benchmark", benchmark_metrics.information_ratio, "information ratio", 2,
+           better="higher", shown_in=("report",)),
+    Metric("sharpe_difference", "against_benchmark", benchmark_metrics.sharpe_above_benchmark,
+           "Sharpe ratio above the benchmark's", 2, better="higher", shown_in=("report",),
+           interval=benchmark_metrics.sharpe_above_benchmark_interval),
+    Metric("timing", "against_benchmark", benchmark_metrics.timing, "return above the average holding", 1, "annual",
+           is_percent=True, better="higher", shown_in=("report",)),
+    Metric("timing_test", "against_benchmark", benchmark_metrics.timing_test, "the same, t statistic", 2,
+           better="higher", shown_key="statistic", shown_in=("report",)),
     Metric("years_needed", "significance", years_to_find_skill, "years to find such skill with 80% power",
            better="lower", shown_key="estimate"),
     Metric("sortino", "backtest", sortino_ratio, "Sortino ratio", 2, better="higher", shown_in=("trials",)),
@@ -409,8 +410,9 @@ METRICS: tuple[Metric, ...] = (
     Metric("profit_factor", "backtest", profit_factor, "profit factor", 2, better="higher", shown_in=("ticker",)),
     Metric("break_even_cost_bps", "strategy_only", break_even_cost_bps, "break-even cost vs cash", 1,
            "bps", better="higher", short_name="break-even cost", shown_in=("tear_sheet", "gallery")),
-    Metric("timing_break_even_cost_bps", "strategy_only", timing_break_even_cost_bps,
-           "break-even vs mean exposure", 1, "bps", better="higher", shown_in=("tear_sheet",)),
+    Metric("timing_break_even_cost_bps", "strategy_only", benchmark_metrics.timing_break_even_cost_bps,
+           "break-even vs average holding", 1, "bps", better="higher", shown_in=("tear_sheet",)),
+    *FIT_METRICS,
 )  # fmt: skip
 """Every metric of ``metrics.json``, in the order in which it is shown."""
 

@@ -15,10 +15,11 @@ from typing import Annotated, ClassVar, Literal
 import numpy as np
 from pydantic import Field, StrictFloat, StrictInt
 
+from quantlr.backtest.beta import trailing_betas
 from quantlr.backtest.policies import DecisionContext, first_row_of_ticker
 from quantlr.core.component_errors import name_component_in_errors, require_returned
-from quantlr.core.components import ChoiceDescriptions, Component, Unit
-from quantlr.core.values import Array, Forecasts, IntArray, Positions
+from quantlr.core.components import ChoiceDescriptions, Component, Ticker, Unit
+from quantlr.core.values import Array, Forecasts, IntArray, Positions, Prices
 
 EXCESS_DESCRIPTIONS = {
     "cash": "it is not invested",
@@ -49,7 +50,9 @@ class VolatilityTarget(Overlay):
         0.1, description="Annual standard deviation of a whole position."
     )
     max_leverage: Leverage = Field(
-        1.0, description="Largest factor on a weight; above 1, calm markets are held with borrowed cash, at cash_rate."
+        1.0,
+        description="Largest factor on a weight; above 1, calm markets are held with borrowed cash, at cash_rate "
+        "plus execution.financing_bps_per_year.",
     )
 
     example_parameters = ({}, {"target": 0.2, "max_leverage": 2.0})
@@ -111,6 +114,49 @@ class NameCap(Overlay):
             factor = 1.0 + np.divide(excess, below, out=np.zeros_like(excess), where=below > 0)
             size = np.where(is_below, size * factor[side_index], self.cap)
         return np.copysign(np.minimum(size, self.cap), weight)
+
+
+class BetaNeutral(Overlay):
+    """Scale down the side of a session with the larger beta, so that the betas of longs and shorts offset each other.
+
+    Each side is scaled as a whole, as the legs of Frazzini and Pedersen (2014, "Betting against beta") are scaled to
+    equal betas. No weight grows, and cash is left where a side was larger. A session in which the sides can't offset
+    each other, as when there is only one, is flat, and so is a ticker whose beta is unknown. A beta is the slope of a
+    regression of the ticker's newest returns on the market's, as known at the close. The sum of weights times betas is
+    0 at the decision; positions then drift, and later overlays may change it.
+    """
+
+    kind: Literal["beta_neutral"] = "beta_neutral"
+    market: Ticker | None = Field(
+        None,
+        description="Ticker that is the market, one of data.tickers or data.context; null: all traded tickers, equally "
+        "weighted.",
+        examples=["^GSPC"],
+    )
+    window: Annotated[StrictInt, Unit("sessions of the ticker"), Field(ge=3, le=10_000)] = Field(
+        252, description="Returns that a beta is estimated from."
+    )
+
+    example_parameters = ({}, {"market": "^GSPC", "window": 60})
+
+    def market_betas(self, prices: Prices) -> Array:
+        """Return the beta of each ticker at the close of each session, (sessions, tickers)."""
+        return trailing_betas(prices, window=self.window, market=self.market)
+
+    def apply(self, weight: Array, forecasts: Forecasts, context: DecisionContext) -> Array:
+        """The weights of each side times the smaller of the two sides' betas over its own."""
+        beta = np.full_like(weight, np.nan) if context.market_beta is None else context.market_beta
+        known_weight, known_beta = np.where(np.isnan(beta), 0.0, weight), np.nan_to_num(beta)
+        side_beta = np.stack(
+            [
+                np.bincount(forecasts.session, weights=np.maximum(side * known_weight, 0.0) * known_beta)
+                for side in (1.0, -1.0)
+            ]
+        )
+        smaller = np.abs(side_beta).min(axis=0)
+        factor = np.repeat((side_beta[:1] == side_beta[1:]).astype(np.float64), 2, axis=0)
+        np.divide(smaller, np.abs(side_beta), out=factor, where=side_beta[0] * side_beta[1] > 0)
+        return np.asarray(known_weight * factor[(weight < 0).astype(np.int64), forecasts.session])
 
 
 class NoTradeBand(Overlay):
@@ -192,4 +238,11 @@ def apply_overlays(
     return replace(positions, weight=weight)
 
 
-OVERLAYS: tuple[type[Overlay], ...] = (VolatilityTarget, LeverageCap, NameCap, NoTradeBand, MinimumHolding)
+OVERLAYS: tuple[type[Overlay], ...] = (
+    VolatilityTarget,
+    LeverageCap,
+    NameCap,
+    BetaNeutral,
+    NoTradeBand,
+    MinimumHolding,
+)

@@ -37,6 +37,8 @@ class DecisionContext:
         which the newest dated before the forecast's session counts.
     horizon_borrow_cost : cost of a short position over a forecast's horizon, as a fraction.
     sessions_per_year : for annual figures; a number, or (rows,) that of each row's ticker where they differ.
+    market_beta : (rows,) trailing beta of the ticker, for the overlay `beta_neutral`; NaN where it is unknown. None
+        without that overlay.
     """
 
     volatility: Array
@@ -44,6 +46,7 @@ class DecisionContext:
     horizon_interest: Array | float
     horizon_borrow_cost: float
     sessions_per_year: IntArray | int
+    market_beta: Array | None = None
 
 
 def n_session_tickers_by_row(forecasts: Forecasts) -> IntArray:
@@ -151,6 +154,11 @@ class Policy(Component):
         """Number of traded tickers that the policy needs."""
         return 1
 
+    @property
+    def may_be_short(self) -> bool:
+        """Whether the policy takes short positions; by its parameter `sides`, if it has one."""
+        return getattr(self, "sides", "long_short") == "long_short"
+
     @abstractmethod
     def decide(self, forecasts: Forecasts, context: DecisionContext) -> Array:
         """Return the decision at each forecast, (rows,), in [-1, 1], as a fraction of the ticker's part of capital."""
@@ -199,6 +207,11 @@ class Threshold(Policy):
         {"long_above": 0.52, "short_below": 0.48},
         {"long_above": 0.55, "exit_long_below": 0.5, "short_below": 0.45, "exit_short_above": 0.5},
     )
+
+    @property
+    def may_be_short(self) -> bool:
+        """Whether `short_below` is stated."""
+        return self.short_below is not None
 
     def decide(self, forecasts: Forecasts, context: DecisionContext) -> Array:
         """1 above `long_above`, -1 below `short_below`; between them the position before while it may stay, or 0."""

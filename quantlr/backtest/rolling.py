@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from quantlr.backtest.costs import BASIS_POINT, ExecutionSpec, borrow_cost
+from quantlr.backtest.costs import BASIS_POINT, ExecutionSpec, borrow_cost, financing_cost
 from quantlr.backtest.metric_types import EvaluatedForecasts
 from quantlr.backtest.metrics import drawdown_intervals
 from quantlr.core.values import Array, BacktestResult, IntArray
@@ -211,25 +211,26 @@ def costs_by_kind(result: BacktestResult, execution: ExecutionSpec, *, sessions_
     """Return the costs of each session by kind, each (sessions,), as fractions of equity, >= 0; their sum is the cost.
 
     "commission" and "slippage" are in proportion to what is traded; "spread and fees" are half the spread, commission
-    per share and the minimum fee of an order, together; "borrow" is paid on short positions.
+    per share and the minimum fee of an order, together; "borrow" is paid on short positions, and "financing" on
+    borrowed cash.
     """
     commission = execution.commission_bps * BASIS_POINT * result.turnover
     slippage = execution.slippage_bps * BASIS_POINT * result.turnover
-    borrow = _borrow_cost_by_session(result, execution, sessions_per_year)
-    fees = np.zeros_like(borrow)
+    carry = _carry_costs_by_session(result, execution, sessions_per_year)
+    fees = np.zeros_like(commission)
     if execution.per_share or execution.min_per_order or execution.spread:
-        fees = np.maximum(result.cost - commission - slippage - borrow, 0.0)
-    return {"commission": commission, "slippage": slippage, "spread and fees": fees, "borrow": borrow}
+        fees = np.maximum(result.cost - commission - slippage - sum(carry.values()), 0.0)
+    return {"commission": commission, "slippage": slippage, "spread and fees": fees, **carry}
 
 
 def average_trade_cost_bps(result: BacktestResult, execution: ExecutionSpec, *, sessions_per_year: int) -> float | None:
-    """Return the average cost per side, without borrow, in basis points of what is traded; None without any trade.
+    """Return the average cost per side, without borrow and financing, in basis points of what is traded.
 
-    It equals commission plus slippage unless there are fees per share or spreads.
+    None without any trade. It equals commission plus slippage unless there are fees per share or spreads.
     """
     turnover = float(result.turnover.sum())
-    borrow = _borrow_cost_by_session(result, execution, sessions_per_year)
-    return float((result.cost - borrow).sum()) / turnover / BASIS_POINT if turnover > 0 else None
+    carry = sum(_carry_costs_by_session(result, execution, sessions_per_year).values())
+    return float((result.cost - carry).sum()) / turnover / BASIS_POINT if turnover > 0 else None
 
 
 def sharpe_at_cost(
@@ -239,7 +240,7 @@ def sharpe_at_cost(
 
     The weights, and therefore gross returns and turnover, are those of the run: at c basis points the net return is
 
-        gross return - c turnover - borrow
+        gross return - c turnover - borrow - financing
 
     which equals the engine's result with a commission of c and no slippage, spread, fee per share or minimum fee. Ruin
     ends the sessions as in the engine; sessions after a ruin at the run's own costs are unknown.
@@ -248,7 +249,8 @@ def sharpe_at_cost(
     ----------
     cost_bps : (m,) costs per side, in basis points of what is traded.
     """
-    gross_return = result.gross_return - _borrow_cost_by_session(result, execution, sessions_per_year)
+    carry = sum(_carry_costs_by_session(result, execution, sessions_per_year).values())
+    gross_return = result.gross_return - carry
     sharpes = np.full(len(cost_bps), np.nan)
     for index, cost in enumerate(cost_bps.tolist()):
         net_return = gross_return - cost * BASIS_POINT * result.turnover
@@ -259,7 +261,10 @@ def sharpe_at_cost(
     return sharpes
 
 
-def _borrow_cost_by_session(result: BacktestResult, execution: ExecutionSpec, sessions_per_year: int) -> Array:
-    """Return the borrow cost of each session, (sessions,)."""
-    cost = borrow_cost(result.weight, result.fill_dates, execution, sessions_per_year=sessions_per_year)
-    return np.asarray(cost.sum(axis=1))
+def _carry_costs_by_session(
+    result: BacktestResult, execution: ExecutionSpec, sessions_per_year: int
+) -> dict[str, Array]:
+    """Return the costs of holding positions by kind, "borrow" and "financing", (sessions,) each."""
+    arguments = result.weight, result.fill_dates, execution
+    costs = {"borrow": borrow_cost, "financing": financing_cost}
+    return {kind: cost(*arguments, sessions_per_year=sessions_per_year).sum(axis=1) for kind, cost in costs.items()}

@@ -19,7 +19,10 @@ def command() -> None:
 @verb("fetch", "settings", "name", "offline")
 @configs_argument
 def fetch_command(options: Options, *, config_paths: tuple[Path, ...]) -> int:
-    """Download the prices that CONFIGS need and the cache lacks, so that they run with --offline."""
+    """Download the prices that CONFIGS need and the cache lacks, so that they run with --offline.
+
+    They are those of the traded tickers, of data.context and of the benchmark's ticker.
+    """
     from quantlr.cli.terminal import run_for_exit_status
 
     return max(
@@ -84,21 +87,22 @@ def _fetch_and_print(options: Options, config_path: Path) -> None:
     from quantlr.cli.terminal import print_notes, progress_bar
     from quantlr.config.run_config import load_config
     from quantlr.core.timing import iso_date
-    from quantlr.data.source import FetchRequest
+    from quantlr.data.prices import fetch_prices
     from quantlr.report.summary import note_text
 
     config = load_config(config_path, settings=options.settings, name=options.name)
-    data = config.run.data
+    run = config.run
     with config.add_location_to_errors(), progress_bar(options.messages) as progress:
-        fetched = data.source.fetch(FetchRequest(data.tickers, data.start, data.end, options.offline, progress))
+        benchmark = run.report.benchmark_ticker
+        fetched = fetch_prices(run.data, benchmark=benchmark, offline=options.offline, progress=progress)
     rows: dict[str, dict[str, Any]] = {}
     for ticker, bars in fetched.bars.items():
         span = {"first": iso_date(bars.index[0]), "last": iso_date(bars.index[-1])} if len(bars) else {}
         rows[ticker] = {"bars": len(bars), **span}
-    _print_ticker_table(options, f"{config.run.name}: {fetched.source}", ("bars", "first", "last"), rows)
+    _print_ticker_table(options, f"{run.name}: {fetched.source}", ("bars", "first", "last"), rows)
     notes = [note_text(note) for note in fetched.notes]
     print_notes(notes, options.messages)
-    result = {"name": config.run.name, "source": fetched.source, "sha256": fetched.sha256}
+    result = {"name": run.name, "source": fetched.source, "sha256": fetched.sha256}
     options.print_json({**result, "tickers": rows, "notes": notes})
 
 

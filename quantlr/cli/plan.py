@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +12,7 @@ from quantlr.cli.options import Options, configs_argument, verb
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from quantlr.experiment.plan import PlannedModel, RunPlan, WalkForwardPlan
+    from quantlr.experiment.plan import PlannedModel, PlannedTicker, RunPlan, WalkForwardPlan
 
 MAX_MODELS_SHOWN = 12
 """Models that are listed without -v."""
@@ -83,7 +83,7 @@ def _iter_plan_key_text_pairs(plan: RunPlan, config_path: Path) -> Iterator[tupl
     yield "report", f"{plan.folder}{', replacing the report there' if plan.replaces else ''}"
     if planned is not None:
         this_trial = "this one is among them" if planned.tried else "this would be one more"
-        yield "trials", f"{planned.trials:,} so far with this label and a ticker of these; {this_trial} ({plan.ledger})"
+        yield "trials", f"{planned.trials:,} so far on overlapping prices; {this_trial} ({plan.ledger})"
 
 
 def _section_text(section: dict[str, Any]) -> str:
@@ -119,12 +119,19 @@ def _models_table(planned: WalkForwardPlan, models: tuple[PlannedModel, ...]) ->
     """Return a table with a row for each model."""
     from quantlr.cli.terminal import make_table
 
-    headings = ("", ">bars", ">warm-up", ">rows", ">refits", ">forecasts", "first", "last")
-    table = make_table("", headings)
+    counts: dict[str, Callable[[PlannedTicker], int]] = {
+        ">bars": lambda ticker: ticker.bars.rows,
+        ">no member": lambda ticker: ticker.outside_membership,
+        ">warm-up": lambda ticker: ticker.warm_up,
+        ">rows": lambda ticker: ticker.rows,
+    }
+    if not any(map(counts[">no member"], planned.tickers)):
+        del counts[">no member"]
+    table = make_table("", ("", *counts, ">refits", ">forecasts", "first", "last"))
     tickers_by_name = {ticker.name: ticker for ticker in planned.tickers}
     for model in models:
         tickers = [tickers_by_name[model.name]] if model.name in tickers_by_name else list(planned.tickers)
-        totals = map(sum, zip(*((ticker.bars.rows, ticker.warm_up, ticker.rows) for ticker in tickers), strict=True))
+        totals = (sum(map(count, tickers)) for count in counts.values())
         numbers = (f"{number:,}" for number in (*totals, len(model.folds), model.n_forecasts))
         table.add_row(model.name, *numbers, model.folds[0].test.first, model.folds[-1].test.last)
     return table

@@ -32,7 +32,8 @@ HeadlineRow = tuple[str, str, str, str]
 @verb("run", "settings", "name", "offline", "output", "jobs")
 @configs_argument
 @click.option("--open", "open_report", is_flag=True, help="Open report.html in the browser afterwards.")
-def command(options: Options, *, config_paths: tuple[Path, ...], open_report: bool) -> int:
+@click.option("--sensitivity", is_flag=True, help="Also vary costs, the time of the fills, and the sessions scored.")
+def command(options: Options, *, config_paths: tuple[Path, ...], open_report: bool, sensitivity: bool) -> int:
     """Run experiments and write their reports to OUTPUT/NAME."""
     from quantlr.report.render import open_page_renderer
 
@@ -43,33 +44,43 @@ def command(options: Options, *, config_paths: tuple[Path, ...], open_report: bo
         paths_by_name: dict[str, Path] = {}
 
         def run_one(path: Path) -> None:
-            folder = _run_and_print(options, path, paths_by_name, renderer)
+            folder = _run_and_print(options, path, paths_by_name, renderer, sensitivity=sensitivity)
             if open_report:
                 click.launch(str(folder / "report.html"))
 
         return max(run_for_exit_status(partial(run_one, path), verbose=options.verbose) for path in config_paths)
 
 
-def _run_and_print(options: Options, config_path: Path, paths_by_name: dict[str, Path], draw: PageRenderer) -> Path:
+def _run_and_print(
+    options: Options, config_path: Path, paths_by_name: dict[str, Path], draw: PageRenderer, *, sensitivity: bool
+) -> Path:
     """Run one config, write and print its report, and return the report's folder.
 
     `paths_by_name` are the configs so far, by the names of their reports; this one is added.
     """
     from quantlr.cli.terminal import progress_bar
     from quantlr.config.run_config import load_config
+    from quantlr.experiment.ledger import Ledger
     from quantlr.experiment.run import run_config
     from quantlr.report.storage import read_previous_metrics
+    from quantlr.report.summary import new_ledger_text
 
     config = load_config(config_path, settings=options.settings, name=options.name)
     name, output, offline, workers = config.run.name, options.output, options.offline, options.workers
     other = paths_by_name.setdefault(name, config_path)
     if other is not config_path:
         raise OutputError(f"{config_path}: its report would replace that of {other}: both are named {name!r}")
+    ledger = Ledger.from_output_folder(output)
+    is_first = ledger.is_empty()
     with progress_bar(options.messages) as progress:
-        run = run_config(config, output=output, offline=offline, workers=workers, progress=progress)
+        run = run_config(
+            config, output=output, offline=offline, workers=workers, sensitivity=sensitivity, progress=progress
+        )
         previous_metrics = read_previous_metrics(output / name)
         folder = run.save(output, draw=draw, progress=progress)
     _print_run(options, run, previous_metrics, folder)
+    if is_first:
+        options.messages.print(new_ledger_text(ledger.path))
     options.print_json(run.metrics)
     return folder
 
@@ -78,6 +89,7 @@ def _print_run(options: Options, run: Run, previous_metrics: dict[str, Any] | No
     from rich.text import Text
 
     from quantlr.backtest.fills import sharpe_by_fill_text
+    from quantlr.cli.terminal import print_table
     from quantlr.report.summary import confidence_interval_rows, solver_text
 
     results = options.results
@@ -87,9 +99,23 @@ def _print_run(options: Options, run: Run, previous_metrics: dict[str, Any] | No
             results.print(Text.assemble(("95% interval ", "cyan"), f"{label}: {bounds}"))
         results.print(Text.assemble(("solver ", "cyan"), solver_text(run.metrics["model"])))
         results.print(f"other fills: {sharpe_by_fill_text(run.metrics['backtest']['fills'])}")
+    if "sensitivity" in run.metrics:
+        print_table(_sensitivity_table(run), results)
     options.print_notes(run.notes)
     results.print(run.verdict, style="bold")
     _print_written_files(options, report_dir)
+
+
+def _sensitivity_table(run: Run) -> Table:
+    """Return the run and its variations: sessions, Sharpe ratio, and alpha with its p value."""
+    from quantlr.cli.terminal import make_table
+    from quantlr.report.summary import sensitivity_table
+
+    table = sensitivity_table(run.metrics)
+    headings = ("", *(f">{heading}" for heading in table.columns))
+    return make_table(
+        table.title, headings, ((label, *(cell.replace("−", "-") for cell in cells)) for label, cells in table.rows)
+    )
 
 
 def _tickers_and_dates_text(run: Run) -> str:

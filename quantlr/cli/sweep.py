@@ -56,6 +56,8 @@ def command(
     Every trial enters the ledger before the first is run. Results are stored: a sweep that was interrupted continues
     where it was. --set sets a key of the base config. Exit status 4 if some trials failed.
     """
+    from quantlr.experiment.ledger import Ledger
+    from quantlr.report.summary import new_ledger_text
     from quantlr.sweeps.grid import load_sweep
     from quantlr.sweeps.scheduler import SweepOptions, make_engine_factory, run_sweep
 
@@ -63,11 +65,15 @@ def command(
     options.messages.print(_trial_count_text(sweep))
     _confirm_large_sweep(sweep, skip_confirmation=yes)
     open_engine = make_engine_factory(engine, workers=options.jobs, scheduler=scheduler, scheduler_file=scheduler_file)
+    ledger = Ledger.from_output_folder(options.output)
+    is_first = ledger.is_empty()
     with _sweep_progress_bar(options.messages) as observer:
         output, offline = options.output, options.offline
         sweep_options = SweepOptions(output, open_engine, offline=offline, fresh=fresh, observer=observer)
         result = run_sweep(sweep, sweep_options)
     _print_sweep(options, result)
+    if is_first:
+        options.messages.print(new_ledger_text(ledger.path))
     options.print_json(result.summary)
     return FAILED_TRIALS_EXIT_STATUS if result.summary["trials"]["failed"] else 0
 

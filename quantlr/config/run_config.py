@@ -5,6 +5,8 @@ The class of each section is defined beside the code that uses it.
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,7 +17,7 @@ from pydantic import BaseModel, Field, StrictInt, ValidationError, ValidationInf
 
 from quantlr.backtest.costs import ExecutionSpec
 from quantlr.backtest.metrics import ReportSpec
-from quantlr.backtest.overlays import OVERLAYS, Overlay
+from quantlr.backtest.overlays import OVERLAYS, BetaNeutral, Overlay
 from quantlr.backtest.policies import POLICIES, Policy, Threshold
 from quantlr.config.loader import apply_overrides, copy_nested, parse_setting, read_config_file, require_file_kind
 from quantlr.config.messages import problems_from_validation_error, sort_problems
@@ -87,6 +89,29 @@ class RunConfig(ConfigSection):
     def label_delay(self) -> int:
         """Sessions from a decision to the price at which its label starts: to the fill, if the label is of fills."""
         return self.execution.fill_delay_sessions if self.label.of == "fill" else 0
+
+    @field_validator("overlays")
+    @classmethod
+    def _validate_beta_neutral(cls, overlays: tuple[Overlay, ...], info: ValidationInfo) -> tuple[Overlay, ...]:
+        """Require that the overlay is there at most once, and that the policy takes both sides."""
+        n_neutral, policy = sum(isinstance(overlay, BetaNeutral) for overlay in overlays), info.data.get("policy")
+        if n_neutral > 1:
+            raise ValueError("beta_neutral is there twice; keep one")
+        if n_neutral and policy is not None and not policy.may_be_short:
+            text = "beta_neutral offsets long positions by short ones, and the policy takes none"
+            raise ValueError(f"{text}; let it go short, or leave beta_neutral out")
+        return overlays
+
+    def results_sha256(self) -> str:
+        """Return the digest of all that results depend on: the config without its name and the contents of its report.
+
+        Cosmetic differences of the file, as comments and defaults that are written out, do not change it. Nor does
+        `label.of` where the fill is at the decision's own close: labels of fills and of closes are the same there.
+        """
+        values = self.model_dump(mode="json", exclude={"name", "report"})
+        if not self.label_delay:
+            values["label"].pop("of")
+        return hashlib.sha256(json.dumps(values, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
     def to_yaml(self) -> str:
         """Return the config as YAML with every default; running it gives an identical report."""

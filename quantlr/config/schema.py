@@ -32,6 +32,7 @@ from quantlr.core.components import (
 from quantlr.data.features import Feature
 from quantlr.data.labels import Label
 from quantlr.data.source import Source
+from quantlr.model.base import Model
 
 JsonSchema = dict[str, Any]
 
@@ -45,6 +46,7 @@ EXTENDS_SCHEMA: JsonSchema = {
 EXTENSIBLE_CATALOGS: dict[str, type[Component]] = {
     "features": Feature,
     "label": Label,
+    "model": Model,
     "overlays": Overlay,
     "policy": Policy,
     "source": Source,

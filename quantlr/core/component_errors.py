@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,8 +14,8 @@ from pydantic import BaseModel
 
 from quantlr.core.components import Component, catalog_base_class, component_kind
 from quantlr.core.errors import ComponentError, QuantlrError
+from quantlr.core.source_files import PACKAGE_NAME, source_path
 
-PACKAGE_NAME = __name__.partition(".")[0]
 PACKAGE_DIR = Path(__file__).parents[1]
 MAX_EXCEPTION_CHARS = 300
 """Characters of an exception's message that an error repeats."""
@@ -125,22 +124,5 @@ def classes_not_importable_elsewhere(components: Iterable[Component]) -> tuple[s
     return tuple(
         cls.__name__
         for cls in classes
-        if "<locals>" in cls.__qualname__ or (cls.__module__ == "__main__" and _source_path(cls) is None)
+        if "<locals>" in cls.__qualname__ or (cls.__module__ == "__main__" and source_path(cls) is None)
     )
-
-
-def source_digests(components: Iterable[Component], *, session_token: str) -> list[str]:
-    """Return digests of the files that define the classes of components, sorted.
-
-    For a class without a file, as of a notebook, it is the digest of `session_token`, by which the caller tells one
-    computation from the next, since the code may have changed between them.
-    """
-    paths = {_source_path(type(component)) for component in components}
-    contents = (session_token.encode() if path is None else path.read_bytes() for path in paths)
-    return sorted(hashlib.sha256(content).hexdigest() for content in contents)
-
-
-def _source_path(component_class: type) -> Path | None:
-    """Return the file of the module that defines a class; None for a notebook or standard input."""
-    file = getattr(sys.modules.get(component_class.__module__), "__file__", None)
-    return Path(file) if file is not None and Path(file).is_file() else None

@@ -25,9 +25,6 @@ BoolArray = npt.NDArray[np.bool_]
 FeatureColumns = dict[str, Array]
 """Feature values by column name, each (bars, tickers)."""
 
-MAX_STALE_OPEN_FRACTION = 0.10
-"""Largest fraction of opens equal to the previous close at which a ticker's opens still count as traded prices."""
-
 PRICE_ARRAYS = ("open", "high", "low", "close", "volume", "raw_close", "adjustment")
 """The (bars, tickers) arrays of floats in `Prices`."""
 REFERENCE_PRICES = ("context", "benchmark")
@@ -76,6 +73,7 @@ class Prices:
     notes : bars dropped or repaired.
     context : reference series, used by features and not traded, with sessions of their own; None if there are none.
     benchmark : the ticker of the benchmark, with sessions of its own; features can't reach it. None for another one.
+    member_mask : (bars, tickers) whether the ticker is a member of the universe at the bar; None if all always are.
     counted_sessions_per_year : counted from the dates where it is not given; a part or a scenario of prices keeps the
         number of the whole, which is no information about later prices.
     """
@@ -95,6 +93,7 @@ class Prices:
     notes: tuple[Note, ...] = ()
     context: Prices | None = None
     benchmark: Prices | None = None
+    member_mask: BoolArray | None = None
     counted_sessions_per_year: CountedSessions | None = None
 
     def __post_init__(self) -> None:
@@ -106,20 +105,6 @@ class Prices:
     def n_bars(self) -> IntArray:
         """(tickers,) number of bars of each ticker."""
         return np.asarray((self.session >= 0).sum(axis=0), dtype=np.int64)
-
-    @property
-    def stale_open_mask(self) -> BoolArray:
-        """(bars, tickers) whether the unadjusted open equals the previous unadjusted close."""
-        stale = np.zeros(self.open.shape, dtype=np.bool_)
-        raw_open = self.open[1:] / self.adjustment[1:]
-        stale[1:] = np.isclose(raw_open, self.raw_close[:-1], rtol=1e-9, atol=0)
-        return stale
-
-    @property
-    def tradable_opens_mask(self) -> BoolArray:
-        """(tickers,) whether a ticker has opens, and at most a tenth of them equal the previous close."""
-        n_opens = (~np.isnan(self.open[1:])).sum(axis=0)
-        return np.asarray((n_opens > 0) & (self.stale_open_mask.sum(axis=0) <= MAX_STALE_OPEN_FRACTION * n_opens))
 
     def bars_to_sessions(self, bar_values: Array) -> Array:
         """Return (bars, tickers) values as (sessions, tickers), NaN where a ticker has no bar."""
@@ -141,6 +126,7 @@ class Prices:
             name: np.where(session >= 0, getattr(self, name)[:n_bars], np.nan) for name in PRICE_ARRAYS
         }
         sessions = self.sessions[:session_index]
+        fields["member_mask"] = None if self.member_mask is None else self.member_mask[:n_bars] & (session >= 0)
         for name in REFERENCE_PRICES:
             if (reference := getattr(self, name)) is not None:
                 latest = latest_known_bar_index(reference.sessions, sessions[-1:])
@@ -374,8 +360,10 @@ class BacktestResult:
     fill_dates : (sessions + 1,) dates of the prices between which returns are earned; the first is the first fill.
     price : (sessions + 1, tickers) adjusted price of the kind that is traded; NaN where a ticker has no bar.
     weight : (sessions, tickers) fraction of equity held from one fill to the next, after trading at the first.
+    ticker_return : (sessions, tickers) simple return of the price from one fill to the next; 0 where the ticker has no
+        bar at the end.
     ticker_gross_return : (sessions, tickers) weight times return, as a fraction of equity.
-    ticker_cost : (sessions, tickers) trading and borrowing costs, as a fraction of equity (>= 0).
+    ticker_cost : (sessions, tickers) costs of trading, borrowing and financing, as a fraction of equity (>= 0).
     gross_return : (sessions,) simple return before costs, interest on cash included (0.01 is one percent).
     cash_return : (sessions,) the part of `gross_return` that is interest on cash.
     cost : (sessions,) costs, as a fraction of equity (>= 0).
@@ -392,6 +380,7 @@ class BacktestResult:
     fill_dates: pd.DatetimeIndex
     price: Array
     weight: Array
+    ticker_return: Array
     ticker_gross_return: Array
     ticker_cost: Array
     gross_return: Array
@@ -409,6 +398,13 @@ class BacktestResult:
     def sessions(self) -> pd.DatetimeIndex:
         """(sessions,) the session that ends each return."""
         return self.fill_dates[1:]
+
+    @property
+    def ticker_listed_mask(self) -> BoolArray:
+        """(sessions, tickers) whether a ticker has a bar at or before the start, and one at or after the end."""
+        has_bar = ~np.isnan(self.price)
+        has_earlier = np.logical_or.accumulate(has_bar[:-1], axis=0)
+        return np.asarray(has_earlier & np.logical_or.accumulate(has_bar[:0:-1], axis=0)[::-1])
 
     @property
     def ticker_interest(self) -> Array:

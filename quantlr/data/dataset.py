@@ -55,7 +55,7 @@ def _checked_column(name: str, values: Any, prices: Prices, *, key: str) -> Arra
 def build_dataset(
     prices: Prices, feature_columns: FeatureColumns, labels: Labels, *, horizon: int, label_delay: int = 0
 ) -> Dataset:
-    """Return the rows of all tickers without their warm-up, which notes count.
+    """Return the rows of all tickers as members of the universe, without their warm-up; notes count what is left out.
 
     A row's label may be unknown, as that of the newest rows; its features may not.
 
@@ -79,15 +79,23 @@ def build_dataset(
             raise DataError(text, key="features")
         first_bars.append(np.where(available.any(axis=0), available.argmax(axis=0), n_bars))
     warm_up, slowest = np.max(first_bars, axis=0), np.argmax(first_bars, axis=0)
-    is_row = is_bar & (bar >= warm_up)
+    is_member = is_bar if prices.member_mask is None else is_bar & prices.member_mask
+    is_row = is_member & (bar >= warm_up)
     _require_finite_features(prices, feature_columns, is_row)
     names = tuple(feature_columns)
     notes = []
-    for index in np.flatnonzero(warm_up).tolist():
+    n_rows, n_member_bars = is_row.sum(axis=0), is_member.sum(axis=0)
+    for index, ticker in enumerate(prices.tickers):
+        if n_member_bars[index] < n_bars[index]:
+            text = "rows outside the ticker's membership of the universe were left out"
+            count = int(n_bars[index] - n_member_bars[index])
+            notes.append(Note("features", text, ticker=ticker, count=count, key="data.membership"))
+        if n_rows[index] == n_member_bars[index]:
+            continue
         text = "warm-up rows were dropped"
         if warm_up[index] == n_bars[index]:
             text = f"no row has all features: {names[slowest[index]]} has no value on any bar"
-        notes.append(Note("features", text, ticker=prices.tickers[index], count=int(warm_up[index])))
+        notes.append(Note("features", text, ticker=ticker, count=int(n_member_bars[index] - n_rows[index])))
 
     # Rows are in the order of tickers, then bars.
     ticker_indices, bar_indices = np.nonzero(is_row.T)
@@ -104,7 +112,7 @@ def build_dataset(
         tickers=prices.tickers,
         sessions=prices.sessions,
         columns=names,
-        ticker=np.repeat(np.arange(len(n_bars), dtype=np.int64), n_bars - warm_up),
+        ticker=ticker_indices.astype(np.int64),
         session=prices.session[rows],
         features=features,
         up=labels.up[rows],

@@ -12,9 +12,9 @@ from pydantic import Field, StrictFloat, StrictInt
 
 from quantlr.core.components import ChoiceDescriptions, Component, Ticker, Unit
 from quantlr.core.errors import DataError
+from quantlr.core.price_series import find_ticker_closes
 from quantlr.core.timing import iso_date, label_known_row
 from quantlr.core.values import Array, Labels, Prices
-from quantlr.data.prices import find_ticker_closes
 
 TieHandling = Annotated[
     Literal["down", "up", "drop"],

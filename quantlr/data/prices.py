@@ -20,13 +20,13 @@ from quantlr.core.components import ChoiceDescriptions, ConfigSection, Ticker, c
 from quantlr.core.errors import DataError
 from quantlr.core.progress import Progress, ProgressCounter, ignore_progress
 from quantlr.core.timing import iso_date
-from quantlr.core.values import Array, Note, Prices
+from quantlr.core.values import Array, BoolArray, Note, Prices
 from quantlr.data.bars import BARS_DESCRIPTIONS, Bars, aggregate_rows, daily_rows_of_intraday
 from quantlr.data.csv.layouts import BAR_FIELDS, BarFrame
 from quantlr.data.price_rows import PriceRows
 from quantlr.data.source import FetchedPrices, FetchRequest, Source
 from quantlr.data.sources import SOURCES
-from quantlr.data.ticker_list import read_ticker_list
+from quantlr.data.ticker_list import MemberDates, read_ticker_list
 from quantlr.data.validation import QualitySpec, validate_price_rows
 from quantlr.data.validation_rules import ValidationContext
 
@@ -34,24 +34,6 @@ MIN_UNIVERSE_TICKERS = 3
 """Number of tickers from which on a list is taken for a universe rather than a choice of single stocks."""
 MIN_SURVIVORSHIP_YEARS = 2.0
 """Length of history in years from which on survivorship bias matters."""
-
-
-def find_ticker_closes(prices: Prices, ticker: str) -> pd.Series[float]:
-    """Return the closes by date of a ticker, one of those traded or of their context.
-
-    Raises
-    ------
-    DataError : it is neither.
-    """
-    containers = [container for container in (prices, prices.context) if container is not None]
-    for container in containers:
-        if ticker in container.tickers:
-            column = container.tickers.index(ticker)
-            n_bars = container.n_bars[column]
-            dates = container.sessions[container.session[:n_bars, column]]
-            return pd.Series(container.close[:n_bars, column], dates)
-    known = ", ".join(name for container in containers for name in container.tickers)
-    raise DataError(f"{ticker!r} is needed and was not fetched, {known} were; add it", key="data.context")
 
 
 def _parse_iso_date(value: Any) -> Any:
@@ -74,8 +56,13 @@ IsoDate = Annotated[
     WithJsonSchema({"type": "string", "format": "date", "pattern": "^[0-9]{4}-[0-9]{2}-[0-9]{2}$"}),
 ]
 TickersFromFile = Annotated[
-    tuple[str, ...], BeforeValidator(read_ticker_list), WithJsonSchema({"type": "string", "format": "path"})
+    dict[str, MemberDates], BeforeValidator(read_ticker_list), WithJsonSchema({"type": "string", "format": "path"})
 ]
+Membership = Annotated[
+    dict[Ticker, tuple[IsoDate | None, IsoDate | None]],
+    WithJsonSchema({"type": "object", "additionalProperties": {"type": "array", "minItems": 2, "maxItems": 2}}),
+]
+"""First and last date of each ticker, both included."""
 TICKERS_OR_FILE_SCHEMA: dict[str, Any] = {
     "if": {"required": ["tickers_file"], "properties": {"tickers_file": {"type": "string"}}},
     "then": {"properties": {"tickers": {"type": "null"}}},
@@ -99,8 +86,9 @@ class DataSpec(ConfigSection):
     tickers_file: TickersFromFile | None = Field(
         None,
         exclude=True,  # its tickers are written under `tickers`, so that a resolved config needs no other file
-        description="A file with one ticker a line, relative to the config that names it; instead of tickers.",
-        examples=["sp500.txt"],
+        description="A file with one ticker a line, relative to the config that names it; instead of tickers. Columns "
+        "headed from and to state the first and the last date of each member.",
+        examples=["sp500.csv"],
     )
     tickers: tuple[Ticker, ...] = Field(
         (),
@@ -108,6 +96,13 @@ class DataSpec(ConfigSection):
         description="Symbols, as the source writes them, each once. null, true and false need quotes.",
         examples=[["^GSPC"], ["AAPL", "MSFT"]],
         json_schema_extra=_require_tickers_in_schema,
+    )
+    membership: Membership | None = Field(
+        None,
+        validate_default=True,
+        description="First and last date on which a ticker is a member of the universe, both included; null leaves a "
+        "side open. A ticker without dates is a member throughout. It is not trained on, forecast or held outside.",
+        examples=[{"AAPL": ["1982-11-30", None]}],
     )
     context: tuple[Ticker, ...] = Field(
         (), description="Reference symbols: features may use them, and they are not traded.", examples=[["^GSPC"]]
@@ -143,10 +138,31 @@ class DataSpec(ConfigSection):
         if listed is not None and not is_missing:
             raise ValueError("is there, and data.tickers_file too; keep one of them, or write null for the other")
         if listed is not None:
-            return listed
+            return tuple(listed)
         if is_missing and "tickers_file" in info.data:
             raise PydanticCustomError("missing", "missing")
         return ("unread",) if is_missing else tickers  # the file has an error of its own
+
+    @field_validator("membership", mode="before")
+    @classmethod
+    def _resolve_membership_or_file(cls, membership: Any, info: ValidationInfo) -> Any:
+        """Return the dates of the config or of the file of tickers; only one of them may have dates."""
+        listed = info.data.get("tickers_file") or {}
+        dated = {ticker: dates for ticker, dates in listed.items() if any(dates)}
+        if dated and membership:
+            raise ValueError("is there, and data.tickers_file has dates too; keep one of them")
+        return dated or membership
+
+    @field_validator("membership")
+    @classmethod
+    def _validate_membership(cls, membership: Membership | None, info: ValidationInfo) -> Membership | None:
+        """Require that dates are of traded tickers, and that no member's last date is before its first."""
+        for ticker, (first, last) in (membership or {}).items():
+            if ticker not in info.data.get("tickers", (ticker,)):
+                raise ValueError(f"{ticker} is not in data.tickers; add it there, or leave its dates out")
+            if first and last and last < first:
+                raise ValueError(f"{ticker} is a member from {first} to {last}, which is earlier; correct the dates")
+        return membership or None
 
     @field_validator("tickers", "context")
     @classmethod
@@ -171,6 +187,11 @@ class DataSpec(ConfigSection):
         return end
 
 
+def tickers_to_fetch(spec: DataSpec, benchmark: str | None) -> tuple[str, ...]:
+    """Return every ticker whose prices a run needs, each once: traded ones, reference series, the benchmark's."""
+    return tuple(dict.fromkeys((*spec.tickers, *spec.context, *([benchmark] if benchmark else []))))
+
+
 def load_prices(
     spec: DataSpec, *, benchmark: str | None = None, offline: bool = False, progress: Progress = ignore_progress
 ) -> Prices:
@@ -188,14 +209,8 @@ def load_prices(
     DataError : a ticker does not exist, or prices can't be used.
     Fault : the network or the disk failed.
     """
-    tickers = tuple(dict.fromkeys((*spec.tickers, *spec.context, *([benchmark] if benchmark else []))))
-    try:
-        fetched = _fetch_prices(spec.source, FetchRequest(tickers, spec.start, spec.end, offline, progress))
-    except DataError as error:
-        is_benchmark_only = benchmark not in (*spec.tickers, *spec.context) and repr(benchmark) in error.message
-        if not is_benchmark_only:
-            raise
-        raise DataError(error.message, key="report.benchmark") from error
+    tickers = tickers_to_fetch(spec, benchmark)
+    fetched = fetch_prices(spec, benchmark=benchmark, offline=offline, progress=progress)
     counter = ProgressCounter("checking", 3, progress)
     rows = PriceRows.from_bars(fetched.bars, file_paths=fetched.file_paths).slice_dates(spec.start, spec.end)
     if spec.bars is not None and len(rows):
@@ -217,7 +232,7 @@ def load_prices(
     notes = [
         note for note in notes if note.key != "data.quality.opens" or note.ticker not in tickers[len(spec.tickers) :]
     ]
-    notes = [*fetched.notes, *notes, *survivorship_bias_notes(traded)]
+    notes = [*fetched.notes, *notes, *survivorship_bias_notes(traded, spec.membership)]
     context_prices, benchmark_prices = (
         prices_from_rows(rows.for_ticker_mask(mask), source=fetched.source, sha256=fetched.sha256, notes=())
         if mask.any()
@@ -225,21 +240,33 @@ def load_prices(
         for mask in (is_context, is_benchmark)
     )
     prices = prices_from_rows(traded, source=fetched.source, sha256=fetched.sha256, notes=notes)
-    prices = replace(prices, context=context_prices, benchmark=benchmark_prices)
+    member_mask = membership_mask(prices, spec.membership)
+    prices = replace(prices, context=context_prices, benchmark=benchmark_prices, member_mask=member_mask)
     counter.step()
     return prices
 
 
-def _fetch_prices(source: Source, request: FetchRequest) -> FetchedPrices:
+def fetch_prices(
+    spec: DataSpec, *, benchmark: str | None = None, offline: bool = False, progress: Progress = ignore_progress
+) -> FetchedPrices:
     """Return what the source of a config returns, checked as far as the rules of validation rely on it.
+
+    Parameters and errors are those of `load_prices`.
 
     Raises
     ------
     ComponentError : a user-defined source fails, or returns something else than bars by ticker.
     """
-    key = "data.source"
-    with name_component_in_errors(source, key=key):
-        fetched = source.fetch(request)
+    source, key = spec.source, "data.source"
+    request = FetchRequest(tickers_to_fetch(spec, benchmark), spec.start, spec.end, offline, progress)
+    try:
+        with name_component_in_errors(source, key=key):
+            fetched = source.fetch(request)
+    except DataError as error:
+        is_benchmark_only = benchmark not in (*spec.tickers, *spec.context) and repr(benchmark) in error.message
+        if not is_benchmark_only:
+            raise
+        raise DataError(error.message, key="report.benchmark") from error
     require_returned(
         source, "fetch", isinstance(fetched, FetchedPrices), needed="FetchedPrices", found=fetched, key=key
     )
@@ -295,15 +322,41 @@ def prices_from_rows(rows: PriceRows, *, source: str, sha256: str, notes: Sequen
     )
 
 
-def survivorship_bias_notes(rows: PriceRows) -> list[Note]:
-    """Return a note if all of several tickers still trade on the last of many sessions.
+def membership_mask(prices: Prices, membership: Mapping[str, MemberDates] | None) -> BoolArray | None:
+    """Return whether each ticker is a member of the universe at each bar, (bars, tickers); None if all always are.
 
-    A list that was drawn up at the end looks so: it lacks the tickers that were delisted before.
+    Raises
+    ------
+    DataError : no ticker has a bar as a member.
     """
-    last = rows.date[np.cumsum(rows.n_rows_by_ticker) - 1]
+    if not membership:
+        return None
+    dates = prices.sessions.to_numpy().astype("datetime64[D]")[prices.session]
+    first, last = _member_dates_by_ticker(prices.tickers, membership)
+    mask = (prices.session >= 0) & (dates >= first) & (dates <= last)
+    if not mask.any():
+        span = f"{iso_date(prices.sessions[0])} to {iso_date(prices.sessions[-1])}"
+        raise DataError(f"no ticker is a member on any of its bars, {span}; correct the dates", key="data.membership")
+    return mask
+
+
+def _member_dates_by_ticker(tickers: Sequence[str], membership: Mapping[str, MemberDates]) -> tuple[Array, Array]:
+    """Return the first and the last date of each ticker, (tickers,) each; the earliest and the latest where open."""
+    members = [membership.get(ticker, (None, None)) for ticker in tickers]
+    first = np.array([date or dt.date.min for date, _ in members], dtype="datetime64[D]")
+    return first, np.array([date or dt.date.max for _, date in members], dtype="datetime64[D]")
+
+
+def survivorship_bias_notes(rows: PriceRows, membership: Mapping[str, MemberDates] | None) -> list[Note]:
+    """Return a note if all of several tickers still trade, as members, on the last of many sessions.
+
+    A list that was drawn up at the end looks so: it lacks the tickers that were delisted or removed before.
+    """
+    _, last_member_date = _member_dates_by_ticker(rows.tickers, membership or {})
+    last = np.minimum(rows.date[np.cumsum(rows.n_rows_by_ticker) - 1], last_member_date)
     n_years = (rows.date.max() - rows.date.min()) / np.timedelta64(1, "D") / 365.25
     if len(rows.tickers) < MIN_UNIVERSE_TICKERS or n_years < MIN_SURVIVORSHIP_YEARS or (last < rows.date.max()).any():
         return []
     text = f"all {len(rows.tickers)} tickers still trade on the last session, {n_years:.0f} years after the first"
     text += ": a list drawn up with hindsight lacks those that were delisted, which flatters holding it"
-    return [Note("data", f"{text} (survivorship bias)", date=iso_date(rows.date.max()))]
+    return [Note("data", f"{text} (survivorship bias)", date=iso_date(rows.date.max()), key="data.membership")]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import datetime as dt
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
@@ -16,14 +17,19 @@ MAX_LISTED_TICKERS = 20
 """Number of tickers that an error lists."""
 TICKER_HEADINGS = ("ticker", "symbol", "name")
 """Headings of a column of tickers, in lower case; the first one present is used."""
+DATE_HEADINGS = ("from", "to")
+"""Headings of the columns of a member's first and last date."""
+MemberDates = tuple[dt.date | None, dt.date | None]
+"""First and last date, both included, on which a ticker is a member of the universe; None leaves that side open."""
 STOOQ_US_SUFFIX = ".us"
 """Suffix that Stooq appends to the ticker of an American stock, and that a user may omit."""
 
 
-def read_ticker_list(path: object) -> tuple[str, ...]:
-    """Return the tickers that a file lists: the first cell of each line, or the column headed Symbol or Ticker.
+def read_ticker_list(path: object) -> dict[str, MemberDates]:
+    """Return the tickers that a file lists, with their dates: the first cell of each line, or columns with headings.
 
-    Text after a # is a comment. A ticker is its text: 0700 is not 700.
+    Columns headed Symbol or Ticker, From and To are found in any order; without the last two every date is None. Text
+    after a # is a comment. A ticker is its text: 0700 is not 700.
 
     Raises
     ------
@@ -41,20 +47,27 @@ def read_ticker_list(path: object) -> tuple[str, ...]:
     except OSError as error:
         raise ValueError(f"{file} can't be read: {error.strerror}; a path is relative to its config") from None
     line_by_ticker: dict[str, int] = {}
-    for number, ticker in _iter_line_numbers_and_tickers(text, file):
+    dates_by_ticker: dict[str, MemberDates] = {}
+    for number, (ticker, from_text, to_text) in _iter_line_numbers_and_cells(text, file):
+        place = f"{file}:{number}: "
         if len(ticker) > MAX_TICKER_CHARACTERS:
-            raise ValueError(f"{file}:{number}: needs at most {MAX_TICKER_CHARACTERS} characters, found {len(ticker)}")
+            raise ValueError(f"{place}needs at most {MAX_TICKER_CHARACTERS} characters, found {len(ticker)}")
         if ticker in line_by_ticker:
-            raise ValueError(f"{file}:{number}: {ticker} is there already, in line {line_by_ticker[ticker]}")
+            hint = "; a member has one period: join the two, or leave one out" if from_text or to_text else ""
+            raise ValueError(f"{place}{ticker} is there already, in line {line_by_ticker[ticker]}{hint}")
         line_by_ticker[ticker] = number
+        first, last = _date_or_none(from_text, place), _date_or_none(to_text, place)
+        dates_by_ticker[ticker] = first, last
+        if first and last and last < first:
+            raise ValueError(f"{place}{ticker} is a member from {first} to {last}, which is earlier; correct the dates")
     if not line_by_ticker:
         raise ValueError(f"{file} lists no ticker; write one a line")
-    return tuple(line_by_ticker)
+    return dates_by_ticker
 
 
-def _iter_line_numbers_and_tickers(text: str, path: Path) -> Iterator[tuple[int, str]]:
-    """Yield the number and the ticker of each line that is neither blank, nor a comment, nor the heading."""
-    column: int | None = None
+def _iter_line_numbers_and_cells(text: str, path: Path) -> Iterator[tuple[int, tuple[str, str, str]]]:
+    """Yield number, ticker, first and last date of each line that is neither blank, nor a comment, nor the heading."""
+    columns: list[int | None] = []
     for number, line in enumerate(text.splitlines(), start=1):
         content = line.partition("#")[0].strip()
         if not content:
@@ -64,15 +77,35 @@ def _iter_line_numbers_and_tickers(text: str, path: Path) -> Iterator[tuple[int,
                 cells = [cell.strip() for cell in next(csv.reader([content], skipinitialspace=True))]
         except UnreadableContentError as error:
             raise ValueError(f"{path}:{number}: {error}; correct the line") from None
-        if column is None:
-            headings = [cell.casefold() for cell in cells]
-            heading = next((heading for heading in TICKER_HEADINGS if heading in headings), None)
-            column = headings.index(heading) if heading else 0
-            if heading:
+        if not columns:
+            columns, is_heading = _find_columns(cells, f"{path}:{number}: ")
+            if is_heading:
                 continue
-        if column >= len(cells) or not cells[column]:
+        ticker, first, last = (cells[index] if index is not None and index < len(cells) else "" for index in columns)
+        if not ticker:
             raise ValueError(f"{path}:{number}: names no ticker: {content!r}")
-        yield number, cells[column]
+        yield number, (ticker, first, last)
+
+
+def _find_columns(cells: Sequence[str], place: str) -> tuple[list[int | None], bool]:
+    """Return the columns of ticker, first and last date, None for a missing one, and whether the line is a heading."""
+    headings = [cell.casefold() for cell in cells]
+    dates = [headings.index(name) if name in headings else None for name in DATE_HEADINGS]
+    ticker_heading = next((heading for heading in TICKER_HEADINGS if heading in headings), None)
+    if ticker_heading:
+        return [headings.index(ticker_heading), *dates], True
+    if dates != [None, None]:
+        needed = " or ".join(TICKER_HEADINGS[:2])
+        raise ValueError(f"{place}needs a column headed {needed} beside the dates, found {', '.join(cells)}")
+    return [0, None, None], False
+
+
+def _date_or_none(cell: str, place: str) -> dt.date | None:
+    """Return the date in a cell, None for an empty one."""
+    try:
+        return dt.date.fromisoformat(cell) if cell else None
+    except ValueError:
+        raise ValueError(f"{place}needs a date as YYYY-MM-DD, or nothing for an open end, found {cell!r}") from None
 
 
 def find_matching_ticker(ticker: str, known_tickers: Collection[str]) -> str | None:

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from quantlr.core.frequency import MAX_DAILY_GAP_DAYS, median_gap_days
-from quantlr.core.values import MAX_STALE_OPEN_FRACTION, Array, BoolArray
+from quantlr.core.values import Array, BoolArray
 from quantlr.data.bars import intraday_ticker_mask
 from quantlr.data.calendars import CalendarSessions, load_sessions
 from quantlr.data.csv.layouts import PRICE_FIELDS
@@ -31,6 +31,8 @@ LARGE_RETURN = 0.40
 """Absolute return of one session above which a price is suspect."""
 MIN_STALE_BARS = 10
 """Number of bars with the same close from which on the close is suspect."""
+MAX_STALE_OPEN_FRACTION = 0.10
+"""Fraction of a ticker's opens equal to the close before, above which they are suspect."""
 HUNDREDFOLD_RATIO_RANGE = (75.0, 133.0)
 """Ratio of two closes that suggests a change of unit by a factor of 100, as between dollars and cents."""
 SPLIT_FACTORS = (2, 3, 4, 5, 6, 7, 8, 10, 15, 20, 25, 50)

@@ -1,9 +1,10 @@
-"""The ledger of trials: a record of every config that was evaluated, for the deflated Sharpe ratio.
+"""The ledger of trials: a record of every config that was evaluated, for statistics that correct for their number.
 
-The best of many trials looks better than it is, so their number must be known. ``OUTPUT/trials.db`` (SQLite) has one
-row per trial, however often it runs. A trial is a resolved config, without its name and report, together with the
-digest of its prices. The deflated Sharpe ratio counts the trials that share a ticker and the label. The ledger is the
-only file that contains times, and only the parent process writes it.
+The best of many trials looks better than it is, so that all of them have to be known. ``OUTPUT/trials.db`` (SQLite) has
+one row per trial, however often it runs: a config, without its name and report, on prices that may grow. Trials whose
+prices overlap are a family, whatever else differs; see ``price_overlap.py``. A family's maxima under no skill are kept,
+so that a further trial costs the same however many there are; see ``stats/family_wise.py``. The ledger is the only file
+that contains times, and only the parent process writes it.
 
 Every change is one transaction under SQLite's own lock: many processes may record at once, and one that is killed
 leaves the ledger as it was before or after the transaction.
@@ -11,146 +12,51 @@ leaves the ledger as it was before or after the transaction.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import sqlite3
-import statistics
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import asdict, dataclass, fields, replace
-from datetime import UTC, datetime
+from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from quantlr.core.errors import Fault, OutputError, QuantlrError
-from quantlr.core.file_reading import UnreadableContentError, library_errors_translated
-
-if TYPE_CHECKING:
-    from quantlr.config.run_config import RunConfig
+from quantlr.core.file_reading import UnreadableContentError
+from quantlr.experiment.ledger_tables import (
+    APPLICATION_ID,
+    ID_DIGITS_SHOWN,
+    INSERT_IF_MISSING_SQL,
+    INSERT_OR_COUNT_RUN_SQL,
+    LAYOUT_VERSION,
+    RELATED_FAMILIES_SQL,
+    UNEVALUATED_ERROR_TEXT,
+    UPDATE_RESULT_SQL,
+    LedgerEntry,
+    LedgerWriter,
+    read_entry_rows,
+    read_maxima,
+    select_families,
+    write_maxima,
+)
+from quantlr.experiment.trial import Trial, canonical_json, monthly_returns
+from quantlr.stats.family_wise import RunningMaxima, TrialFamily
 
 LEDGER_FILE_NAME = "trials.db"
-NON_TRIAL_KEYS = ("name", "report", "output")
-"""Keys of a config that do not change its results."""
-APPLICATION_ID, LAYOUT_VERSION = 0x716C7472, 1
-"""Marks in SQLite's header: that the file is a ledger, and the version of its layout."""
-CREATE_TABLES_SQL = f"""
-CREATE TABLE trials (
-    id TEXT PRIMARY KEY, name TEXT NOT NULL, label TEXT NOT NULL, tickers TEXT NOT NULL, config TEXT NOT NULL,
-    data_sha256 TEXT NOT NULL, sharpe REAL, sessions INTEGER, error TEXT,
-    runs INTEGER NOT NULL, first_run TEXT NOT NULL, last_run TEXT NOT NULL
-);
-CREATE INDEX trials_by_label ON trials (label);
-PRAGMA application_id = {APPLICATION_ID};
-PRAGMA user_version = {LAYOUT_VERSION};
-"""
-INSERT_SQL = """
-INSERT INTO trials (id, name, label, tickers, config, data_sha256, sharpe, sessions, error, runs, first_run, last_run)
-VALUES (:id, :name, :label, :tickers, :config, :data_sha256, :sharpe, :sessions, :error, 1, :now, :now)
-ON CONFLICT (id) DO
-"""
-INSERT_OR_COUNT_RUN_SQL = f"{INSERT_SQL} UPDATE SET name = :name, config = :config, runs = runs + 1, last_run = :now"
-INSERT_IF_MISSING_SQL = f"{INSERT_SQL} NOTHING"
-UPDATE_RESULT_SQL = """
-UPDATE trials SET sharpe = :sharpe, sessions = :sessions, error = :error
-WHERE id = :id AND (:error IS NULL OR error IS NOT NULL)
-"""
-"""A trial that was evaluated once keeps its result if it fails another time."""
-UNEVALUATED_ERROR_TEXT = "started, not evaluated"
-"""The error of a trial until its result is known."""
+COUNTED_KEYS_SQL = "SELECT config_sha256, variation FROM trials WHERE retracted IS NULL AND family"
 
 
 @dataclass(frozen=True, slots=True)
-class Trial:
-    """One config on one set of prices.
+class HoldoutLooks:
+    """What was evaluated on a hold-out before, which is therefore not untouched.
 
     Attributes
     ----------
-    id : digest of the config, without name, report and output, and of the prices.
-    name : of the run.
-    label, config : as JSON with sorted keys.
-    tickers : of the config.
-    data_sha256 : digest of the prices; empty where it failed before they were read.
-    sharpe : Sharpe ratio per session of net returns in excess of cash; None where undefined or not computed.
-    sessions : of the backtest.
-    error : why it failed; None for a trial that was evaluated.
+    sweeps : number of other sweeps that showed their winner on a hold-out that overlaps with it.
+    trials : number of trials whose returns reach into it.
     """
 
-    id: str
-    name: str
-    label: str
-    tickers: tuple[str, ...]
-    config: str
-    data_sha256: str
-    sharpe: float | None = None
-    sessions: int | None = None
-    error: str | None = None
-
-    @classmethod
-    def from_config(cls, config: RunConfig, *, data_sha256: str = "", sessions_per_year: int | None = None) -> Trial:
-        """Return the trial of a config on prices, without its result.
-
-        `sessions_per_year`, where it is known, stands in `config` in the place of auto; the id does not depend on it.
-        """
-        values = config.model_dump(mode="json")
-        trial_values = {key: value for key, value in values.items() if key not in NON_TRIAL_KEYS}
-        report = values["report"]
-        if sessions_per_year is not None:
-            report = report | {"sessions_per_year": int(sessions_per_year)}
-        return cls(
-            id=hashlib.sha256(_canonical_json([trial_values, data_sha256]).encode()).hexdigest(),
-            name=config.name,
-            label=_canonical_json(values["label"]),
-            tickers=tuple(config.data.tickers),
-            config=_canonical_json(values | {"report": report}),
-            data_sha256=data_sha256,
-        )
-
-
-TRIAL_COLUMNS = tuple(field.name for field in fields(Trial))
-SELECT_TRIALS_SQL = (
-    f"SELECT {', '.join(TRIAL_COLUMNS)}, runs, first_run, last_run FROM trials ORDER BY last_run, first_run, rowid"  # noqa: S608 - constant names
-)
-
-
-@dataclass(frozen=True, slots=True)
-class TrialStatistics:
-    """Number and dispersion of trials, for the deflated Sharpe ratio.
-
-    Attributes
-    ----------
-    n_trials : number of trials, failed ones included.
-    sharpe_variance : variance (ddof 1) of their Sharpe ratios per session; None with fewer than two.
-    """
-
-    n_trials: int
-    sharpe_variance: float | None
-
-    @classmethod
-    def from_sharpe_ratios(cls, sharpe_ratios: Iterable[float | None]) -> TrialStatistics:
-        """Return the statistics of trials with these Sharpe ratios per session, None where undefined."""
-        ratios = list(sharpe_ratios)
-        defined = [ratio for ratio in ratios if ratio is not None]
-        return cls(len(ratios), statistics.variance(defined) if len(defined) > 1 else None)
-
-
-@dataclass(frozen=True, slots=True)
-class LedgerEntry:
-    """A row of the ledger.
-
-    Attributes
-    ----------
-    trial : the trial with its result.
-    runs : how often it ran.
-    first_run, last_run : times in UTC, as ISO 8601.
-    n_related_trials : trials that share a ticker and the label with it, itself included.
-    """
-
-    trial: Trial
-    runs: int
-    first_run: str
-    last_run: str
-    n_related_trials: int
+    sweeps: int
+    trials: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,8 +79,21 @@ class Ledger:
 
     def require_usable(self) -> None:
         """Raise the errors of `record_trials` for an existing file that cannot be used, before anything is computed."""
-        if self.path.exists():
-            self._read_rows("SELECT 1")
+        self.is_empty()
+
+    def is_empty(self) -> bool:
+        """Return whether no trial is recorded; raises as `record_trials`."""
+        return not self.path.exists() or not self._read_rows("SELECT 1 FROM trials LIMIT 1")
+
+    @contextmanager
+    def recording(self, trials: Iterable[Trial]) -> Iterator[None]:
+        """Record trials at the end of the block; an error in the block leaves the ledger as it was.
+
+        Raises as `record_trials`, where the ledger can't be written before the block begins.
+        """
+        with self._transaction("BEGIN IMMEDIATE", mode="rwc") as (connection, is_new):
+            LedgerWriter(connection, is_new, now=None).write_trials(trials, INSERT_OR_COUNT_RUN_SQL, UPDATE_RESULT_SQL)
+            yield
 
     def record_trials(self, trials: Iterable[Trial], *, now: datetime | None = None) -> None:
         """Record evaluated or failed trials, all of them or none; the folder must exist.
@@ -184,42 +103,65 @@ class Ledger:
         OutputError : the file is damaged, or not a ledger of this version.
         Fault : the disk is full or read-only, or another process holds the lock for too long.
         """
-        self._write_trials(trials, INSERT_OR_COUNT_RUN_SQL, UPDATE_RESULT_SQL, now=now)
+        with self._transaction("BEGIN IMMEDIATE", mode="rwc") as (connection, is_new):
+            LedgerWriter(connection, is_new, now).write_trials(trials, INSERT_OR_COUNT_RUN_SQL, UPDATE_RESULT_SQL)
 
     def record_pending_trials(self, trials: Iterable[Trial]) -> None:
         """Record trials before they are evaluated, so that abandoned ones count; raises as `record_trials`."""
-        pending = (replace(trial, error=UNEVALUATED_ERROR_TEXT) for trial in trials)
-        self._write_trials(pending, INSERT_OR_COUNT_RUN_SQL)
+        pending = (replace(trial, result=None, error=UNEVALUATED_ERROR_TEXT) for trial in trials)
+        with self._transaction("BEGIN IMMEDIATE", mode="rwc") as (connection, is_new):
+            LedgerWriter(connection, is_new, now=None).write_trials(pending, INSERT_OR_COUNT_RUN_SQL)
 
     def record_trial_results(self, trials: Iterable[Trial]) -> None:
         """Record the results of pending trials, without counting another run; raises as `record_trials`."""
-        self._write_trials(trials, INSERT_IF_MISSING_SQL, UPDATE_RESULT_SQL)
-
-    def _write_trials(self, trials: Iterable[Trial], *sql_statements: str, now: datetime | None = None) -> None:
-        time = (now or datetime.now(UTC)).isoformat(timespec="seconds")
         with self._transaction("BEGIN IMMEDIATE", mode="rwc") as (connection, is_new):
-            for statement in CREATE_TABLES_SQL.split(";")[:-1] if is_new else ():
-                connection.execute(statement)
-            for trial in trials:
-                row = {**asdict(trial), "tickers": _canonical_json(trial.tickers), "now": time}
-                for statement in sql_statements:
-                    connection.execute(statement, row)
+            LedgerWriter(connection, is_new, now=None).write_trials(trials, INSERT_IF_MISSING_SQL, UPDATE_RESULT_SQL)
 
-    def record_and_get_statistics(self, trial: Trial) -> TrialStatistics:
-        """Record one trial, and return the statistics of the trials that share a ticker and the label with it."""
-        self.record_trials([trial])
-        return TrialStatistics.from_sharpe_ratios(self.related_sharpe_ratios_by_id(trial).values())
+    def read_family(self, trials: Sequence[Trial]) -> TrialFamily:
+        """Return the family that trials on the same prices would belong to, once they are recorded."""
+        maxima = RunningMaxima.of_trials(monthly_returns(trial.result for trial in trials))
+        keys = {trial.key for trial in trials}
+        if not self.path.exists():
+            return TrialFamily(len(keys), maxima)
+        with self._transaction("BEGIN", mode="rw") as (connection, is_new):
+            families = [] if is_new else select_families(connection, trials[0].price_keys)
+            for family in families:
+                keys.update(connection.execute(f"{COUNTED_KEYS_SQL} = ?", [family]))
+                maxima = maxima.merge(read_maxima(connection, family))
+        return TrialFamily(len(keys), maxima)
 
-    def related_sharpe_ratios_by_id(self, trial: Trial) -> dict[str, float | None]:
-        """Return the Sharpe ratios of the trials that share a ticker and the label with this one, by id, sorted."""
-        tickers = frozenset(trial.tickers)
-        rows = self._read_rows("SELECT id, tickers, sharpe FROM trials WHERE label = ? ORDER BY id", trial.label)
-        with self._row_errors_translated():
-            # Many trials have the same tickers, whose JSON is parsed once.
-            related = {text for text in {text for _, text, _ in rows} if not tickers.isdisjoint(_parse_tickers(text))}
-            return {
-                trial_id: _require_type(ratio, float, type(None)) for trial_id, text, ratio in rows if text in related
-            }
+    def read_trial_keys(self, price_keys: Sequence[int]) -> frozenset[tuple[str, str]]:
+        """Return the keys of the trials on overlapping prices that are recorded and count."""
+        if not self.path.exists():
+            return frozenset()
+        return frozenset(self._read_rows(f"{COUNTED_KEYS_SQL} IN ({RELATED_FAMILIES_SQL})", canonical_json(price_keys)))
+
+    def read_holdout_looks(self, price_keys: Sequence[int], first_date: str, *, sweep_sha256: str) -> HoldoutLooks:
+        """Return what was evaluated on overlapping prices from a date on (ISO 8601), but for one sweep.
+
+        Parameters
+        ----------
+        price_keys : of the prices.
+        first_date : of the hold-out.
+        sweep_sha256 : of the sweep that asks, whose own look in an earlier run does not count.
+        """
+        where, keys = f"family IN ({RELATED_FAMILIES_SQL}) AND last_session >= ?", canonical_json(price_keys)
+        sweeps = self._read_rows(
+            f"SELECT DISTINCT sweep_sha256 FROM holdout_looks WHERE {where} AND sweep_sha256 != ?",  # noqa: S608 - constants
+            keys,
+            first_date,
+            sweep_sha256,
+        )
+        trials = self._read_rows(f"SELECT id FROM trials WHERE {where}", keys, first_date)  # noqa: S608 - constants
+        return HoldoutLooks(len(sweeps), len(trials))
+
+    def record_holdout_look(self, price_keys: Sequence[int], last_date: str, *, sweep_sha256: str) -> None:
+        """Record that a sweep has shown its winner on a hold-out that ends at a date; raises as `record_trials`."""
+        with self._transaction("BEGIN IMMEDIATE", mode="rwc") as (connection, is_new):
+            family, _ = LedgerWriter(connection, is_new, now=None).join_families(price_keys)
+            connection.execute(
+                "INSERT OR REPLACE INTO holdout_looks VALUES (?, ?, ?)", [sweep_sha256, family, last_date]
+            )
 
     def read_entries(self) -> list[LedgerEntry]:
         """Return every trial, the most recent run last.
@@ -233,22 +175,38 @@ class Ledger:
             raise OutputError(
                 f"{self.path}: no trials are recorded there; `quantlr run` records its own; name its --output"
             )
-        rows = self._read_rows(SELECT_TRIALS_SQL)
-        with self._row_errors_translated():
-            trials = [_trial_from_row(row) for row in rows]
-        counts = Counter((trial.label, trial.tickers) for trial in trials)
-        n_related = {
-            (label, tickers): sum(
-                count
-                for (other_label, other_tickers), count in counts.items()
-                if other_label == label and not set(tickers).isdisjoint(other_tickers)
-            )
-            for label, tickers in counts
-        }
-        return [
-            LedgerEntry(trial, runs, first_run, last_run, n_related[trial.label, trial.tickers])
-            for trial, (*_, runs, first_run, last_run) in zip(trials, rows, strict=True)
-        ]
+        with self._transaction("BEGIN", mode="rw") as (connection, is_new):
+            return [] if is_new else read_entry_rows(connection)
+
+    def retract(self, trial_id: str, *, config_sha256: str, data_sha256: str, reason: str) -> LedgerEntry:
+        """Take a trial and its variations out of the count, and return its entry; raises as `record_trials`.
+
+        Parameters
+        ----------
+        trial_id : the first digits of its id.
+        config_sha256, data_sha256 : of what the audit has convicted.
+        reason : why, for the list of trials.
+
+        Raises
+        ------
+        OutputError : there is no such trial, or several, or it is of another config or of other prices.
+        """
+        entries = [entry for entry in self.read_entries() if entry.id.startswith(trial_id.lower())]
+        if len(entries) != 1:
+            count = "no trial has" if not entries else f"{len(entries)} trials have"
+            raise OutputError(f"{self.path}: {count} an id that begins with {trial_id!r}; `quantlr trials` lists them")
+        trial = entries[0].trial
+        if (trial.config_sha256, trial.data_sha256) != (config_sha256, data_sha256):
+            other = "another config" if trial.config_sha256 != config_sha256 else "other prices"
+            needed = "audit the trial's own config on the prices of its last run"
+            raise OutputError(f"the audit is of {other} than trial {entries[0].id:.{ID_DIGITS_SHOWN}}; {needed}")
+        with self._transaction("BEGIN IMMEDIATE", mode="rw") as (connection, _):
+            (family,) = connection.execute("SELECT family FROM trials WHERE id = ?", [entries[0].id]).fetchone()
+            set_reason = "UPDATE trials SET retracted = ? WHERE family = ? AND config_sha256 = ?"
+            connection.execute(set_reason, [reason, family, config_sha256])
+            counted = [entry.trial.result for entry in read_entry_rows(connection, family) if entry.retracted is None]
+            write_maxima(connection, family, RunningMaxima.of_trials(monthly_returns(counted)))
+        return replace(entries[0], retracted=reason)
 
     def _read_rows(self, query: str, *values: str) -> list[Any]:
         """Return the rows of a query; none where the file is empty."""
@@ -268,13 +226,6 @@ class Ledger:
                 connection.execute("COMMIT")
         except sqlite3.Error as error:
             raise self._error_from_sqlite(error) from error
-
-    @contextmanager
-    def _row_errors_translated(self) -> Iterator[None]:
-        """Turn what is raised about a row that was edited by hand into an error that names the file."""
-        try:
-            with library_errors_translated("rows of trials"):
-                yield
         except UnreadableContentError as error:
             text = f"{self.path} has a row that is no trial ({error}); put a copy back, or move the file away"
             raise OutputError(f"{text}, and the count of trials starts again from zero") from error
@@ -289,7 +240,12 @@ class Ledger:
             return True
         if application != APPLICATION_ID:
             raise OutputError(f"{self.path} is another program's database; move it away or choose another --output")
-        if version != LAYOUT_VERSION:
+        if version < LAYOUT_VERSION:
+            raise OutputError(
+                f"{self.path} was written by an earlier quantlr, without the monthly returns of trials that are needed "
+                "now; move it away, and the count of trials starts again from zero"
+            )
+        if version > LAYOUT_VERSION:
             raise OutputError(
                 f"{self.path} is laid out as version {version}, and this quantlr reads {LAYOUT_VERSION}; use the "
                 "quantlr that wrote it, or choose another --output"
@@ -315,36 +271,3 @@ class Ledger:
                 "folder writable, or choose another --output"
             )
         return Fault(f"{self.path}: the ledger of trials can't be used: {error}")
-
-
-def _trial_from_row(row: Sequence[Any]) -> Trial:
-    """Return the trial in a row of `SELECT_TRIALS_SQL`; an error if it is not as `Ledger` writes it."""
-    values = dict(zip(TRIAL_COLUMNS, row, strict=False))
-    label, config = json.loads(values["label"]), json.loads(values["config"])
-    _require_type(label["kind"], str)
-    # A trial that was not evaluated has the config's auto.
-    if config["report"]["sessions_per_year"] != "auto":
-        _require_type(config["report"]["sessions_per_year"], int, float)
-    types = {"sharpe": (float, type(None)), "sessions": (int, type(None)), "error": (str, type(None))}
-    for name, value in values.items():
-        _require_type(value, *types.get(name, (str,)))
-    _, *times = (_require_type(value, allowed) for value, allowed in zip(row[-3:], (int, str, str), strict=True))
-    for time in times:
-        datetime.fromisoformat(time)
-    return Trial(**values | {"tickers": _parse_tickers(values["tickers"])})
-
-
-def _parse_tickers(text: str) -> tuple[str, ...]:
-    return tuple(_require_type(ticker, str) for ticker in _require_type(json.loads(text), list))
-
-
-def _require_type(value: Any, *types: type) -> Any:
-    """Return the value if it is of one of the types."""
-    if not isinstance(value, types):
-        raise TypeError(f"{value!r:.40} is not {' or '.join(allowed.__name__ for allowed in types)}")
-    return value
-
-
-def _canonical_json(value: Any) -> str:
-    """Return JSON that is equal for equal values."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"))

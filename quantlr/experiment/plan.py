@@ -19,7 +19,9 @@ from quantlr.core.progress import Progress, ignore_progress
 from quantlr.core.timing import first_forecast_row, label_lag
 from quantlr.core.values import Dataset, IntArray, Note, Prices
 from quantlr.data.features import Feature
-from quantlr.experiment.ledger import Ledger, Trial
+from quantlr.data.prices import tickers_to_fetch
+from quantlr.experiment.ledger import Ledger
+from quantlr.experiment.trial import Trial
 from quantlr.model.splits import fold_sums
 from quantlr.model.walk_forward import ModelSplit, gather_forecast_rows, make_model_splits
 from quantlr.pipeline.stages import DEFAULT_STAGES, dataset_from_config, load_run_prices, require_known_outcome
@@ -65,10 +67,19 @@ class PlannedModel:
 
 @dataclass(frozen=True, slots=True)
 class PlannedTicker:
-    """A ticker's bars, the number of first bars without all features (warm-up), and the number of rows left."""
+    """A ticker's bars, and the numbers of those that are left out and of the rows that are left.
+
+    Attributes
+    ----------
+    name, bars : the ticker and its bars.
+    outside_membership : number of bars at which it is no member of the universe.
+    warm_up : number of the others without all features.
+    rows : number of rows.
+    """
 
     name: str
     bars: SessionRange
+    outside_membership: int
     warm_up: int
     rows: int
 
@@ -88,7 +99,7 @@ class WalkForwardPlan:
     scored : number of forecasts with a known outcome.
     gap : rows between the last training row and the first forecast, from the label's horizon and the embargo.
     first_fill : date of the first fill; None where prices end before it.
-    trials : number of trials in the ledger that share a ticker and the label.
+    trials : number of trials in the ledger on overlapping prices.
     tried : whether this run is one of them.
     notes : what was repaired, dropped or left out of the prices.
     """
@@ -170,8 +181,7 @@ def plan(
     check_report_target(Path(output), run.name)
     ledger.require_usable()
     with loaded.add_location_to_errors():
-        benchmark = run.report.benchmark_ticker
-        tickers = tuple(dict.fromkeys((*run.data.tickers, *run.data.context, *([benchmark] if benchmark else []))))
+        tickers = tickers_to_fetch(run.data, run.report.benchmark_ticker)
         with name_component_in_errors(run.data.source, key="data.source"):
             last_stored = {} if offline else run.data.source.last_date_by_due_ticker(tickers, end=run.data.end)
         walk_forward = None
@@ -198,13 +208,14 @@ def _make_walk_forward_plan(config: RunConfig, prices: Prices, ledger: Ledger) -
         first, last = prices.session[[0, n_bars - 1], index]
         rows, bars = dataset.ticker_slice(index), SessionRange(iso_dates[first], iso_dates[last], n_bars)
         n_rows = rows.stop - rows.start
-        tickers.append(PlannedTicker(prices.tickers[index], bars, n_bars - n_rows, n_rows))
+        n_outside = 0 if prices.member_mask is None else n_bars - int(prices.member_mask[:, index].sum())
+        tickers.append(PlannedTicker(prices.tickers[index], bars, n_outside, n_bars - n_outside - n_rows, n_rows))
     up = gather_forecast_rows(splits, dataset.up)
     first_session = int(gather_forecast_rows(splits, dataset.session).min())
     require_known_outcome(up, first_date=iso_dates[first_session])
     fill_session = first_session + config.execution.fill_delay_sessions
-    trial = Trial.from_config(config, data_sha256=prices.sha256)
-    related_trials = ledger.related_sharpe_ratios_by_id(trial) if ledger.path.exists() else {}
+    trial = Trial.from_prices(config, prices)
+    related_trials = ledger.read_trial_keys(trial.price_keys)
     return WalkForwardPlan(
         source=prices.source,
         sha256=prices.sha256,
@@ -221,7 +232,7 @@ def _make_walk_forward_plan(config: RunConfig, prices: Prices, ledger: Ledger) -
         - spec.train,
         first_fill=iso_dates[fill_session] if fill_session < len(iso_dates) else None,
         trials=len(related_trials),
-        tried=trial.id in related_trials,
+        tried=trial.key in related_trials,
         notes=(*prices.notes, *dataset.notes, *split_notes),
     )
 

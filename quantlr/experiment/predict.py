@@ -212,10 +212,19 @@ def _backtest_verdict(config: RunConfig, prices: Prices, decisions: Decisions, p
 def predict_newest_rows(
     config: RunConfig, prices: Prices, decisions: Decisions, *, today: dt.date, stale_after: int = STALE_AFTER_DAYS
 ) -> Predictions:
-    """Return forecast and position of each ticker's newest row, of all that a run decides, without the verdict."""
+    """Return the forecast and position of each ticker's newest row, of all that a run decides, without the verdict.
+
+    A ticker that is no longer a member of the universe at its newest bar is left out.
+
+    Raises
+    ------
+    DataError : none is left.
+    """
     forecasts, predictions = decisions.forecasts, []
     for row in np.flatnonzero(np.diff(forecasts.ticker, append=-1)).tolist():
         ticker, session, sessions = int(forecasts.ticker[row]), int(forecasts.session[row]), forecasts.sessions
+        if prices.member_mask is not None and not prices.member_mask[prices.n_bars[ticker] - 1, ticker]:
+            continue
         as_of, age = iso_date(sessions[session]), (today - sessions[session].date()).days
         warnings = _staleness_warnings(sessions, session, age=age, today=today, stale_after=stale_after)
         at_the_mean, contributions, trained = _log_odds_contributions_and_training(decisions, row, config.model)
@@ -236,6 +245,9 @@ def predict_newest_rows(
                 warnings=tuple(warnings),
             )
         )
+    if not predictions:
+        text = f"no ticker with a forecast is still a member at its newest bar, up to {iso_date(prices.sessions[-1])}"
+        raise DataError(f"{text}; correct the dates, or add the members of today", key="data.membership")
     notes = (*prices.notes, *decisions.dataset.notes, *forecasts.notes)
     return Predictions(
         name=config.name,

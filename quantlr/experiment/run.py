@@ -18,10 +18,13 @@ from quantlr.backtest.trades import trade_summary_by_side, trade_table
 from quantlr.config.run_config import ConfigSource, LoadedConfig, RunConfig, load_config
 from quantlr.core.component_errors import classes_not_importable_elsewhere, iter_user_defined_components
 from quantlr.core.progress import Progress, ProgressCounter, ignore_progress
+from quantlr.core.source_files import source_file_digests
 from quantlr.core.values import Note, Report, RunData
 from quantlr.data.features import Feature
 from quantlr.experiment.evaluate import compute_metrics
-from quantlr.experiment.ledger import Ledger, Trial, TrialStatistics
+from quantlr.experiment.ledger import Ledger
+from quantlr.experiment.sensitivity import vary_run
+from quantlr.experiment.trial import Trial, TrialResult
 from quantlr.pipeline.stages import DEFAULT_STAGES, PipelineStages, load_run_prices, run_stages
 from quantlr.report.context import PageContext
 from quantlr.report.render import PageRenderer, open_page_renderer, render_pages_serially
@@ -33,7 +36,6 @@ from quantlr.report.storage import (
     parquet_bytes,
     write_report,
 )
-from quantlr.stats.sharpe import sharpe_per_session
 
 VERSIONED_PACKAGES = ("quantlr", "numpy", "pandas", "pyarrow", "matplotlib")
 """Packages that the bytes of a report depend on; ``provenance.json`` lists their versions."""
@@ -49,13 +51,15 @@ class Run:
     metrics : as in ``metrics.json``; None where one is undefined.
     notes : what was dropped, left out, or did not converge.
     run_data : prices, dataset, forecasts, positions and backtest.
-    ledger : where the trials that the metrics count are recorded; None where the run counts itself alone.
+    trials : the run, and its variations if the sensitivity was asked for, as the ledger records them.
+    ledger : of which the metrics count the trials; None where the run counts its own alone.
     """
 
     config: RunConfig
     metrics: dict[str, Any]
     notes: tuple[Note, ...]
     run_data: RunData
+    trials: tuple[Trial, ...] = ()
     ledger: Ledger | None = None
 
     def __repr__(self) -> str:
@@ -128,12 +132,13 @@ class Run:
 
     @property
     def provenance(self) -> dict[str, Any]:
-        """Versions, source of the prices, replaced stages and all notes: the contents of ``provenance.json``."""
+        """Versions, source of the prices, code of one's own and all notes: the contents of ``provenance.json``."""
         prices, packages = self.run_data.prices, (*VERSIONED_PACKAGES, *self.config.model.packages)
         return {
             "versions": {"python": platform.python_version(), **{name: version(name) for name in packages}},
             "data": {"source": prices.source, "sha256": prices.sha256},
             "replaced_stages": self.run_data.replaced_stages,
+            "user_code": source_file_digests(iter_user_defined_components(self.config)),
             "notes": [asdict(note) for note in self.notes],
         }
 
@@ -173,16 +178,17 @@ class Run:
         counter.step()
         return Report(self.config.name, files)
 
-    def record_in_ledger(self, output: str | Path) -> Run:
-        """Return the same run, recorded in the ledger of `output`, with metrics that count the trials there.
+    def count_trials(self, output: str | Path) -> Run:
+        """Return the same run with metrics that count the trials in the ledger of `output`, which is not changed.
 
         Parameters
         ----------
         output : folder of reports.
         """
         ledger = Ledger.from_output_folder(Path(output))
-        statistics = _record_trial_and_get_statistics(self.config, self.run_data, ledger)
-        return replace(self, metrics=compute_metrics(self.config, self.run_data, statistics), ledger=ledger)
+        metrics = compute_metrics(self.config, self.run_data, ledger.read_family(self.trials))
+        sensitivity = {key: value for key, value in self.metrics.items() if key == "sensitivity"}
+        return replace(self, metrics=metrics | sensitivity, ledger=ledger)
 
     def save(
         self,
@@ -193,8 +199,9 @@ class Run:
     ) -> Path:
         """Write the report to ``output/NAME`` and return that folder; a previous report is replaced as a whole.
 
-        A run that is not yet in the ledger of `output` is recorded there. The report then counts the trials of that
-        ledger; the metrics of this object stay as they are. The gallery, ``output/index.html``, is updated.
+        The run is recorded in the ledger of `output` together with its report: if the report fails, the ledger is as
+        it was. The report counts the trials of that ledger; the metrics of this object stay as they are. The gallery,
+        ``output/index.html``, is updated.
 
         Parameters
         ----------
@@ -210,9 +217,12 @@ class Run:
         """
         from quantlr.report.gallery import write_gallery
 
-        output = Path(output)
-        recorded = self if self.ledger == Ledger.from_output_folder(output) else self.record_in_ledger(output)
-        folder = write_report(recorded.report(draw=draw, progress=progress), output)
+        output, ledger = Path(output), Ledger.from_output_folder(Path(output))
+        counted = self if self.ledger == ledger else self.count_trials(output)
+        report = counted.report(draw=draw, progress=progress)
+        make_reports_dir(output, self.config.name)
+        with ledger.recording(self.trials):
+            folder = write_report(report, output)
         write_gallery(output)
         return folder
 
@@ -225,6 +235,7 @@ def run(
     output: str | Path | None = None,
     offline: bool = False,
     workers: int = 1,
+    sensitivity: bool = False,
     progress: Progress = ignore_progress,
 ) -> Run:
     """Run one experiment.
@@ -238,11 +249,13 @@ def run(
         ``config.yaml`` lists them with their parameters; to run that file, pass the same objects again, or install
         their class (see `quantlr.Feature`).
     output : folder of reports. The report is written into ``output/NAME``; the run is recorded in the folder's ledger
-        of trials, and the deflated Sharpe ratio counts those. With None nothing is written, and the run counts itself
-        alone.
+        of trials, and the verdict counts those on overlapping prices. With None nothing is written, and the run counts
+        itself alone.
     offline : whether to use stored prices only, without the network.
     workers : number of processes; results do not depend on it. With more than one, a script must call this under
         ``if __name__ == "__main__":``, since each process imports the script.
+    sensitivity : whether to evaluate the same decisions under other costs, with a delay, and over parts of the
+        sessions too: `metrics["sensitivity"]`. Each variation is recorded as a trial.
     progress : called with the number of steps done in each stage.
 
     Returns
@@ -265,7 +278,9 @@ def run(
     own_components = iter_user_defined_components(loaded.run)
     n_renderers = 1 if output is None or classes_not_importable_elsewhere(own_components) else workers
     with open_page_renderer(n_renderers) as draw:
-        result = run_config(loaded, output=output, offline=offline, workers=workers, progress=progress)
+        result = run_config(
+            loaded, output=output, offline=offline, workers=workers, sensitivity=sensitivity, progress=progress
+        )
         if output is not None:
             result.save(output, draw=draw, progress=progress)
     return result
@@ -278,12 +293,13 @@ def run_config(
     output: str | Path | None = None,
     offline: bool = False,
     workers: int = 1,
+    sensitivity: bool = False,
     progress: Progress = ignore_progress,
 ) -> Run:
     """Run a loaded config; errors name the place of the key that caused them.
 
     The report names the stages that are replaced by functions of the caller.
-    With `output`, the run is recorded in its ledger of trials as soon as it is evaluated, even if writing then fails.
+    With `output`, the metrics count the trials of its ledger, in which `Run.save` records the run.
     """
     ledger = None if output is None else Ledger.from_output_folder(Path(output))
     if ledger:
@@ -292,20 +308,16 @@ def run_config(
     with config.add_location_to_errors():
         prices = load_run_prices(config.run, offline=offline, progress=progress)
         run_data = run_stages(config.run, prices, stages, workers=workers, progress=progress)
-    statistics = _record_trial_and_get_statistics(config.run, run_data, ledger) if ledger else None
-    metrics = compute_metrics(config.run, run_data, statistics, progress=progress)
+    per_year = config.run.report.sessions_in_year(prices)
+    trial = replace(Trial.from_prices(config.run, prices), result=TrialResult.from_backtest(run_data.result, per_year))
+    variations = vary_run(config.run, run_data) if sensitivity else ()
+    trials = (trial, *(variation.to_trial(trial) for variation in variations[1:]))  # the first is the run
+    family = ledger.read_family(trials) if ledger else None
+    metrics = compute_metrics(config.run, run_data, family, progress=progress)
+    if sensitivity:
+        metrics["sensitivity"] = [variation.to_dict() for variation in variations]
     notes = prices.notes + run_data.dataset.notes + run_data.forecasts.notes + run_data.result.notes
     notes = (*notes, *same_close_edge_notes(metrics["backtest"]["fills"]))
     sizes_by_probability = config.run.policy.sizes_by_probability
     notes = (*notes, *calibration_notes(metrics["forecast"], sizes_by_probability=sizes_by_probability))
-    return Run(config.run, metrics, notes, run_data, ledger)
-
-
-def _record_trial_and_get_statistics(config: RunConfig, run_data: RunData, ledger: Ledger) -> TrialStatistics:
-    """Record a run as a trial, and return the statistics of the related trials."""
-    excess = run_data.result.net_return - run_data.result.session_cash_rate
-    per_year = config.report.sessions_in_year(run_data.prices)
-    trial = Trial.from_config(config, data_sha256=run_data.prices.sha256, sessions_per_year=per_year)
-    trial = replace(trial, sharpe=sharpe_per_session(excess), sessions=len(excess))
-    make_reports_dir(ledger.path.parent, config.name)
-    return ledger.record_and_get_statistics(trial)
+    return Run(config.run, metrics, notes, run_data, trials, ledger)

@@ -24,9 +24,8 @@ from quantlr.model.learning_rate import (
 from quantlr.model.logistic import LogisticLoss, sigmoid
 from quantlr.model.single_fit import base_rate_weights, run_solver
 from quantlr.model.solvers import newton, pseudo_inverse
-from quantlr.model.splits import WalkForwardSpec
 from quantlr.model.training import TrainingData, make_loss, refit_row_slices
-from quantlr.model.walk_forward import DEFAULT_FUNCTIONS, WalkForwardFunctions, make_model_splits
+from quantlr.model.walk_forward import DEFAULT_FUNCTIONS, WalkForwardFunctions, model_split_of_forecasts
 
 MAX_STANDARD_ERROR_ENTRIES = 4_000_000
 """Rows times weights that are used for the standard errors of all refits, if these are more than two."""
@@ -274,7 +273,6 @@ class ModelDiagnostics:
 def diagnose_model(
     dataset: Dataset,
     forecasts: Forecasts,
-    split_spec: WalkForwardSpec,
     model: Model,
     functions: WalkForwardFunctions = DEFAULT_FUNCTIONS,
     *,
@@ -285,13 +283,13 @@ def diagnose_model(
 ) -> ModelDiagnostics:
     """Return the diagnostics of one model of a finished walk-forward.
 
-    Folds and scaling are recomputed by the functions of the walk-forward; the weights are those of the forecasts. Where
+    The scaling is recomputed by the functions of the walk-forward; folds and weights are those of the forecasts. Where
     labels overlap, or a model is trained on several tickers, rows are not independent, and standard errors are computed
     by session with 2 lags per session of the horizon, as is the test of forecast skill.
 
     Parameters
     ----------
-    dataset, split_spec, model, functions : the arguments of `walk_forward`.
+    dataset, model, functions : the arguments of `walk_forward`.
     forecasts : its result.
     ticker : whose model; None for the pooled one, or for that of the first ticker.
     max_loss_curves : largest number of refits with a loss curve.
@@ -301,7 +299,7 @@ def diagnose_model(
 
     Raises
     ------
-    ValueError : the ticker has no model of its own, or `split_spec` is not that of the forecasts.
+    ValueError : the ticker has no model of its own.
 
     Notes
     -----
@@ -311,10 +309,7 @@ def diagnose_model(
     refits = forecasts.refits
     is_of_model = refits.ticker == ticker_index
     first_session, degenerate = refits.session[is_of_model], refits.degenerate[is_of_model]
-    splits, _ = make_model_splits(dataset, split_spec, model, functions)
-    split = next(split for split in splits if split.ticker_index == ticker_index)
-    if not np.array_equal(split.first_session, first_session):
-        raise ValueError("the forecasts are of other sessions than these folds; pass the walk-forward's own split_spec")
+    split = model_split_of_forecasts(dataset, forecasts, ticker_index, model, functions)
     training = split.make_training_data()
     fitted = np.flatnonzero(~degenerate)
     hac_lags = 2 * dataset.horizon if dataset.horizon > 1 or ticker_index < 0 else None

@@ -176,6 +176,21 @@ def make_model_splits(
     return splits, [Note("model", f"left out, too short: {error.message}") for _, error in too_short]
 
 
+def model_split_of_forecasts(
+    dataset: Dataset,
+    forecasts: Forecasts,
+    ticker_index: int,
+    model: Model,
+    functions: WalkForwardFunctions = DEFAULT_FUNCTIONS,
+) -> ModelSplit:
+    """Return rows and folds of one model of a finished walk-forward: that of a ticker, or of all if it is -1."""
+    if ticker_index < 0:
+        return _make_split(dataset, -1, slice(0, len(dataset.up)), forecasts.folds, model, functions)
+    rows = dataset.ticker_slice(ticker_index)
+    folds = forecasts.folds[int(np.searchsorted(np.unique(forecasts.ticker), ticker_index))]
+    return _make_split(dataset, ticker_index, rows, (folds.shift_rows(-rows.start),), model, functions)
+
+
 def _make_split(
     dataset: Dataset,
     ticker_index: int,

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
 
 from quantlr.backtest.engine import backtest_with_benchmark
-from quantlr.backtest.overlays import apply_overlays
+from quantlr.backtest.overlays import BetaNeutral, apply_overlays
 from quantlr.backtest.policies import DecisionContext, decide_positions, make_decision_context
 from quantlr.config.run_config import RunConfig
 from quantlr.core.component_errors import name_component_in_errors, require_returned
@@ -119,7 +119,12 @@ def decision_context(
 ) -> DecisionContext:
     """Return what a config's policy and overlays may use besides the forecasts."""
     per_year = config.report.sessions_in_year(prices)
-    return stages.decision_context(prices, forecasts, config.execution, sessions_per_year=per_year)
+    context = stages.decision_context(prices, forecasts, config.execution, sessions_per_year=per_year)
+    for overlay in config.overlays:  # one at most
+        if isinstance(overlay, BetaNeutral):
+            betas = overlay.market_betas(prices)[forecasts.session, forecasts.ticker]
+            context = replace(context, market_beta=betas)
+    return context
 
 
 def positions_from_forecasts(

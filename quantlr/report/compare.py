@@ -33,7 +33,8 @@ from quantlr.report.pairs import (
     saved_benchmark_name,
     shared_baseline_metric_values,
 )
-from quantlr.report.storage import SavedRun, check_report_target, find_run_dir, nonfinite_to_none, read_saved_run
+from quantlr.report.saved_runs import SavedRun, find_run_dir, read_saved_run
+from quantlr.report.storage import check_report_target, nonfinite_to_none
 from quantlr.stats.paired import (
     PairDifferences,
     holm_adjusted_p_values,
@@ -215,11 +216,14 @@ def compare_saved_runs(runs: Sequence[SavedRun]) -> Comparison:
         counts = ", ".join(f"{run.name} {run.sessions_per_year}" for run in runs)
         raise UserError(f"numbers per year can't be compared where years differ: report.sessions_per_year is {counts}")
     dates = common_dates(runs)
-    results = [backtest_result_on_dates(run, dates) for run in runs]
+    benchmarks = [benchmark_result_on_dates(run, dates) for run in runs]
+    results = [
+        replace(backtest_result_on_dates(run, dates), benchmark=benchmark)
+        for run, benchmark in zip(runs, benchmarks, strict=True)
+    ]
     is_same_label = all(run.config["label"] == runs[0].config["label"] for run in runs)
     evaluated = common_evaluated_forecasts(runs) if is_same_label else []
     evaluated_or_none: Sequence[EvaluatedForecasts | None] = evaluated or [None] * len(runs)
-    benchmarks = [benchmark_result_on_dates(run, dates) for run in runs]
     is_close = [np.allclose(benchmarks[0].equity, other.equity, rtol=BENCHMARK_RTOL, atol=0) for other in benchmarks]
     names = [saved_benchmark_name(run.config) for run in runs]
     benchmark = benchmarks[0] if all(is_close) and len(set(names)) == 1 else None

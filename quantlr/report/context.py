@@ -118,7 +118,6 @@ class PageContext:
         return diagnose_model(
             data.dataset,
             data.forecasts,
-            self.config.walk_forward,
             self.config.model,
             ticker=None if ticker < 0 else data.forecasts.tickers[ticker],
             max_loss_curves=MAX_LOSS_CURVES,

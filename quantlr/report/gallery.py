@@ -43,7 +43,8 @@ META_TAG_SEARCH_BYTES = 1000
 THUMBNAIL_FILE, THUMBNAIL_WIDTH_PIXELS, THUMBNAIL_COLORS = "thumbnail.png", 560, 64
 MAX_TICKER_LIST_CHARS = 40
 VERDICT_RULES_BY_STRENGTH = (
-    "evidence", "fits_not_converged", "not_after_trials", "not_shown_to_beat_buy_and_hold", "costs_eat_it",
+    "evidence", "fits_not_converged", "not_after_trials", "better_risk_scaling", "not_shown_to_beat_benchmark",
+    "not_tradable_as_filled", "costs_eat_it",
     "skill_no_profit", "no_evidence_of_skill",
 )  # fmt: skip
 """The rules that decide a verdict, strongest evidence first."""

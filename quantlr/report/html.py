@@ -10,13 +10,23 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from quantlr.backtest.metrics import find_metric, metrics_shown_in
 from quantlr.backtest.rolling import deepest_drawdowns
 from quantlr.core.timing import iso_date
 from quantlr.report.context import PageContext
 from quantlr.report.pages.layout import figure_png, use_matplotlib_defaults
 from quantlr.report.pages.tearsheet import tearsheet_figure, verdict_title_and_text
-from quantlr.report.style import number_text, percent_text
-from quantlr.report.summary import TextTable, headline_tables, headline_text_rows, learning_rate_text, solver_text
+from quantlr.report.style import percent_text
+from quantlr.report.summary import (
+    TextTable,
+    headline_tables,
+    headline_text_rows,
+    learning_rate_text,
+    metric_label,
+    metric_text,
+    sensitivity_table,
+    solver_text,
+)
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -86,7 +96,11 @@ def report_html(
         finding=finding,
         basis=basis,
         pictures=embedded,
-        tables=[*headline_tables(context.metrics), *tables],
+        tables=[
+            *headline_tables(context.metrics, "tear_sheet", "report"),
+            sensitivity_table(context.metrics),
+            *tables,
+        ],
         provenance=provenance,
     )
     return text.encode()
@@ -121,22 +135,16 @@ def _trade_table(trades_by_side: pd.DataFrame) -> TextTable:
 
 def _model_fit_table(model_metrics: dict[str, Any], *, model_name: str) -> TextTable:
     """Return how the fits ended; the rows of a solver only for a logistic regression."""
-    solver_rows: tuple[tuple[str, tuple[str]], ...] = ()
+    rows: list[tuple[str, tuple[str]]] = [("Kind", (model_name,))]
     if model_metrics["solver"]:
         gradient = f"{model_metrics['max_abs_gradient']:.1e}, tolerance {model_metrics['tol']:.0e}"
-        solver_rows = (
+        rows += [
             ("Solver", (model_metrics["solver"],)),
             ("Learning rate", (learning_rate_text(model_metrics),)),
-            ("Solver iterations per refit, mean", (number_text(model_metrics["iterations_mean"], decimals=1),)),
-            ("Solver iterations per refit, largest", (f"{model_metrics['iterations_max']:,}",)),
-            ("Largest gradient left", (gradient,)),
-        )
-    rows = (
-        ("Kind", (model_name,)),
-        *solver_rows,
-        ("Refits", (f"{model_metrics['refits']:,}",)),
-        ("Refits that did not converge", (f"{model_metrics['unconverged']:,}",)),
-        ("Refits without an optimum (degenerate)", (f"{model_metrics['degenerate']:,}",)),
-        ("Condition number of the features", (number_text(model_metrics["condition_number"], decimals=1),)),
-    )
-    return TextTable("Model fit", ("",), rows)
+            (metric_label(find_metric("max_abs_gradient")), (gradient,)),
+        ]
+    for metric in metrics_shown_in("model_fit"):
+        value = metric.value({"model": model_metrics})
+        if value is not None:
+            rows.append((metric_label(metric), (metric_text(metric, value),)))
+    return TextTable("Model fit", ("",), tuple(rows))

@@ -16,7 +16,7 @@ from quantlr.backtest.metrics import metrics_shown_in
 from quantlr.core.errors import UserError
 from quantlr.core.timing import iso_date
 from quantlr.core.values import Array, BacktestResult
-from quantlr.report.storage import SavedRun
+from quantlr.report.saved_runs import SavedRun
 from quantlr.report.style import MINUS_SIGN
 from quantlr.report.summary import metric_text
 from quantlr.stats.hac import SIGNIFICANCE_LEVEL
@@ -100,6 +100,7 @@ def _backtest_result_from_frame(table: pd.DataFrame, first_fill: pd.Timestamp) -
         fill_dates=dates.insert(0, first_fill),
         price=np.empty((n + 1, 0)),
         weight=np.empty((n, 0)),
+        ticker_return=np.empty((n, 0)),
         ticker_gross_return=np.empty((n, 0)),
         ticker_cost=np.empty((n, 0)),
         cash_return=np.full(n, np.nan),
@@ -149,7 +150,7 @@ def compared_metric_values(
         if metric.section == "forecast":
             values[metric.key] = metric.compute(evaluated) if has_forecasts else None
         else:
-            values[metric.key] = metric.compute(view)
+            values[metric.key] = metric.shown_value(metric.compute(view))
     return values
 
 
@@ -169,7 +170,8 @@ def shared_baseline_metric_values(
         if metric.section == "forecast":
             values[metric.key] = metric.baseline(first) if metric.baseline and first else None
         else:
-            values[metric.key] = None if view is None else metric.compute(view)
+            is_defined = view is not None and metric.section == "backtest"
+            values[metric.key] = metric.compute(view) if is_defined else None
     return values
 
 

@@ -7,9 +7,10 @@ import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from pathlib import Path
 from typing import Any, Literal
 
-from quantlr.backtest.metric_types import Metric
+from quantlr.backtest.metric_types import Metric, Place
 from quantlr.backtest.metrics import METRICS, find_metric, metrics_shown_in
 from quantlr.core.values import Note
 from quantlr.report.style import count_text, number_text, percent_text
@@ -132,9 +133,9 @@ def metric_count_text(metric: Metric, metrics: dict[str, Any]) -> str:
     return count_text(count.value(metrics), count.name.removesuffix("s"))
 
 
-def headline_tables(metrics: dict[str, Any]) -> tuple[TextTable, ...]:
-    """Return the tables of a run's metrics, from the numbers of ``metrics.json``."""
-    shown, by_fill = metrics_shown_in("tear_sheet"), metrics_shown_in("by_fill")
+def headline_tables(metrics: dict[str, Any], *places: Place) -> tuple[TextTable, ...]:
+    """Return the tables of a run's metrics that are shown in some places, from the numbers of ``metrics.json``."""
+    shown, by_fill = metrics_shown_in(*places), metrics_shown_in("by_fill")
     skill = [row for metric in shown if metric.section == "forecast" for row in _skill_rows(metric, metrics)]
     performance = [
         row for metric in shown if metric.section != "forecast" for row in _performance_rows(metric, metrics)
@@ -230,7 +231,10 @@ def sweep_summary_lines(summary: dict[str, Any]) -> list[str]:
     if trials["failed"]:
         lines[0] += f", {trials['failed']:,} failed"
     if common["sessions"]:
-        lines.append(f"compared on {common['sessions']:,} sessions, {common['first']} to {common['last']}")
+        lines.append(
+            f"Sharpe ratios over the {common['sessions']:,} sessions in common, {common['first']} to {common['last']}; "
+            "those over each trial's own sessions are in trials.csv"
+        )
     expected, n_trials = no_skill["expected_max_sharpe"], no_skill["trials"]
     if expected is not None:
         lines.append(f"expected maximum Sharpe ratio of {n_trials:,} trials under no skill: {expected:.2f}")
@@ -242,6 +246,29 @@ def sweep_summary_lines(summary: dict[str, Any]) -> list[str]:
             f"selected by StepM: {len(test['better']):,} of {test['compared']:,}"
         )
     return lines
+
+
+def sensitivity_table(metrics: dict[str, Any]) -> TextTable:
+    """Return a run and its variations, which share every decision; no rows where they were not asked for."""
+    columns = ("sessions", "Sharpe ratio", "alpha (annual)", "p value of alpha")
+    rows = [
+        (
+            values["variation"],
+            (
+                f"{values['sessions']:,}",
+                number_text(values["sharpe"]),
+                percent_text(values["alpha"]),
+                number_text(values["p_value"], decimals=3),
+            ),
+        )
+        for values in metrics.get("sensitivity", ())
+    ]
+    return TextTable("Sensitivity, the same decisions", columns, rows)
+
+
+def new_ledger_text(path: Path) -> str:
+    """Return what a user should know about a ledger that was empty before this run."""
+    return f"{path} is a new ledger of trials: those recorded in other folders are not counted"
 
 
 def learning_rate_text(model_metrics: dict[str, Any]) -> str:

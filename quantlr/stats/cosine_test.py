@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from quantlr.core.values import Array
+from quantlr.stats.hac import SIGNIFICANCE_LEVEL, Interval
 
 MIN_DEGREES_OF_FREEDOM = 4
 """Smallest number of frequencies with which the test is made."""
@@ -69,6 +70,23 @@ def cosine_test(session_values: Array, *, horizon: int) -> CosineTest:
     statistic = float(session_values.sum() / np.sqrt(n * variance))
     p_value = student_t_upper_tail(statistic, degrees_of_freedom)
     return CosineTest(statistic, p_value, degrees_of_freedom, n, min_sessions)
+
+
+def cosine_interval_95(session_values: Array, *, horizon: int) -> Interval | None:
+    """Return the two-sided 95 % interval of the mean that belongs to `cosine_test`; None where that has no statistic.
+
+    Parameters
+    ----------
+    session_values, horizon : as in `cosine_test`.
+    """
+    test = cosine_test(session_values, horizon=horizon)
+    if test.statistic is None:
+        return None
+    variance = _cosine_variance(session_values, test.degrees_of_freedom)
+    half_width = student_t_upper_quantile(SIGNIFICANCE_LEVEL / 2, test.degrees_of_freedom)
+    half_width *= float(np.sqrt(variance / test.sessions))
+    mean = float(session_values.mean())
+    return mean - half_width, mean + half_width
 
 
 def _cosine_variance(values: Array, n_frequencies: int) -> float:

@@ -55,11 +55,11 @@ class SpaResult:
 
 
 def spa_test(excess_over_benchmark: Array, rng: Generator, *, n_draws: int = N_DRAWS) -> SpaResult | None:
-    """Return the test of whether any setting is better than the benchmark, and which are.
+    """Return the test of whether any setting has a mean return above the benchmark's, and which have.
 
     Parameters
     ----------
-    excess_over_benchmark : (sessions, settings) net return less the benchmark's.
+    excess_over_benchmark : (sessions, settings) net return less beta times the benchmark's, both in excess of cash.
     n_draws : number of resamples.
 
     Returns

@@ -1,11 +1,9 @@
-"""Inference on Sharpe ratios: standard error, interval, autocorrelation, and the correction for several trials.
+"""Inference on Sharpe ratios: standard error, interval, autocorrelation, and probability of exceeding a benchmark.
 
 Ratios are per session unless stated otherwise, of returns in excess of cash.
 """
 
 from __future__ import annotations
-
-import math
 
 import numpy as np
 
@@ -121,31 +119,3 @@ def probabilistic_sharpe_from_moments(
     if not variance > 0:
         return None
     return STANDARD_NORMAL.cdf((sharpe - benchmark_sharpe) * np.sqrt(n_sessions - 1) / np.sqrt(variance))
-
-
-def expected_max_sharpe(n_trials: int, *, sharpe_variance: float | None) -> float | None:
-    """Return the expected maximum of the Sharpe ratios of independent trials without skill.
-
-    Bailey and Lopez de Prado (2014): sqrt(V) ((1 - c) Phi^-1(1 - 1/N) + c Phi^-1(1 - 1/(N e))), c Euler's constant. 0
-    for one trial; None for several whose variance is unknown.
-
-    Parameters
-    ----------
-    n_trials : N, abandoned ones included.
-    sharpe_variance : V, of the trials' ratios, in the same unit squared.
-    """
-    if n_trials == 1:
-        return 0.0
-    if sharpe_variance is None:
-        return None
-    first, second = STANDARD_NORMAL.inv_cdf(1 - 1 / n_trials), STANDARD_NORMAL.inv_cdf(1 - 1 / (n_trials * math.e))
-    return float(np.sqrt(sharpe_variance) * ((1 - np.euler_gamma) * first + np.euler_gamma * second))
-
-
-def deflated_sharpe(excess_returns: Array, *, n_trials: int, sharpe_variance: float | None) -> float | None:
-    """Return the deflated Sharpe ratio of the best of several trials (Bailey and Lopez de Prado 2014).
-
-    The probability that its true Sharpe ratio exceeds the maximum expected without skill, `expected_max_sharpe`.
-    """
-    expected_max = expected_max_sharpe(n_trials, sharpe_variance=sharpe_variance)
-    return None if expected_max is None else probabilistic_sharpe(excess_returns, benchmark_sharpe=expected_max)

@@ -93,22 +93,66 @@ def _verdict_of_first_rule(
         text = f"{skill}; trading on the forecasts pays before costs ({gross}), but the return after costs is not "
         text += f"significantly above 0 ({net}); the break-even cost is {break_even} bps per side"
         return Verdict("costs_eat_it", f"Costs exceed the profit: {text}.")
-    pays = f"{skill}; trading on the forecasts pays after costs"
-    above = significance["above_benchmark"]
-    benchmark_name = backtest.get("benchmark_name", "buy and hold")
-    benchmark = _benchmark_text(above, benchmark_name)
-    if above is None or not above["low95"] > 0:
-        text = f"{pays} ({net}), but {benchmark}"
-        return Verdict("not_shown_to_beat_buy_and_hold", f"Not shown to beat {benchmark_name}: {text}.")
-    trials = f"{significance['trials']:,} trial{'s'[: significance['trials'] > 1]}"
+    pays = f"{skill}; trading on the forecasts pays after costs ({net})"
+    untradable = _untradable_fill_text(backtest)
+    if untradable:
+        return Verdict("not_tradable_as_filled", f"Not tradable as filled: {pays}, but {untradable}.")
+    beats, verdict = _benchmark_text_and_verdict(pays, significance, backtest.get("benchmark_name", "buy and hold"))
+    return verdict or _verdict_after_trials(f"{pays}, {beats}", significance, has_trial_ledger)
+
+
+def _untradable_fill_text(backtest: dict[str, Any]) -> str:
+    """Return why nobody can trade at the prices of the fills; "" where one can."""
+    fill, fills = backtest["fill"], backtest["fills"]
+    is_tradable = fills[fill] is None or fills[fill]["tradable"]
+    if is_tradable and not backtest["only_at_the_close"]:
+        return ""
+    if fill == "next_open" and not is_tradable:
+        share = f"{fills[fill]['stale_open_share']:.0%}"
+        return (
+            f"positions are filled at opens that hardly move from the close before, in {share} of windows of 252 bars"
+        )
+    next_close = fills["next_close"]
+    sharpe = "" if next_close is None else f" (at the next close: {_number_text(next_close['sharpe'], '.2f')})"
+    return f"positions are filled at the close that they are decided at, where nobody can trade{sharpe}"
+
+
+def _benchmark_text_and_verdict(pays: str, significance: dict[str, Any], name: str) -> tuple[str, Verdict | None]:
+    """Return how the strategy beats its benchmark, in words, and the verdict if it does not."""
+    alpha, alpha_test, timing_test = (significance[key] for key in ("alpha", "alpha_test", "timing_test"))
+    title = f"Not shown to beat {name}"
+    if alpha is None:
+        text = f"{title}: {pays}, but there is no {name} to compare with."
+        return "", Verdict("not_shown_to_beat_benchmark", text)
+    alpha_text = f"alpha over {name} is {alpha['annual']:+.1%} a year ({_test_text(alpha_test)}; "
+    alpha_text += f"beta {significance['beta']:.2f})"
+    if not is_significant(alpha_test["p_value"]):
+        return alpha_text, Verdict("not_shown_to_beat_benchmark", f"{title}: {pays}, but {alpha_text}.")
+    timing_text = f"the return above holding the average position is {significance['timing']:+.1%} a year "
+    timing_text += f"({_test_text(timing_test)})"
+    beats = f"{alpha_text}, and {timing_text}"
+    if is_significant(timing_test["p_value"]):
+        return beats, None
+    text = f"Better risk scaling, not direction: {pays}, and {alpha_text}, but {timing_text}."
+    return beats, Verdict("better_risk_scaling", text)
+
+
+def _verdict_after_trials(beats: str, significance: dict[str, Any], has_trial_ledger: bool) -> Verdict:
+    """Return the verdict on a strategy that beats its benchmark, by the p value of alpha corrected for all trials."""
+    n_trials, p_value = significance["trials"], significance["family_wise_p"]
+    trials = f"{n_trials:,} trial{'s'[: n_trials > 1]}"
     deflated = f"the deflated Sharpe ratio is {_confidence_text(significance['deflated_sharpe'])}"
-    if not _is_confident(significance["deflated_sharpe"]):
-        expected_max = _number_text(significance["expected_max_sharpe"], ".2f")
-        text = f"{pays} (Sharpe ratio {_number_text(sharpe, '.2f')}), and {benchmark}; but the expected maximum Sharpe "
-        text += f"ratio under no skill is {expected_max}, and {deflated}"
+    p_text = "no p value" if p_value is None else _p_value_text(p_value)
+    if not is_significant(p_value):
+        text = (
+            f"{beats}; but family-wise, over {trials}, alpha has {p_text}; the expected maximum Sharpe ratio under no "
+        )
+        text += f"skill is {_number_text(significance['expected_max_sharpe'], '.2f')}, and {deflated}"
         return Verdict("not_after_trials", f"Not significant after {trials}: {text}.")
-    counting = trials if has_trial_ledger else "this trial only, because there is no ledger of trials"
-    text = f"{pays} ({net}), and {benchmark}; {deflated}, counting {counting}"
+    if n_trials == 1:
+        reason = "the ledger of this folder has no other on these prices" if has_trial_ledger else "there is no ledger"
+        trials = f"this trial only ({reason})"
+    text = f"{beats}; family-wise, over {trials}, alpha has {p_text}; {deflated}"
     return Verdict("evidence", f"Evidence of an edge: {text}.")
 
 
@@ -128,10 +172,9 @@ def clark_west_text(test: Mapping[str, Any]) -> str:
     """Return the result of the Clark-West test in words, from its fields in ``metrics.json``."""
     if test["sessions"] < test["min_sessions"]:
         return f"too short for the Clark-West test: {test['sessions']:,} sessions, needed {test['min_sessions']:,}"
-    p_value = test["p_value"]
-    if p_value is None:
+    if test["p_value"] is None:
         return "no Clark-West test: forecasts or outcomes are constant"
-    return f"Clark-West p {'< 0.001' if p_value < 0.001 else f'= {p_value:.3f}'}"
+    return f"Clark-West {_p_text(test)}"
 
 
 def _skill_text(forecast: dict[str, Any]) -> str:
@@ -156,12 +199,19 @@ def _years_text(significance: dict[str, Any]) -> str:
     return f"{text}about {years['estimate']:,.0f} years (90% interval: {interval})"
 
 
-def _benchmark_text(above_benchmark: dict[str, float] | None, name: str) -> str:
-    if above_benchmark is None:
-        return f"there is no {name} to compare with"
-    mean, low95 = above_benchmark["mean"], above_benchmark["low95"]
-    side = "above" if mean >= 0 else "below"
-    return f"the mean return is {abs(mean):.1%} a year {side} {name}'s (lower 95% bound {low95:+.1%})"
+def _test_text(test: Mapping[str, Any]) -> str:
+    """Return a t statistic and its p value in words, from the fields of `CosineTest`."""
+    if test["sessions"] < test["min_sessions"]:
+        return f"not tested: {test['sessions']:,} sessions, needed {test['min_sessions']:,}"
+    return "not tested: it is constant" if test["p_value"] is None else f"t = {test['statistic']:.2f}, {_p_text(test)}"
+
+
+def _p_text(test: Mapping[str, Any]) -> str:
+    return _p_value_text(test["p_value"])
+
+
+def _p_value_text(p_value: float) -> str:
+    return "p < 0.001" if p_value < 0.001 else f"p = {p_value:.3f}"
 
 
 def _sharpe_text(sharpe: float | None, confidence: float | None) -> str:

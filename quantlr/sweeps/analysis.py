@@ -10,20 +10,21 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
-from quantlr.core.errors import Fault, QuantlrError
+from quantlr.core.errors import QuantlrError
 from quantlr.core.timing import iso_date
 from quantlr.core.values import Array, BacktestResult, BoolArray, IntArray
-from quantlr.experiment.ledger import TrialStatistics
+from quantlr.experiment.ledger import HoldoutLooks
+from quantlr.stats.benchmark_test import alpha_test
+from quantlr.stats.family_wise import TrialFamily
 from quantlr.stats.hac import SIGNIFICANCE_LEVEL, Z95
 from quantlr.stats.multiple_testing import SpaResult, n_cscv_blocks, probability_of_overfitting, spa_test
 from quantlr.stats.sharpe import (
-    expected_max_sharpe,
     probabilistic_sharpe_from_moments,
     sharpe_per_session,
     sharpe_standard_error_per_session,
     skewness_and_kurtosis,
 )
-from quantlr.stats.verdict import MIN_CONFIDENCE, Verdict
+from quantlr.stats.verdict import Verdict
 from quantlr.sweeps.grid import Sweep
 from quantlr.sweeps.trials import TrialRecord, TrialReturns, TrialStore
 
@@ -47,10 +48,11 @@ class TrialResults:
     sharpe_per_session, sharpe_standard_error : (trials,) Sharpe ratio and its standard error (Lo 2002); NaN where
         undefined.
     skewness, kurtosis : (trials,) of the excess returns, 0 and 3 for normal ones; NaN where undefined.
+    alpha_p_value : (trials,) of the one-sided test that alpha is above 0; NaN where undefined.
     n_sessions : (trials,) number of returns.
     compared_indices : (compared,) positions of the trials in the following arrays.
     excess_return : (sessions, compared) net returns in excess of cash on the common sessions.
-    active_return : (sessions, compared) net returns less the benchmark's.
+    adjusted_return : (sessions, compared) the same less beta times the benchmark's, whose mean is alpha.
     """
 
     trials: tuple[TrialRecord, ...]
@@ -59,10 +61,11 @@ class TrialResults:
     sharpe_standard_error: Array
     skewness: Array
     kurtosis: Array
+    alpha_p_value: Array
     n_sessions: IntArray
     compared_indices: IntArray
     excess_return: Array
-    active_return: Array
+    adjusted_return: Array
 
     @property
     def evaluated_mask(self) -> BoolArray:
@@ -93,10 +96,7 @@ def collect_trial_results(store: TrialStore, sweep: Sweep, trials: Sequence[Tria
     cache: dict[int, tuple[TrialRecord, TrialReturns]] = {}
 
     def read_stored(trial: TrialRecord) -> tuple[TrialRecord, TrialReturns]:
-        stored = cache.get(trial.number) or store.read_record_and_returns(trial)
-        if stored is None:
-            path = store.result_path(trial.result_key)
-            raise Fault(f"{path} was removed while the sweep was running; start the sweep again")
+        stored = cache.get(trial.number) or store.require_record_and_returns(trial)
         if len(cache) < MAX_CACHED_RETURNS:
             cache[trial.number] = stored
         return stored
@@ -128,20 +128,32 @@ def _collect_on_common_sessions(
     if len(compared) > MAX_COMPARED_TRIALS:
         compared = np.sort(np.random.default_rng(seed).choice(evaluated, MAX_COMPARED_TRIALS, replace=False))
     column = dict(zip(compared.tolist(), range(len(compared)), strict=True))
-    sharpe, standard_error, skewness, kurtosis = np.full((4, len(trials)), np.nan)
+    sharpe, standard_error, skewness, kurtosis, alpha_p_value = np.full((5, len(trials)), np.nan)
     n_sessions = np.zeros(len(trials), dtype=np.int64)
-    all_excess, all_active = np.empty((2, len(common), len(compared)))
+    all_excess, all_adjusted = np.empty((2, len(common), len(compared)))
     for index in evaluated.tolist():
-        excess, active = read_returns(trials[index]).excess_and_active_returns(common)
-        n_sessions[index] = len(excess)
+        returns = read_returns(trials[index])
+        excess, adjusted = returns.excess_and_adjusted_returns(common)
+        n_sessions[index], test = len(excess), alpha_test(*returns.excess_returns(common)).test
+        alpha_p_value[index] = np.nan if test.p_value is None else test.p_value
         ratio = sharpe_per_session(excess)
         if ratio is not None:
             sharpe[index], standard_error[index] = ratio, sharpe_standard_error_per_session(excess)
             skewness[index], kurtosis[index] = skewness_and_kurtosis(excess)
         if index in column:
-            all_excess[:, column[index]], all_active[:, column[index]] = excess, active
+            all_excess[:, column[index]], all_adjusted[:, column[index]] = excess, adjusted
     return TrialResults(
-        tuple(trials), common, sharpe, standard_error, skewness, kurtosis, n_sessions, compared, all_excess, all_active
+        tuple(trials),
+        common,
+        sharpe,
+        standard_error,
+        skewness,
+        kurtosis,
+        alpha_p_value,
+        n_sessions,
+        compared,
+        all_excess,
+        all_adjusted,
     )
 
 
@@ -151,44 +163,60 @@ class SweepStatistics:
 
     Attributes
     ----------
-    n_trials : number of trials corrected for: the sweep's, and those of the ledger that share a ticker and the label
-        with the winner.
-    expected_max_sharpe : Sharpe ratio per session expected of the best of that many trials without skill; None where
-        unknown.
+    n_trials : number of trials corrected for: the sweep's, and the others of the ledger on overlapping prices.
+    expected_max_sharpe : annual Sharpe ratio expected of the best of them without skill; None where unknown.
     deflated_sharpe : (trials,) probability that each true ratio exceeds that; NaN where undefined.
+    family_wise_p : (trials,) p value of each alpha, corrected for all of them; NaN where undefined.
     overfitting_probability : probability of backtest overfitting; None where undefined.
     n_overfitting_blocks : blocks that the sessions are divided into for it.
-    spa_result : Hansen's test of whether any trial beats the benchmark, and StepM's choice of those that do; None where
-        undefined.
+    spa_result : Hansen's test of whether any trial has an alpha over the benchmark, and StepM's choice of those that
+        do; None where undefined.
     """
 
     n_trials: int
     expected_max_sharpe: float | None
     deflated_sharpe: Array
+    family_wise_p: Array
     overfitting_probability: float | None
     n_overfitting_blocks: int | None
     spa_result: SpaResult | None
 
 
-def compute_sweep_statistics(results: TrialResults, trial_statistics: TrialStatistics, *, seed: int) -> SweepStatistics:
-    """Return the statistics of trials together; `seed` is of the bootstrap."""
-    n_trials, n_compared = trial_statistics.n_trials, len(results.compared_indices)
-    threshold = expected_max_sharpe(n_trials, sharpe_variance=trial_statistics.sharpe_variance)
-    deflated = np.full(len(results.trials), np.nan)
+def compute_sweep_statistics(
+    results: TrialResults, family: TrialFamily, *, seed: int, sessions_per_year: float
+) -> SweepStatistics:
+    """Return the statistics of trials together.
+
+    Parameters
+    ----------
+    results : of the trials.
+    family : the sweep's trials and the others of the ledger on overlapping prices.
+    seed : of the bootstrap.
+    sessions_per_year : of the winner.
+    """
+    n_compared, expected_max = len(results.compared_indices), family.maxima.expected_max_sharpe
+    deflated, family_wise_p = np.full((2, len(results.trials)), np.nan)
     for index, sharpe in enumerate(results.sharpe_per_session.tolist()):
-        if threshold is not None and not math.isnan(sharpe):
-            n_sessions = int(results.n_sessions[index])
-            skewness, kurtosis = float(results.skewness[index]), float(results.kurtosis[index])
-            deflated[index] = probabilistic_sharpe_from_moments(
-                threshold, sharpe=sharpe, n_sessions=n_sessions, skewness=skewness, kurtosis=kurtosis
-            )
+        if expected_max is None or math.isnan(sharpe):
+            continue
+        deflated[index] = probabilistic_sharpe_from_moments(
+            expected_max / math.sqrt(sessions_per_year),
+            sharpe=sharpe,
+            n_sessions=int(results.n_sessions[index]),
+            skewness=float(results.skewness[index]),
+            kurtosis=float(results.kurtosis[index]),
+        )
+        p_value = float(results.alpha_p_value[index])
+        if not math.isnan(p_value):
+            family_wise_p[index] = family.maxima.family_wise_p_value(p_value)
     return SweepStatistics(
-        n_trials,
-        threshold,
+        family.n_trials,
+        expected_max,
         deflated,
+        family_wise_p,
         probability_of_overfitting(results.excess_return) if n_compared > 1 else None,
         n_cscv_blocks(len(results.common_session_days)) if n_compared > 1 else None,
-        spa_test(results.active_return, np.random.default_rng(seed)) if n_compared else None,
+        spa_test(results.adjusted_return, np.random.default_rng(seed)) if n_compared else None,
     )
 
 
@@ -203,6 +231,8 @@ class Holdout:
     sharpe, low95, high95 : Sharpe ratio per year, and its 95 % interval (Lo 2002); None where undefined.
     growth : total return.
     benchmark_sharpe, benchmark_growth : of the benchmark.
+    earlier_sweeps, earlier_trials : number of other sweeps that showed a winner, and of trials that were evaluated, on
+        sessions of the hold-out before.
     """
 
     first: str
@@ -214,9 +244,13 @@ class Holdout:
     growth: float
     benchmark_sharpe: float | None
     benchmark_growth: float
+    earlier_sweeps: int = 0
+    earlier_trials: int = 0
 
 
-def evaluate_holdout(result: BacktestResult, holdout_start: dt.date, sessions_per_year: float) -> Holdout | None:
+def evaluate_holdout(
+    result: BacktestResult, holdout_start: dt.date, sessions_per_year: float, earlier_looks: HoldoutLooks
+) -> Holdout | None:
     """Return the performance of a strategy in the hold-out; None where it has no sessions."""
     rows = result.sessions >= pd.Timestamp(holdout_start)
     if not rows.any():
@@ -224,7 +258,8 @@ def evaluate_holdout(result: BacktestResult, holdout_start: dt.date, sessions_pe
     benchmark = _annual_sharpe_and_total_return(result.benchmark or result, rows, sessions_per_year)
     sharpe, low95, high95, growth = _annual_sharpe_and_total_return(result, rows, sessions_per_year)
     first, last = (iso_date(date) for date in result.sessions[rows][[0, -1]])
-    return Holdout(first, last, int(rows.sum()), sharpe, low95, high95, growth, benchmark[0], benchmark[-1])
+    looks = earlier_looks.sweeps, earlier_looks.trials
+    return Holdout(first, last, int(rows.sum()), sharpe, low95, high95, growth, benchmark[0], benchmark[-1], *looks)
 
 
 def _annual_sharpe_and_total_return(
@@ -243,48 +278,50 @@ def _annual_sharpe_and_total_return(
 def sweep_verdict(
     results: TrialResults,
     statistics: SweepStatistics,
+    winner_verdict: Verdict | None,
     holdout: Holdout | None,
     sessions_per_year: float,
     benchmark_name: str = "buy and hold",
 ) -> Verdict:
     """Return the verdict: the first thing that speaks against the winner, if there is one.
 
-    In this order: nothing was evaluated or traded; as much is expected of the best of that many trials without skill;
-    the winner in sample is in the lower half out of sample; the benchmark is not beaten; the hold-out shows no positive
-    Sharpe ratio; else, evidence.
+    In this order: nothing was evaluated or traded; a rule of the verdict on a run, which counts all trials; the winner
+    in sample is in the lower half out of sample; no trial's alpha is above 0 by Hansen's test; the hold-out shows no
+    positive Sharpe ratio; else, evidence.
+
+    Parameters
+    ----------
+    results, statistics : of the trials.
+    winner_verdict : of the winner's run on the same prices as the trials; None where it could not be run.
+    holdout : the winner's; None where there is none.
+    sessions_per_year : of the winner.
+    benchmark_name : of the trials' benchmark.
     """
     winner, n_trials = results.winner_index, len(results.trials)
-    if winner is None:
+    if winner is None or winner_verdict is None:
         n_failed = n_trials - int(results.evaluated_mask.sum())
         others = "" if n_failed == n_trials else ", and no other one ever traded"
+        others = "; the winner can't be run again" if winner is not None else others
         return Verdict("nothing", f"Nothing to judge: {n_failed:,} of {n_trials:,} trials failed{others}.")
     root = math.sqrt(sessions_per_year)
     subject = f"the best of {n_trials:,} settings" if n_trials > 1 else "the only setting"
     best = f"{subject} has a Sharpe ratio of {results.sharpe_per_session[winner] * root:.2f}"
     after = _holdout_text(holdout, benchmark_name)
-    deflated, threshold = float(statistics.deflated_sharpe[winner]), statistics.expected_max_sharpe
-    if not deflated >= MIN_CONFIDENCE:
-        comparison = ""
-        if threshold is not None:
-            confidence = "undefined" if math.isnan(deflated) else f"{deflated:.1%}"
-            comparison = (
-                f", where the best of {statistics.n_trials:,} without skill would show {threshold * root:.2f}: the "
-                f"deflated Sharpe ratio is {confidence}, and {MIN_CONFIDENCE:.0%} would be needed"
-            )
-        return Verdict("no_skill", f"Not distinguishable from no skill: {best}{comparison}{after}.")
+    if winner_verdict.rule != "evidence":
+        title, _, basis = winner_verdict.sentence.partition(": ")
+        return Verdict(winner_verdict.rule, f"{title}: {best}; {basis.removesuffix('.')}{after}.")
     overfitting = statistics.overfitting_probability
     if overfitting is not None and overfitting >= 0.5:
         text = f"{best}, but what was best in one half of the time was below the median in the other in "
         return Verdict("overfitted", f"Overfitted: {text}{overfitting:.0%} of splits{after}.")
     spa = statistics.spa_result
     if spa is None or spa.p_value >= SIGNIFICANCE_LEVEL:
-        p_value = "" if spa is None else f" (p = {spa.p_value:.2f}, Hansen's test)"
+        p_value = "" if spa is None else f" (p = {spa.p_value:.2f}, Hansen's test of alpha)"
         return Verdict("not_superior", f"Not shown to beat {benchmark_name}: {best}{p_value}{after}.")
     if holdout is not None and not (holdout.sharpe or 0.0) > 0:
         return Verdict("did_not_hold", f"Not confirmed by the hold-out: {best}{after}.")
-    return Verdict(
-        "evidence", f"Evidence: {best}, above what is expected under no skill, and above {benchmark_name}{after}."
-    )
+    _, _, basis = winner_verdict.sentence.partition(": ")
+    return Verdict("evidence", f"Evidence of an edge: {best}; {basis.removesuffix('.')}{after}.")
 
 
 def _holdout_text(holdout: Holdout | None, benchmark_name: str) -> str:
@@ -293,4 +330,11 @@ def _holdout_text(holdout: Holdout | None, benchmark_name: str) -> str:
     sharpe, benchmark = (
         "none" if value is None else f"{value:.2f}" for value in (holdout.sharpe, holdout.benchmark_sharpe)
     )
-    return f"; in the hold-out of {holdout.sessions:,} sessions it had {sharpe}, {benchmark_name} {benchmark}"
+    text = f"; in the hold-out of {holdout.sessions:,} sessions it had {sharpe}, {benchmark_name} {benchmark}"
+    counts = ((holdout.earlier_sweeps, "sweep"), (holdout.earlier_trials, "trial"))
+    earlier = " and ".join(f"{count:,} {noun}{'s'[: count > 1]}" for count, noun in counts if count)
+    if not earlier:
+        return text
+    return (
+        f"{text}; but {earlier} had shown results on its sessions before, and the settings may have been chosen by them"
+    )

@@ -20,6 +20,7 @@ from quantlr.report.style import TableRow, number_text, percent_text, shorten_en
 from quantlr.stats.verdict import Verdict
 from quantlr.sweeps.analysis import Holdout, SweepStatistics, TrialResults
 from quantlr.sweeps.grid import Sweep, grid_value_text
+from quantlr.sweeps.trials import TrialRecord
 
 MAX_LISTED_TRIALS = 8
 """Trials that the page lists."""
@@ -114,6 +115,7 @@ def trials_frame(report: SweepReport) -> pd.DataFrame:
             "sharpe_low95": low[order] * factor,
             "sharpe_high95": high[order] * factor,
             "deflated_sharpe": statistics.deflated_sharpe[order],
+            "family_wise_p": statistics.family_wise_p[order],
             "beats_buy_and_hold": [
                 index in superior if trial.error is None else None
                 for index, trial in zip(order.tolist(), trials, strict=True)
@@ -124,9 +126,16 @@ def trials_frame(report: SweepReport) -> pd.DataFrame:
                 for key, section in trial_metric_sections().items()
             },
             "sessions": [trial.metrics.get("sessions") for trial in trials],
+            "sharpe_all_sessions": [_sharpe_over_all_sessions(trial) for trial in trials],
             "error": [trial.error for trial in trials],
         }
     )
+
+
+def _sharpe_over_all_sessions(trial: TrialRecord) -> float | None:
+    """Return the annual Sharpe ratio over a trial's own sessions, as `quantlr trials` shows it; None if undefined."""
+    sharpe = trial.metrics.get("sharpe_per_session")
+    return None if sharpe is None else float(sharpe) * math.sqrt(trial.metrics["sessions_per_year"])
 
 
 def trial_metric_sections() -> dict[str, str]:
@@ -151,7 +160,6 @@ def sweep_summary_dict(report: SweepReport, table: pd.DataFrame) -> dict[str, An
     results, statistics, axes = report.results, report.statistics, report.sweep.axes
     n_evaluated, spa, days = int(results.evaluated_mask.sum()), statistics.spa_result, results.common_session_days
     first, last = (str(np.datetime64(int(day), "D")) for day in days[[0, -1]]) if len(days) else (None, None)
-    threshold = statistics.expected_max_sharpe
     winner = superior = None
     if results.winner_index is not None:
         row, names = table.iloc[0], ("benchmark_sharpe", *trial_metric_sections())
@@ -161,6 +169,7 @@ def sweep_summary_dict(report: SweepReport, table: pd.DataFrame) -> dict[str, An
             "sharpe": row["sharpe"],
             "sharpe_ci95": [row["sharpe_low95"], row["sharpe_high95"]],
             "deflated_sharpe": row["deflated_sharpe"],
+            "family_wise_p": row["family_wise_p"],
             **{name: row[name] for name in names},
         }
     if spa is not None:
@@ -181,7 +190,7 @@ def sweep_summary_dict(report: SweepReport, table: pd.DataFrame) -> dict[str, An
         "common": {"first": first, "last": last, "sessions": len(days)},
         "no_skill": {
             "trials": statistics.n_trials,
-            "expected_max_sharpe": None if threshold is None else threshold * report.annualization_factor,
+            "expected_max_sharpe": statistics.expected_max_sharpe,
         },
         "overfitting": {"probability": statistics.overfitting_probability, "blocks": statistics.n_overfitting_blocks},
         "superior": superior,
@@ -310,6 +319,7 @@ def _statistics_rows(summary: dict[str, Any], holdout: Holdout | None) -> tuple[
         ("95% interval, without correction for selection", interval),
         (f"Expected maximum of {expected['trials']:,} without skill", number_text(expected["expected_max_sharpe"])),
         ("Deflated Sharpe ratio", percent_text(winner.get("deflated_sharpe"))),
+        ("Family-wise p value of alpha", number_text(winner.get("family_wise_p"), decimals=3)),
         ("Probability of backtest overfitting", overfitting),
         (f"None beats {summary['benchmark_name']}: p, Hansen", number_text(spa.get("p_value"), decimals=3)),
         (f"Better than {summary['benchmark_name']} by StepM", superior),
@@ -322,6 +332,10 @@ def _statistics_rows(summary: dict[str, Any], holdout: Holdout | None) -> tuple[
             ("95% interval", _interval_text(holdout.low95, holdout.high95)),
             ("Total return", percent_text(holdout.growth)),
             (f"Total return of {summary['benchmark_name']}", percent_text(holdout.benchmark_growth)),
+            (
+                "Sweeps and trials on it before",
+                f"{holdout.earlier_sweeps:,}, {holdout.earlier_trials:,}",
+            ),
         ]
         rows += [TableRow(""), TableRow(heading, is_heading=True)]
         rows += [TableRow(label, (text,)) for label, text in holdout_values]

@@ -22,10 +22,11 @@ from quantlr.core.errors import DataError, UserError
 from quantlr.core.parallel import available_core_count, end_if_worker_imports_script
 from quantlr.core.values import IntArray, Report
 from quantlr.data.features import Feature
-from quantlr.experiment.ledger import Ledger, Trial, TrialStatistics
-from quantlr.pipeline.stages import load_run_prices, run_stages
+from quantlr.experiment.ledger import Ledger
+from quantlr.experiment.trial import Trial, TrialResult
 from quantlr.report.storage import check_report_target, make_reports_dir, write_report
-from quantlr.sweeps.analysis import collect_trial_results, compute_sweep_statistics, evaluate_holdout, sweep_verdict
+from quantlr.stats.family_wise import RunningMaxima, TrialFamily
+from quantlr.sweeps.analysis import collect_trial_results, compute_sweep_statistics, sweep_verdict
 from quantlr.sweeps.grid import Sweep, load_sweep
 from quantlr.sweeps.output import SweepReport, make_files_summary_and_table, trial_metric_sections
 from quantlr.sweeps.trials import (
@@ -37,6 +38,7 @@ from quantlr.sweeps.trials import (
     group_trials_into_tasks,
     sha256_of_json,
 )
+from quantlr.sweeps.winner import WinnerEvaluation, evaluate_winner
 from quantlr.sweeps.worker import PriceSummary, evaluate_task, summarize_prices
 
 MAX_LOCAL_PRICE_REQUESTS = 2
@@ -86,6 +88,7 @@ class SweepScheduler(AbstractContextManager["SweepScheduler"]):
         self.sweep, self.options = sweep, options
         self.required_versions = environment_versions()
         self.store = TrialStore(options.output_folder / TRIALS_FOLDER_NAME)
+        self.price_keys_by_digest: dict[str, tuple[int, ...]] = {}
         self._engines = ExitStack()
 
     def __exit__(self, *_: object) -> None:
@@ -104,7 +107,7 @@ class SweepScheduler(AbstractContextManager["SweepScheduler"]):
             partial(summarize_prices, offline=self.options.offline, required_versions=self.required_versions),
             config_by_digest.items(),
             split_task=lambda request: [request],
-            make_failed_result=lambda _, error: PriceSummary("", np.zeros(0, dtype=np.int64), error),
+            make_failed_result=lambda _, error: PriceSummary("", np.zeros(0, dtype=np.int64), error=error),
         )
         return {digest: summary for (digest, _), summary in summaries}
 
@@ -130,6 +133,7 @@ class SweepScheduler(AbstractContextManager["SweepScheduler"]):
             config_by_digest.setdefault(stage_digests.data, config.run)
             digests.append((number, stage_digests))
         summaries = self.read_price_summaries_by_digest(config_by_digest)
+        self.price_keys_by_digest = {digest: summary.price_keys for digest, summary in summaries.items()}
         trials, metric_keys = [], list(trial_metric_sections())
         for number, stage_digests in digests:
             prices, values = summaries[stage_digests.data], self.sweep.trial_values_by_key(number)
@@ -141,10 +145,19 @@ class SweepScheduler(AbstractContextManager["SweepScheduler"]):
 
     def ledger_trial(self, record: TrialRecord) -> Trial:
         """Return a trial as the ledger records it, with its result if it is evaluated."""
-        config, per_year = self.sweep.trial_config(record.number).run, record.metrics.get("sessions_per_year")
-        trial = Trial.from_config(config, data_sha256=record.data_sha256, sessions_per_year=per_year)
-        sharpe, sessions = record.metrics.get("sharpe_per_session"), record.metrics.get("sessions")
-        return replace(trial, sharpe=sharpe, sessions=sessions, error=record.error)
+        result = None
+        if record.error is None and record.metrics:
+            _, returns = self.store.require_record_and_returns(record)
+            sessions = pd.DatetimeIndex(returns.session_days.astype("datetime64[D]"))
+            per_year = record.metrics["sessions_per_year"]
+            result = TrialResult.from_returns(*returns.excess_returns(np.zeros(0, dtype=np.int64)), sessions, per_year)
+        return Trial.from_config(
+            self.sweep.trial_config(record.number).run,
+            data_sha256=record.data_sha256,
+            price_keys=self.price_keys_by_digest[record.data_digest],
+            result=result,
+            error=record.error,
+        )
 
     def evaluate_trials(self, trials: Sequence[TrialRecord]) -> list[TrialRecord]:
         """Evaluate every trial whose result is not stored yet, and store it.
@@ -332,11 +345,13 @@ def run_sweep(sweep: Sweep, options: SweepOptions) -> SweepResult:
     check_report_target(output_folder, spec.name)
     ledger.require_usable()
     config_by_digest: dict[str, RunConfig] = {}
-    benchmark_names = set()
+    benchmark_names, config_digests = set(), []
     for _, config in sweep.iter_trial_configs():
-        digest = StageDigests.from_config(config.run, session_token=sweep.session_token).data
-        config_by_digest[digest] = config.run
+        digests = StageDigests.from_config(config.run, session_token=sweep.session_token)
+        config_by_digest[digests.data] = config.run
+        config_digests.append(digests.config)
         benchmark_names.add(benchmark_name(config.run.report.benchmark))
+    sweep_sha256 = sha256_of_json(sorted(config_digests))
     benchmark = benchmark_names.pop() if len(benchmark_names) == 1 else "the benchmark"
     make_reports_dir(output_folder, spec.name)
     with SweepScheduler(sweep, options) as scheduler:
@@ -349,50 +364,34 @@ def run_sweep(sweep: Sweep, options: SweepOptions) -> SweepResult:
         results = collect_trial_results(scheduler.store, sweep, trials)
         ledger.record_trial_results(map(scheduler.ledger_trial, results.trials))
     winner, per_year = results.winner_index, 252.0
-    trial_statistics, winner_result, winner_error = TrialStatistics(len(trials), None), None, None
+    family, evaluation = TrialFamily(len(trials), RunningMaxima.of_trials(())), WinnerEvaluation()
     if winner is not None:
         record = results.trials[winner]
-        config = sweep.trial_config(record.number)
         per_year = float(record.metrics["sessions_per_year"])
-        full_run = Trial.from_config(config.run, data_sha256=record.data_sha256)
-        ledger_trials, winner_trial = map(scheduler.ledger_trial, results.trials), scheduler.ledger_trial(record)
-        trial_statistics = _trial_statistics(ledger, ledger_trials, winner_trial, full_run)
-        try:
-            with config.add_location_to_errors():
-                winner_result = run_stages(config.run, load_run_prices(config.run, offline=options.offline)).result
-        except UserError as error:
-            winner_error = error.message
-    statistics, holdout = compute_sweep_statistics(results, trial_statistics, seed=spec.seed), None
-    if holdout_start is not None and winner_result is not None:
-        holdout = evaluate_holdout(winner_result, holdout_start, per_year)
-    verdict = sweep_verdict(results, statistics, holdout, per_year, benchmark)
+        family = ledger.read_family([scheduler.ledger_trial(record)])
+        evaluation = evaluate_winner(
+            scheduler.sweep, record.number, family, ledger, sweep_sha256=sweep_sha256, offline=options.offline
+        )
+    statistics = compute_sweep_statistics(results, family, seed=spec.seed, sessions_per_year=per_year)
+    verdict = sweep_verdict(results, statistics, evaluation.verdict, evaluation.holdout, per_year, benchmark)
     files, summary, table = make_files_summary_and_table(
         SweepReport(
             sweep,
             holdout_start,
             results,
             statistics,
-            winner_result,
-            winner_error,
-            holdout,
+            evaluation.result,
+            evaluation.error,
+            evaluation.holdout,
             verdict,
             per_year,
             benchmark,
         )
     )
     folder = write_report(Report(spec.name, files), output_folder)
+    if evaluation.holdout is not None:
+        ledger.record_holdout_look(evaluation.price_keys, evaluation.holdout.last, sweep_sha256=sweep_sha256)
     from quantlr.report.gallery import write_gallery
 
     write_gallery(output_folder)
     return SweepResult(spec.name, summary, table, folder)
-
-
-def _trial_statistics(ledger: Ledger, trials: Iterable[Trial], winner: Trial, full_run: Trial) -> TrialStatistics:
-    """Return the statistics of the sweep's trials together with the ledger's that are related to the winner.
-
-    The winner's own run over all dates is not counted as a further trial.
-    """
-    ratios = ledger.related_sharpe_ratios_by_id(winner)
-    ratios.pop(full_run.id, None)
-    ratios |= {trial.id: trial.sharpe for trial in trials}
-    return TrialStatistics.from_sharpe_ratios(ratios[trial_id] for trial_id in sorted(ratios))

@@ -19,11 +19,13 @@ import numpy as np
 
 from quantlr.config.run_config import RunConfig
 from quantlr.core.atomic import atomic_write_without_fsync
-from quantlr.core.component_errors import iter_user_defined_components, source_digests
+from quantlr.core.component_errors import iter_user_defined_components
 from quantlr.core.engines.local import installed_versions
 from quantlr.core.errors import Fault
 from quantlr.core.file_reading import UnreadableContentError, library_errors_translated, read_file
+from quantlr.core.source_files import source_digests
 from quantlr.core.values import Array, IntArray
+from quantlr.stats.benchmark_test import benchmark_adjusted_returns
 
 MAX_TRIALS_PER_TASK = 500
 """Trials of one task. Where more trials share a model, fitting it once more costs little."""
@@ -59,7 +61,7 @@ class StageDigests:
     data : data section and ticker of the benchmark.
     dataset : data, features and label, and the fill if the label is of fills.
     model : dataset, folds and model.
-    decision_context : model, execution and sessions per year.
+    decision_context : model, execution, sessions per year, and the overlay that needs betas.
     config : the whole config without its name.
     """
 
@@ -80,7 +82,8 @@ class StageDigests:
         label = sections["label"], *([config.execution.fill] if config.label.of == "fill" else [])
         dataset = sha256_of_json(data, sections["features"], *label)
         model = sha256_of_json(dataset, sections["walk_forward"], sections["model"])
-        context = sha256_of_json(model, sections["execution"], sections["report"]["sessions_per_year"])
+        betas = [overlay for overlay in sections["overlays"] if overlay["kind"] == "beta_neutral"]
+        context = sha256_of_json(model, sections["execution"], sections["report"]["sessions_per_year"], betas)
         sections.pop("name")
         return cls(data, dataset, model, context, sha256_of_json(sections))
 
@@ -130,10 +133,18 @@ class TrialReturns:
     benchmark_return: Array
     cash_return: Array | float
 
-    def excess_and_active_returns(self, session_days: IntArray) -> tuple[Array, Array]:
-        """Return net returns in excess of cash, and in excess of the benchmark, on some sessions; on all if empty."""
+    def excess_returns(self, session_days: IntArray) -> tuple[Array, Array]:
+        """Return the returns in excess of cash of strategy and benchmark on some sessions, on all if none are given."""
         rows = np.searchsorted(self.session_days, session_days) if len(session_days) else slice(None)
-        return (self.net_return - self.cash_return)[rows], (self.net_return - self.benchmark_return)[rows]
+        return (self.net_return - self.cash_return)[rows], (self.benchmark_return - self.cash_return)[rows]
+
+    def excess_and_adjusted_returns(self, session_days: IntArray) -> tuple[Array, Array]:
+        """Return net returns in excess of cash, and the same less beta times the benchmark's, on some sessions.
+
+        On all sessions if none are given. The mean of the second is alpha (see `benchmark_adjusted_returns`).
+        """
+        excess, benchmark = self.excess_returns(session_days)
+        return excess, benchmark_adjusted_returns(excess, benchmark)
 
 
 def group_trials_into_tasks(trials: Iterable[TrialRecord], *, workers: int) -> list[tuple[TrialRecord, ...]]:
@@ -196,6 +207,19 @@ class TrialStore:
             raise Fault(
                 f"{path} could not be written: {error.strerror or error}; results written so far are kept"
             ) from error
+
+    def require_record_and_returns(self, trial: TrialRecord) -> tuple[TrialRecord, TrialReturns]:
+        """Return the same of a trial that was evaluated.
+
+        Raises
+        ------
+        Fault : its file was removed or damaged since.
+        """
+        stored = self.read_record_and_returns(trial)
+        if stored is None:
+            path = self.result_path(trial.result_key)
+            raise Fault(f"{path} was removed while the sweep was running; start the sweep again")
+        return stored
 
     def read_record_and_returns(self, trial: TrialRecord) -> tuple[TrialRecord, TrialReturns] | None:
         """Return a trial with its stored results, and its returns; None where no undamaged file is stored."""

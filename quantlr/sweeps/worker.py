@@ -13,6 +13,7 @@ from quantlr.backtest.metrics import annual_sharpe, metrics_shown_in
 from quantlr.config.run_config import RunConfig
 from quantlr.core.errors import ComponentError, QuantlrError, UserError
 from quantlr.core.values import Forecasts, IntArray, RunData
+from quantlr.experiment.price_overlap import price_overlap_keys
 from quantlr.model.walk_forward import walk_forward
 from quantlr.pipeline.stages import (
     Decisions,
@@ -32,17 +33,19 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class PriceSummary:
-    """Digest and sessions of some prices, or why they could not be read.
+    """Digest, sessions and keys of some prices, or why they could not be read.
 
     Attributes
     ----------
     data_sha256 : digest of the prices; empty where they could not be read.
     session_days : (sessions,) dates, as days since 1970.
+    price_keys : by which overlapping prices are found, as in `Trial`.
     error, config_key : as in `TrialRecord`.
     """
 
     data_sha256: str
     session_days: IntArray
+    price_keys: tuple[int, ...] = ()
     error: str | None = None
     config_key: str | None = None
 
@@ -64,7 +67,7 @@ def cached_result(stage: str, digest: str, compute: Callable[[], T]) -> T:
 def summarize_prices(
     digest_and_config: tuple[str, RunConfig], *, offline: bool, required_versions: dict[str, str]
 ) -> PriceSummary:
-    """Return digest and sessions of some prices, or why they could not be read.
+    """Return digest, sessions and keys of some prices, or why they could not be read.
 
     Parameters
     ----------
@@ -76,8 +79,9 @@ def summarize_prices(
     try:
         prices = cached_result("prices", digest, lambda: load_run_prices(config, offline=offline))
     except QuantlrError as error:
-        return PriceSummary("", np.zeros(0, dtype=np.int64), error.message, error.key)
-    return PriceSummary(prices.sha256, prices.sessions.to_numpy().astype("datetime64[D]").astype(np.int64))
+        return PriceSummary("", np.zeros(0, dtype=np.int64), error=error.message, config_key=error.key)
+    session_days = prices.sessions.to_numpy().astype("datetime64[D]").astype(np.int64)
+    return PriceSummary(prices.sha256, session_days, price_overlap_keys(prices))
 
 
 def evaluate_task(

@@ -11,13 +11,15 @@ from hypothesis import strategies as st
 from quantlr.backtest.costs import ExecutionSpec
 from quantlr.backtest.engine import backtest_with_benchmark
 from quantlr.core.errors import DataError
-from quantlr.core.values import Array, BacktestResult, Positions, Prices
+from quantlr.core.values import PRICE_ARRAYS, Array, BacktestResult, Positions, Prices
 from quantlr.data.prices import prices_from_bars
 
 from markets import random_walk_prices, with_unadjusted_quotes
 from oracles import buy_and_hold, trade_session_by_session
 
-FREE: dict[str, Any] = {"commission_bps": 0.0, "slippage_bps": 0.0, "borrow_bps_per_year": 0.0}
+FREE: dict[str, Any] = dict.fromkeys(
+    ("commission_bps", "slippage_bps", "borrow_bps_per_year", "financing_bps_per_year"), 0.0
+)
 CHARGES: list[dict[str, Any]] = [
     {},
     {"per_share": 0.05},
@@ -68,6 +70,7 @@ def hand_made(close: list[float], opens: list[float] | None = None) -> Prices:
     cash_rate=st.sampled_from([0.0, 0.05]),
     short=st.booleans(),
     charges=st.sampled_from(CHARGES),
+    leverage=st.sampled_from([1.0, 1.7]),
 )
 def test_backtest_equals_session_by_session_loop(
     seed: int,
@@ -78,11 +81,14 @@ def test_backtest_equals_session_by_session_loop(
     cash_rate: float,
     short: bool,
     charges: dict[str, Any],
+    leverage: float,
 ) -> None:
     prices = with_unadjusted_quotes(random_walk_prices(seed, n_sessions=60, n_tickers=tickers, with_gaps=holes), seed)
     positions = random_positions(prices, seed, short=short)
+    positions = replace(positions, weight=leverage * positions.weight)
     execution = ExecutionSpec.model_validate(
         {
+            "financing_bps_per_year": 300,
             "fill": fill,
             "commission_bps": bps,
             "slippage_bps": bps / 2,
@@ -195,6 +201,47 @@ def test_cash_earns_interest_and_borrowed_cash_pays_it() -> None:
     np.testing.assert_allclose(twice.gross_return, -1e-4)
 
 
+def test_financing_by_arithmetic() -> None:
+    """At 2 and 1 of equity long, and .5 short, 1.5 is borrowed; long and short of equal size borrow nothing."""
+    prices = two_tickers([100, 100, 100], [100, 100, 100])
+    execution = FREE | {"fill": "close", "financing_bps_per_year": 252}
+    for weights, cost in (([2.0, 1.0], [4 / 3, 2 / 3]), ([3.0, -0.5], [1.5, 0.0]), ([2.0, -2.0], [0.0, 0.0])):
+        positions = Positions(prices.tickers, prices.sessions, np.tile(weights, (3, 1)))
+        result = backtest(positions, prices, **execution)
+        np.testing.assert_allclose(result.ticker_cost, np.tile(cost, (2, 1)) * 1e-4, atol=1e-18)
+        np.testing.assert_allclose(result.net_return, result.gross_return - result.cost)
+
+
+def test_financing_follows_the_calendar() -> None:
+    """A year at 2 of equity and 2 % costs 2 %."""
+    prices = random_walk_prices(1, n_sessions=600)
+    flat = replace(prices, close=np.full_like(prices.close, 100.0))
+    execution = ExecutionSpec(**FREE | {"fill": "close", "financing_bps_per_year": 200.0})
+    sessions_per_year = prices.counted_sessions_per_year
+    assert sessions_per_year is not None
+    held = constant_positions(flat, 2.0, first=0)
+    result = backtest_with_benchmark(held, flat, execution, sessions_per_year=sessions_per_year)
+    years = (result.fill_dates[-1] - result.fill_dates[0]).days / 365.25
+    assert np.prod(1 + result.cost) == pytest.approx(1.02**years)
+
+
+def test_ticker_returns_are_those_of_the_fill_prices() -> None:
+    prices = random_walk_prices(3, n_sessions=40, n_tickers=3, with_gaps=True)
+    result = backtest(random_positions(prices, 3), prices)
+    np.testing.assert_allclose(result.weight * result.ticker_return, result.ticker_gross_return)
+    has_bars = ~np.isnan(result.price[1:]) & ~np.isnan(result.price[:-1])
+    expected = result.price[1:] / result.price[:-1] - 1
+    np.testing.assert_allclose(result.ticker_return[has_bars], expected[has_bars])
+    assert not result.ticker_return[np.isnan(result.price[1:])].any()
+
+
+def test_a_ticker_is_listed_from_its_first_to_its_last_bar() -> None:
+    prices = two_tickers([100, 101, 102, 103, 104, 105], [None, 100, None, 101, None, None])
+    result = backtest(constant_positions(prices, 0.5, first=0), prices, fill="close")
+    assert result.ticker_listed_mask[:, 0].all()
+    assert result.ticker_listed_mask[:, 1].tolist() == [False, True, True, False, False]
+
+
 def test_ruin_ends_the_backtest_with_zero_equity() -> None:
     prices = hand_made([100, 110, 230, 100, 100])
     result = backtest(constant_positions(prices, -1.0, first=0), prices, fill="close", **FREE)
@@ -231,6 +278,38 @@ def test_delisted_ticker_is_sold_at_its_last_bar() -> None:
     sold = 0.5 * 1.2 / 1.1
     np.testing.assert_allclose(result.ticker_cost[:, 1], [0.0005, 0.0, sold * 0.001, 0.0], atol=1e-15)
     assert (result.notes[0].ticker, result.notes[0].date) == ("B", "2020-01-08")
+
+
+@given(seed=st.integers(0, 100_000), fill=st.sampled_from(FILLS), last=st.integers(3, 38))
+def test_end_of_membership_is_traded_like_a_last_bar(seed: int, fill: str, last: int) -> None:
+    """Weights, returns and costs are those of prices that end for the ticker, whatever its later prices are."""
+    prices = random_walk_prices(seed, n_sessions=40, n_tickers=3)
+    positions = random_positions(prices, seed)
+    execution = ExecutionSpec.model_validate({"fill": fill})
+    mask = np.ones(prices.close.shape, dtype=np.bool_)
+    mask[last + 1 :, 1] = False
+    ended: dict[str, Any] = {name: np.where(mask, getattr(prices, name), np.nan) for name in PRICE_ARRAYS}
+    ended_prices = replace(prices, session=np.where(mask, prices.session, -1), **ended)
+    result, expected = (
+        backtest_with_benchmark(positions, source, execution, sessions_per_year=252)
+        for source in (replace(prices, member_mask=mask), ended_prices)
+    )
+    for name in ("weight", "ticker_gross_return", "ticker_cost", "net_return", "price"):
+        np.testing.assert_array_equal(getattr(result, name), getattr(expected, name))
+        assert result.benchmark is not None
+        assert expected.benchmark is not None
+        np.testing.assert_array_equal(getattr(result.benchmark, name), getattr(expected.benchmark, name))
+    assert {(note.ticker, note.date) for note in result.notes} == {(note.ticker, note.date) for note in expected.notes}
+
+
+def test_note_tells_the_end_of_a_membership_from_the_end_of_the_prices() -> None:
+    prices = two_tickers([100, 100, 100, 100, 100], [100, 100, 120, 130, None])
+    mask = np.array([[True, index < 3] for index in range(5)])
+    for member_mask, index, text in ((None, 3, "no prices follow"), (mask, 2, "membership")):
+        dated = replace(prices, member_mask=member_mask)
+        (note,) = backtest(constant_positions(dated, 0.5, first=0), dated, fill="close", **FREE).notes
+        assert text in note.text
+        assert note.date == prices.sessions[index].strftime("%Y-%m-%d")
 
 
 def test_ticker_without_a_bar_is_held_until_it_trades_again() -> None:

@@ -14,15 +14,19 @@ from quantlr.backtest.costs import ExecutionSpec
 from quantlr.backtest.engine import backtest_with_benchmark
 from quantlr.backtest.fills import (
     FILL_CONVENTIONS,
+    FillComparison,
+    backtest_by_fill,
     compare_fill_metrics,
     is_significant_only_at_same_close,
     same_close_edge_notes,
     sharpe_by_fill_text,
+    stale_open_share,
 )
 from quantlr.core.values import Positions, Prices
 from quantlr.data.prices import prices_from_bars
+from quantlr.stats.sharpe_difference import sharpe_difference
 
-from markets import random_walk_prices, with_unadjusted_quotes
+from markets import random_walk_prices
 
 YEAR = 252
 
@@ -104,7 +108,7 @@ def test_edge_only_at_the_same_close_gives_a_note() -> None:
     (note,) = same_close_edge_notes(comparison)
     assert note.stage == "backtest"
     assert note.text.startswith(
-        "the Sharpe ratio is significant only with a fill at the decision's own close, where nobody can trade: Sharpe "
+        "the Sharpe ratio is significant, and significantly higher, only with a fill at the decision's own close"
     )
     assert note.text.endswith(" at the same close (not tradable)")
 
@@ -149,17 +153,54 @@ def test_opens_that_repeat_the_previous_close_are_not_tradable() -> None:
     assert "at the next open (not tradable)" in sharpe_by_fill_text(comparison)
 
 
-def test_stale_opens_are_detected_in_quoted_prices() -> None:
-    """Opens quoted at the previous close on one day in nine, and in eleven, though no adjusted one is; and no opens."""
-    prices = with_unadjusted_quotes(random_walk_prices(1, n_sessions=991, n_tickers=3), 1)
-    opens = prices.open.copy()
-    for ticker, every in enumerate((9, 11)):
-        rows = np.arange(every, 991, every)
-        opens[rows, ticker] = prices.raw_close[rows - 1, ticker] * prices.adjustment[rows, ticker]
-    opens[:, 2] = np.nan
-    changed = replace(prices, open=opens)
-    assert changed.stale_open_mask.sum(axis=0).tolist() == [110, 90, 0]
-    assert changed.tradable_opens_mask.tolist() == [False, True, False]
+def test_stale_opens_are_those_of_windows_from_the_first_decision_on() -> None:
+    """One of two tickers opens at the close before in its first 500 bars, of 1,000."""
+    prices = random_walk_prices(1, n_sessions=1000, n_tickers=2)
+    opens = prices.close * np.exp(np.random.default_rng(1).normal(0, 0.01, prices.close.shape))
+    opens[1:500, 0] = prices.close[:499, 0]
+    prices = replace(prices, open=opens)
+    share = stale_open_share(alternating(prices), prices)
+    assert share is not None
+    assert 0.15 <= share <= 0.35
+    assert stale_open_share(alternating(prices, first=620), prices) == 0.0
+    only_second = alternating(prices)
+    only_second.weight[:, 0] = np.nan
+    assert stale_open_share(only_second, prices) == 0.0
+    assert stale_open_share(alternating(prices), replace(prices, open=np.full_like(opens, np.nan))) is None
+    comparison = compare_fill_metrics(alternating(prices), prices, ExecutionSpec(), sessions_per_year=YEAR)
+    assert comparison["next_open"] is not None
+    assert (comparison["next_open"]["stale_open_share"], comparison["next_open"]["tradable"]) == (share, False)
+
+
+@pytest.mark.parametrize(
+    ("close", "next_close", "p_value", "only_at_close"),
+    [(0.951, 0.949, 0.2, False), (0.951, 0.949, 0.01, True), (0.951, 0.949, None, False), (0.99, 0.951, 0.01, False),
+     (0.949, 0.5, 0.01, False), (None, 0.5, 0.01, False), (0.951, None, 0.01, True)],
+)  # fmt: skip
+def test_only_at_the_same_close_needs_a_significantly_lower_ratio_elsewhere(
+    close: float | None, next_close: float | None, p_value: float | None, only_at_close: bool
+) -> None:
+    comparison: FillComparison = {
+        "next_close": {"tradable": True, "probabilistic_sharpe": next_close, "below_same_close_p_value": p_value},
+        "next_open": None,
+        "close": {"tradable": False, "probabilistic_sharpe": close, "below_same_close_p_value": None},
+    }
+    assert is_significant_only_at_same_close(comparison) is only_at_close
+
+
+def test_p_value_below_the_same_close_is_that_of_the_paired_test() -> None:
+    positions, prices = foresight(1)
+    results = backtest_by_fill(positions, prices, ExecutionSpec(), sessions_per_year=YEAR)
+    comparison = compare_fill_metrics(positions, prices, ExecutionSpec(), sessions_per_year=YEAR)
+    close, next_close = results["close"], results["next_close"]
+    assert close is not None
+    assert next_close is not None
+    assert comparison["next_close"] is not None
+    assert comparison["close"] is not None
+    expected = sharpe_difference(close.net_return, next_close.net_return)
+    assert expected is not None
+    assert comparison["next_close"]["below_same_close_p_value"] == expected.p_value
+    assert comparison["close"]["below_same_close_p_value"] is None
 
 
 def test_no_fill_is_available_where_prices_end() -> None:

@@ -8,9 +8,10 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from quantlr.backtest import metrics
+from quantlr.backtest import benchmark_metrics, metrics
 from quantlr.backtest.costs import ExecutionSpec
 from quantlr.backtest.engine import backtest_with_benchmark
+from quantlr.backtest.fit_metrics import FitView
 from quantlr.backtest.metric_types import (
     SECTION_PATHS,
     BacktestView,
@@ -30,8 +31,10 @@ from quantlr.backtest.rolling import (
 )
 from quantlr.core.errors import Fault
 from quantlr.core.frequency import CountedSessions
-from quantlr.core.values import BacktestResult, Positions
+from quantlr.core.values import BacktestResult, Positions, Refits
 from quantlr.stats import sharpe as sharpe_stats
+from quantlr.stats.benchmark_test import alpha_test
+from quantlr.stats.family_wise import MonthlyReturns, RunningMaxima, TrialFamily
 from quantlr.stats.return_resamples import ReturnResamples
 from sklearn import metrics as sk
 
@@ -48,6 +51,7 @@ def backtest_of(net: list[float], *, cost: float = 0.0, weight: float = 1.0, cas
         fill_dates=pd.bdate_range("2019-12-31", periods=n + 1).as_unit("us"),
         price=np.concatenate([[1.0], np.cumprod(1 + returns + cost)])[:, None],
         weight=column,
+        ticker_return=(returns + cost)[:, None] / weight if weight else np.zeros((n, 1)),
         ticker_gross_return=(returns + cost)[:, None],
         ticker_cost=np.full((n, 1), cost),
         gross_return=returns + cost,
@@ -135,7 +139,7 @@ def test_sharpe_metrics_are_annual() -> None:
     run = view_of(np.random.default_rng(3).normal(0.001, 0.01, 900).tolist(), cash=0.0001)
     excess, root = run.excess_returns, np.sqrt(252)
     interval, error = metrics.sharpe_interval(run), metrics.annual_sharpe_standard_error(run)
-    per_session = ReturnResamples(excess[:, None], seed=0).sharpe_interval(0)
+    per_session = ReturnResamples(excess, seed=0).sharpe_interval()
     assert interval is not None
     assert per_session is not None
     assert interval == pytest.approx((per_session[0] * root, per_session[1] * root))
@@ -144,37 +148,50 @@ def test_sharpe_metrics_are_annual() -> None:
     assert metrics.autocorrelation_adjusted_sharpe(run) == sharpe_stats.lo_sharpe(excess, n_periods=252)
 
 
+def random_family(n_trials: int) -> TrialFamily:
+    """Return independent trials of five years."""
+    sums = np.random.default_rng(0).normal(size=(n_trials, 60)).astype(np.float32)
+    return TrialFamily(n_trials, RunningMaxima.of_trials(MonthlyReturns(24_000, row, 5.0) for row in sums))
+
+
 def test_significance_metrics_by_trials_and_benchmark() -> None:
     net = np.random.default_rng(3).normal(0.001, 0.01, 900)
     benchmark_net = net - np.random.default_rng(4).normal(0.0004, 0.002, 900)
     benchmark = backtest_of(benchmark_net.tolist(), cost=0.002)
     run = replace(view_of(net.tolist()), result=replace(backtest_of(net.tolist(), cost=0.001), benchmark=benchmark))
     significance = metrics_of_section("significance")
+    families = random_family(1), random_family(9)
     single, several = (
-        {metric.key: metric.compute(SignificanceInput(run, random_evaluated(1), *trials)) for metric in significance}
-        for trials in ((), (9, 0.01**2))
+        {metric.key: metric.compute(SignificanceInput(run, random_evaluated(1), family)) for metric in significance}
+        for family in families
     )
-    assert single["trials"] == 1
-    assert single["deflated_sharpe"] == single["probabilistic_sharpe"]
-    assert single["expected_max_sharpe"] == 0.0
-    assert several["expected_max_sharpe"] == pytest.approx(
-        (sharpe_stats.expected_max_sharpe(9, sharpe_variance=0.01**2) or 0) * np.sqrt(252)
+    assert (single["trials"], several["trials"]) == (1, 9)
+    assert single["deflated_sharpe"] == pytest.approx(single["probabilistic_sharpe"])
+    assert single["expected_max_sharpe"] == pytest.approx(0.0, abs=1e-9)
+    expected_max = several["expected_max_sharpe"]
+    assert expected_max == families[1].maxima.expected_max_sharpe
+    assert several["deflated_sharpe"] == pytest.approx(
+        sharpe_stats.probabilistic_sharpe(net, benchmark_sharpe=expected_max / np.sqrt(252))
     )
-    assert several["deflated_sharpe"] < several["probabilistic_sharpe"]
-    ahead = net - benchmark_net
-    error = ahead.std() / np.sqrt(900)
-    assert single["above_benchmark"]["mean"] == pytest.approx(ahead.mean() * 252)
-    assert single["above_benchmark"]["low95"] == pytest.approx(
-        (ahead.mean() - 1.645 * error) * 252, abs=0.2 * error * 252
-    )
-    benchmark_view = BacktestView(benchmark, 252, strategy=run)
-    assert metrics.sharpe_interval(benchmark_view) != metrics.sharpe_interval(run)
-    same = replace(run, result=replace(run.result, benchmark=replace(run.result, benchmark=None)))
-    assert same.result.benchmark is not None
-    same_view = BacktestView(same.result.benchmark, 252, strategy=same)
-    assert metrics.sharpe_interval(same_view) == metrics.sharpe_interval(same)
-    without_benchmark = SignificanceInput(view_of(net.tolist()), random_evaluated(1))
-    assert metrics.annual_excess_over_benchmark(without_benchmark) is None
+    p_value = alpha_test(net, benchmark_net).test.p_value
+    for values, family in zip((single, several), families, strict=True):
+        assert values["family_wise_p"] == family.maxima.family_wise_p_value(p_value)
+    without_benchmark = SignificanceInput(view_of(net.tolist()), random_evaluated(1), families[0])
+    assert metrics.family_wise_p_value(without_benchmark) is None
+
+
+def test_sharpe_interval_of_the_benchmark_shares_the_resamples() -> None:
+    """A benchmark equal to its strategy has the same interval; another one has its own."""
+    net, benchmark_net = np.random.default_rng(3).normal(0.001, 0.01, (2, 900)).tolist()
+    result = backtest_of(net)
+    for returns, is_same in ((net, True), (benchmark_net, False)):
+        strategy = replace(view_of(net), result=replace(result, benchmark=backtest_of(returns)))
+        benchmark = BacktestView(backtest_of(returns), 252, strategy=strategy)
+        assert (metrics.sharpe_interval(benchmark) == metrics.sharpe_interval(strategy)) is is_same
+    without_return = replace(result, net_return=np.full(900, np.nan))
+    strategy = replace(view_of(net), result=replace(result, benchmark=without_return))
+    assert metrics.sharpe_interval(BacktestView(without_return, 252, strategy=strategy)) is None
+    assert metrics.sharpe_interval(strategy) == metrics.sharpe_interval(view_of(net))
 
 
 def test_growth_by_arithmetic() -> None:
@@ -239,7 +256,7 @@ def test_timing_break_even_cost_equals_the_holding_of_average_weights(seed: int)
     execution = ExecutionSpec(commission_bps=0, slippage_bps=0, borrow_bps_per_year=0, cash_rate=0.03)
     positions = Positions(prices.tickers, prices.sessions, weight)
     result = backtest_with_benchmark(positions, prices, execution, sessions_per_year=CountedSessions(252))
-    even = metrics.timing_break_even_cost_bps(BacktestView(result, 252))
+    even = benchmark_metrics.timing_break_even_cost_bps(BacktestView(result, 252))
     assert even is not None
     holding = 0.0
     for ticker in range(3):
@@ -255,7 +272,9 @@ def test_timing_break_even_cost_equals_the_holding_of_average_weights(seed: int)
 
 
 def test_timing_break_even_cost_of_a_constant_weight_is_zero() -> None:
-    assert metrics.timing_break_even_cost_bps(view_of([0.01, -0.03, 0.02, 0.04])) == pytest.approx(0.0, abs=1e-9)
+    assert benchmark_metrics.timing_break_even_cost_bps(view_of([0.01, -0.03, 0.02, 0.04])) == pytest.approx(
+        0.0, abs=1e-9
+    )
 
 
 def test_accuracy_on_the_sessions_held_counts_the_side_of_each_return() -> None:
@@ -304,6 +323,52 @@ def test_every_metric_is_documented() -> None:
             assert (function.__doc__ or "").strip()
 
 
+def random_fits() -> FitView:
+    """Three refits of a pooled model, then two of the ticker B, with numbers to compute by hand."""
+    refits = Refits(
+        columns=("x", "y"),
+        ticker=np.array([-1, -1, -1, 1, 1]),
+        session=np.arange(5),
+        coefficients=np.arange(15.0).reshape(5, 3),
+        iterations=np.array([1, 2, 3, 4, 10]),
+        max_abs_gradient=np.array([1e-9, 1e-3, 1e-9, 1e-9, 1e-9]),
+        converged=np.array([True, False, True, True, True]),
+        degenerate=np.array([False, False, True, True, False]),
+        platt_coefficients=np.tile([0.0, 1.0], (5, 1)),
+        condition_number=np.array([np.nan, 7.0]),
+        lipschitz=np.array([np.nan, 0.5]),
+        learning_rate=np.array([0.1, 0.2]),
+    )
+    return FitView(refits, ("A", "B"), "probit", "gradient_descent", 1e-8, lambda lipschitz: 2.0 / lipschitz)
+
+
+def test_fit_metrics_by_arithmetic() -> None:
+    values = {metric.key: metric.compute(random_fits()) for metric in metrics_of_section("model")}
+    assert values.pop("coefficients") == {
+        "pooled": {"intercept": 6.0, "x": 7.0, "y": 8.0},
+        "B": {"intercept": 12.0, "x": 13.0, "y": 14.0},
+    }
+    assert values == {
+        "kind": "probit",
+        "refits": 5,
+        "solver": "gradient_descent",
+        "learning_rate": 0.2,
+        "learning_rate_limit": 4.0,
+        "iterations_mean": 4.0,
+        "iterations_max": 10,
+        "unconverged": 1,
+        "max_abs_gradient": 1e-3,
+        "tol": 1e-8,
+        "degenerate": 2,
+        "condition_number": 7.0,
+    }
+    none = np.zeros(0, dtype=np.int64)
+    bare = replace(random_fits().refits, coefficients=np.zeros((0, 0)), iterations=none, max_abs_gradient=np.zeros(0))
+    other = FitView(bare, ("A", "B"), "probit")
+    for key in ("coefficients", "solver", "tol", "learning_rate_limit", "iterations_mean", "max_abs_gradient"):
+        assert find_metric(key).compute(other) is None
+
+
 def test_every_value_is_where_its_section_says_with_interval_and_baseline() -> None:
     """A forecast by the base rate itself has the baseline's accuracy and log loss."""
     forecasts = random_evaluated(1)
@@ -313,7 +378,8 @@ def test_every_value_is_where_its_section_says_with_interval_and_baseline() -> N
     run = view_of(np.random.default_rng(3).normal(0.001, 0.01, 300).tolist())
     sources = {
         "forecast": as_base_rate, "backtest": run, "strategy_only": run,
-        "significance": SignificanceInput(run, forecasts),
+        "against_benchmark": run, "significance": SignificanceInput(run, forecasts, random_family(2)),
+        "model": random_fits(),
     }  # fmt: skip
     values: dict[str, dict[str, Any]] = {section: {} for section in SECTION_PATHS}
     for metric in METRICS:
@@ -323,7 +389,12 @@ def test_every_value_is_where_its_section_says_with_interval_and_baseline() -> N
     ), "no key stands for two numbers"
     strategy = values["backtest"]
     backtest = {"strategy": strategy, "benchmark": dict.fromkeys(strategy, "benchmark"), **values["strategy_only"]}
-    written = {"forecast": values["forecast"], "backtest": backtest, "significance": values["significance"]}
+    written = {
+        "forecast": values["forecast"],
+        "backtest": backtest,
+        "significance": values["significance"] | values["against_benchmark"],
+        "model": values["model"],
+    }
     for metric in METRICS:
         value, baseline = values[metric.section][metric.key], metric.baseline_value(written)
         assert metric.value(written) == (value[metric.shown_key] if metric.shown_key and value else value)

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from quantlr.backtest.overlays import (
     OVERLAYS,
+    BetaNeutral,
     LeverageCap,
     MinimumHolding,
     NameCap,
@@ -25,11 +26,19 @@ EXAMPLES = [example for overlay in OVERLAYS for example in overlay.examples() if
 each_overlay = pytest.mark.parametrize("overlay", EXAMPLES, ids=lambda overlay: overlay.kind)
 
 
-def context_for(sample: Forecasts, volatility: Array | None = None) -> DecisionContext:
+def context_for(
+    sample: Forecasts, volatility: Array | None = None, market_beta: Array | None = None
+) -> DecisionContext:
     n = len(sample.ticker)
     moved = np.full(n, 0.01) if volatility is None else volatility
+    beta: Array = np.asarray(0.5 + 0.25 * sample.ticker) if market_beta is None else market_beta
     return DecisionContext(
-        moved, np.full(n, 0.002), horizon_interest=0.0, horizon_borrow_cost=0.0, sessions_per_year=252
+        moved,
+        np.full(n, 0.002),
+        horizon_interest=0.0,
+        horizon_borrow_cost=0.0,
+        sessions_per_year=252,
+        market_beta=beta,
     )
 
 
@@ -88,6 +97,39 @@ def test_name_cap_redistributes_as_a_loop_over_sessions_and_sides(seed: int, cap
                 expected = name_cap_loop((sign * weight[rows]).tolist(), cap)
                 np.testing.assert_allclose(sign * capped[rows], expected, rtol=1e-9)
     assert (capped[weight == 0] == 0).all()
+
+
+def test_beta_neutral_by_arithmetic() -> None:
+    """Betas of 0.5 * 1 + 0.1 * 2 = 0.7 long and 0.3 * 1.5 - 0.1 * 1 = 0.35 short: longs are halved."""
+    sample = forecasts([0.5] * 4, ticker=[0, 1, 2, 3], session=[3] * 4)
+    beta = np.array([1.0, 2.0, 1.5, -1.0])
+    weight = np.array([0.5, 0.1, -0.3, -0.1])
+    neutral = BetaNeutral().apply(weight, sample, context_for(sample, market_beta=beta))
+    np.testing.assert_allclose(neutral, [0.25, 0.05, -0.3, -0.1])
+    opposite = BetaNeutral().apply(weight, sample, context_for(sample, market_beta=np.array([1.0, 2.0, -1.5, 1.0])))
+    np.testing.assert_array_equal(opposite, np.zeros(4))  # no scaling of the sides offsets 0.7 and -0.35
+    one_side = BetaNeutral().apply(np.abs(weight), sample, context_for(sample, market_beta=beta))
+    np.testing.assert_array_equal(one_side, np.zeros(4))
+    unknown = BetaNeutral().apply(weight, sample, context_for(sample, market_beta=np.array([1, 2, 1.5, np.nan])))
+    np.testing.assert_allclose(unknown, [0.5 * 45 / 70, 0.1 * 45 / 70, -0.3, 0.0])
+
+
+@given(seed=st.integers(0, 10_000))
+def test_beta_neutral_removes_the_beta_and_raises_no_weight(seed: int) -> None:
+    sample, rng = random_forecasts(seed, tickers=6), np.random.default_rng(seed)
+    weight, beta = rng.normal(0.0, 0.2, len(sample.ticker)), rng.normal(1.0, 0.5, len(sample.ticker))
+    neutral = BetaNeutral().apply(weight, sample, context_for(sample, market_beta=beta))
+    exposure = np.bincount(sample.session, weights=neutral * beta)
+    np.testing.assert_allclose(exposure, 0.0, atol=1e-14)
+    assert (np.abs(neutral) <= np.abs(weight) + 1e-15).all()
+    for session in np.unique(sample.session):
+        rows = sample.session == session
+        for side in (rows & (weight > 0), rows & (weight < 0)):
+            ratio = neutral[side] / weight[side]
+            np.testing.assert_allclose(ratio, ratio[:1].repeat(len(ratio)))
+        is_flat = not neutral[rows].any()
+        long, short = (np.sum(np.maximum(sign * weight[rows], 0) * beta[rows]) for sign in (1, -1))
+        assert is_flat == (long * short <= 0)
 
 
 def test_no_trade_band_by_arithmetic() -> None:

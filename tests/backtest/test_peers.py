@@ -25,7 +25,9 @@ from quantlr.core.values import Array, BacktestResult, Positions, Prices
 from markets import random_walk_prices
 
 SESSIONS = 250
-FREE: dict[str, Any] = {"commission_bps": 0.0, "slippage_bps": 0.0, "borrow_bps_per_year": 0.0}
+FREE: dict[str, Any] = dict.fromkeys(
+    ("commission_bps", "slippage_bps", "borrow_bps_per_year", "financing_bps_per_year"), 0.0
+)
 
 
 class Follow(Strategy):  # type: ignore[misc]  # it has no types

@@ -80,7 +80,9 @@ def test_sharpe_at_ruinous_cost_equals_backtest() -> None:
 
 
 def test_sharpe_is_zero_at_break_even_cost() -> None:
-    execution = ExecutionSpec(commission_bps=4.0, slippage_bps=1.0, borrow_bps_per_year=0.0, cash_rate=0.02)
+    execution = ExecutionSpec(
+        commission_bps=4.0, slippage_bps=1.0, borrow_bps_per_year=0.0, financing_bps_per_year=0.0, cash_rate=0.02
+    )
     result = random_backtest(3, execution, tickers=2)
     average = average_trade_cost_bps(result, execution, sessions_per_year=YEAR)
     break_even = break_even_cost_bps(BacktestView(result, YEAR))
@@ -93,20 +95,23 @@ def test_sharpe_is_zero_at_break_even_cost() -> None:
 
 def test_costs_by_kind_equal_backtests_with_single_costs() -> None:
     execution = ExecutionSpec(commission_bps=3.0, slippage_bps=2.0, borrow_bps_per_year=400.0, **PER_SHARE)
-    result = random_backtest(5, execution, tickers=2)
+    result = random_backtest(5, execution, tickers=2, leverage=2.0)
     breakdown = costs_by_kind(result, execution, sessions_per_year=YEAR)
-    nothing = {"commission_bps": 0.0, "slippage_bps": 0.0, "borrow_bps_per_year": 0.0}
+    names = ("commission_bps", "slippage_bps", "borrow_bps_per_year", "financing_bps_per_year")
+    nothing = dict.fromkeys(names, 0.0)
     for values, alone in (
         (breakdown["commission"], {"commission_bps": 3.0}),
         (breakdown["slippage"], {"slippage_bps": 2.0}),
         (breakdown["borrow"], {"borrow_bps_per_year": 400.0}),
+        (breakdown["financing"], {"financing_bps_per_year": 150.0}),
     ):
-        other = random_backtest(5, ExecutionSpec(**{**nothing, **alone}), tickers=2)
+        other = random_backtest(5, ExecutionSpec(**{**nothing, **alone}), tickers=2, leverage=2.0)
         np.testing.assert_allclose(values, other.cost, rtol=1e-9, atol=1e-15)
     np.testing.assert_allclose(sum(breakdown.values()), result.cost, rtol=1e-12)
     assert (breakdown["spread and fees"] > 0).any()
     average = average_trade_cost_bps(result, execution, sessions_per_year=YEAR)
-    assert average == pytest.approx((result.cost - breakdown["borrow"]).sum() / result.turnover.sum() * 1e4)
+    carry = breakdown["borrow"] + breakdown["financing"]
+    assert average == pytest.approx((result.cost - carry).sum() / result.turnover.sum() * 1e4)
     default = ExecutionSpec()
     assert not costs_by_kind(random_backtest(5, default), default, sessions_per_year=YEAR)["spread and fees"].any()
 

@@ -3,10 +3,11 @@
 python tests/benchmarks/size_and_power.py [--series N] [--seed N] [--only EXPERIMENT]... [--output DIR]
 
 Size: how often the tests of skill reject on noise, and on other markets without skill. Power: how often the test of
-skill rejects where there is some, and whether the known accuracy, Sharpe
-ratio and coefficient of simulated markets are recovered. Coverage: how often a 95 % interval contains the truth.
-Selection: the Sharpe ratio of the best of a hundred strategies without skill, and its deflated Sharpe ratio. Each
-figure has the bounds that it keeps with a probability of 0.999 on either side, by the binomial or normal distribution.
+skill rejects where there is some, and whether the known accuracy, Sharpe ratio and coefficient of simulated markets are
+recovered. Edge: how often the verdict is "evidence of an edge" under leverage and volatility targets without one, and
+with one, and how often alpha alone is significant. Coverage: how often a 95 % interval contains the truth. Selection:
+the Sharpe ratio of the best of a hundred strategies without skill, and its deflated Sharpe ratio. Each figure has the
+bounds that it keeps with a probability of 0.999 on either side, by the binomial or normal distribution.
 The script prints a table and writes size_and_power.json; its exit status is 1 if a figure is outside its bounds.
 """
 
@@ -25,19 +26,25 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import numpy as np
+import pandas as pd
 from quantlr.backtest import metrics
 from quantlr.backtest.metric_types import EvaluatedForecasts, evaluate_forecasts
 from quantlr.config.run_config import RunConfig, load_config
 from quantlr.core.values import Array, Prices
+from quantlr.experiment.evaluate import compute_metrics
 from quantlr.model.walk_forward import walk_forward
 from quantlr.pipeline.stages import dataset_from_config, run_stages
+from quantlr.stats.benchmark_test import alpha_test
 from quantlr.stats.clark_west import clark_west_test
 from quantlr.stats.directional import pesaran_timmermann_test
+from quantlr.stats.family_wise import RunningMaxima, sum_unexplained_returns_by_month
+from quantlr.stats.hac import SIGNIFICANCE_LEVEL
 from quantlr.stats.return_resamples import ReturnResamples
-from quantlr.stats.sharpe import deflated_sharpe, sharpe_per_session
+from quantlr.stats.sharpe import probabilistic_sharpe, sharpe_per_session
 from quantlr.stats.verdict import is_significant
 from scipy import stats
 
+from benchmarks.edge_markets import EDGE_CELLS, EdgeCell
 from benchmarks.skill_markets import SKILL_CELLS, SkillCell
 from markets import from_log_returns
 
@@ -160,6 +167,25 @@ def clark_west_rejections(series: int, seed: int, *, cell: SkillCell) -> Iterato
         n_rejected += is_significant(clark_west_test(forecasts)["p_value"])
     rates = {"min_rate": cell.min_rate, "max_rate": cell.max_rate}
     yield proportion_figure(f"{cell.label}: Clark-West rejects", n_rejected, series, **rates)
+
+
+def edge_verdicts(series: int, seed: int, *, cell: EdgeCell) -> Iterator[Figure]:
+    """Yield how often the verdict is an edge in a cell, and how often alpha, and alpha and timing, are significant."""
+    config = experiment_config(1, **cell.sections)
+    n_edges = n_alphas = n_both = 0
+    for index in range(series):
+        run_data = run_stages(config, cell.market(np.random.default_rng([seed, index])))
+        result = compute_metrics(config, run_data)
+        tests = (result["significance"][key] for key in ("alpha_test", "timing_test"))
+        has_alpha, has_timing = (is_significant(test["p_value"]) for test in tests)
+        n_edges += result["verdict"]["rule"] == "evidence"
+        n_alphas += has_alpha
+        n_both += has_alpha and has_timing
+    rates = {"min_rate": cell.min_rate, "max_rate": cell.max_rate}
+    yield proportion_figure(f"{cell.label}: evidence of an edge", n_edges, series, **rates)
+    yield proportion_figure(f"{cell.label}: alpha alone", n_alphas, series)
+    max_rate = max(cell.max_rate, SIGNIFICANCE_LEVEL)
+    yield proportion_figure(f"{cell.label}: alpha and timing", n_both, series, max_rate=max_rate)
 
 
 def ar1_series(rng: np.random.Generator, sessions: int, *, phi: float = PHI) -> Array:
@@ -296,8 +322,8 @@ def sharpe_interval_coverage(
     n_covered = 0
     for index in range(series):
         rng = np.random.default_rng([seed, index])
-        resamples = ReturnResamples(draw(rng)[:, None], seed=index)
-        n_covered += _interval_covers(resamples.sharpe_interval(0), truth)
+        resamples = ReturnResamples(draw(rng), seed=index)
+        n_covered += _interval_covers(resamples.sharpe_interval(), truth)
     yield proportion_figure(f"{label}: coverage of the Sharpe ratio's interval", n_covered, series, min_rate=min_rate)
 
 
@@ -328,17 +354,26 @@ def best_of_random_strategies(series: int, seed: int) -> Iterator[Figure]:
     The largest of 100 standard normal values has a mean of 2.508 and a standard deviation of .43.
     """
     trials, sessions = 100, 1260
-    best_sharpes, n_passed = [], 0
+    dates, no_benchmark = pd.bdate_range("2000-01-03", periods=sessions), np.zeros(sessions)
+    best_sharpes, n_deflated, n_family_wise = [], 0, 0
     for index in range(series):
         returns = np.random.default_rng([seed, index]).normal(0, 0.01, (trials, sessions))
         ratios = returns.mean(axis=1) / returns.std(axis=1, ddof=1)
         best = int(ratios.argmax())
         best_sharpes.append(ratios[best] * np.sqrt(252))
-        deflated = deflated_sharpe(returns[best], n_trials=trials, sharpe_variance=float(ratios.var(ddof=1)))
-        n_passed += deflated is not None and deflated >= 0.95
+        maxima = RunningMaxima.of_trials(
+            sum_unexplained_returns_by_month(row, no_benchmark, dates, sessions_per_year=252) for row in returns
+        )
+        threshold = (maxima.expected_max_sharpe or 0.0) / np.sqrt(252)
+        deflated = probabilistic_sharpe(returns[best], benchmark_sharpe=threshold)
+        n_deflated += deflated is not None and deflated >= 0.95
+        family_wise = maxima.family_wise_p_value(alpha_test(returns[best], no_benchmark).test.p_value)
+        n_family_wise += family_wise is not None and family_wise < 0.05
     mean, error = float(np.mean(best_sharpes)), 0.43 / np.sqrt(5 * series)
     yield mean_figure("best of 100 without skill: annual Sharpe ratio", mean, 2.508 / np.sqrt(5), error, series=series)
-    yield proportion_figure("best of 100 without skill: deflated Sharpe ratio of .95", n_passed, series, max_rate=0.05)
+    name = "best of 100 without skill"
+    yield proportion_figure(f"{name}: deflated Sharpe ratio of .95", n_deflated, series, max_rate=0.05)
+    yield proportion_figure(f"{name}: family-wise p below .05", n_family_wise, series, max_rate=0.05)
 
 
 Experiment = Callable[[int, int], Iterator[Figure]]
@@ -356,6 +391,7 @@ EXPERIMENTS: dict[str, Experiment] = {
     "noise, a month": partial(size_on_noise, horizon=21),
     "noise, ten tickers": partial(size_on_noise, tickers=10),
     **{name: partial(clark_west_rejections, cell=cell) for name, cell in SKILL_CELLS.items()},
+    **{name: partial(edge_verdicts, cell=cell) for name, cell in EDGE_CELLS.items()},
     "autoregression": ar1_accuracy_and_sharpe,
     "coefficient": coefficient_interval_coverage,
     "coverage": partial(forecast_interval_coverage, tickers=1, horizon=1, min_rate=0.95),

@@ -78,7 +78,8 @@ def test_every_example_is_valid_in_a_config() -> None:
     for key, verb in (("label", "labels"), ("policy", "policies")):
         for entry in entries[verb]:
             load_config(one_feature | {key: entry["example"]})
-    load_config(one_feature | {"overlays": [entry["example"] for entry in entries["overlays"]]})
+    both_sides = one_feature | {"policy": {"short_below": 0.5}}
+    load_config(both_sides | {"overlays": [entry["example"] for entry in entries["overlays"]]})
 
 
 @pytest.mark.parametrize(

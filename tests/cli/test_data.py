@@ -90,6 +90,17 @@ def test_fetch_of_a_local_source_lists_its_prices(call: Call) -> None:
     assert "MSFT  3,270  2000-03-01  2013-03-01" in result.output
 
 
+def test_fetch_includes_reference_series_and_the_benchmark(call: Call) -> None:
+    settings = ["data.source={kind: sample}", "data.tickers=[MSFT]", "data.context=[IBM]", "data.end=null"]
+    arguments = [text for setting in settings for text in ("--set", setting)]
+    for benchmark, expected in (("{ticker: ^GSPC}", ["MSFT", "IBM", "^GSPC"]), ("cash", ["MSFT", "IBM"])):
+        result = call("data", "fetch", "exp.yaml", *arguments, "--set", f"report.benchmark={benchmark}", "--json")
+        assert list(json.loads(result.stdout)["tickers"]) == expected
+    result = call("data", "fetch", "exp.yaml", *arguments, "--set", "report.benchmark={ticker: SPY}")
+    assert result.exit_code == 2
+    assert "report.benchmark: the sample has no ticker 'SPY'" in result.stderr
+
+
 def test_list_shows_cached_tickers(call: Call) -> None:
     assert "0 tickers in" in call("data", "list").output
     table = add_to_cache(0, "AAA")

@@ -94,6 +94,21 @@ def test_trials_are_counted_by_config_whatever_the_name(call: Call) -> None:
     assert trials == [1, 1, 2]
 
 
+def test_sensitivity_is_printed_and_only_a_new_ledger_is_named(call: Call) -> None:
+    result = call("run", "exp.yaml", "--sensitivity")
+    assert result.exit_code == 0
+    for text in ("as configured", "double the costs", "filled 1 session later", "last third only"):
+        assert any(line.startswith(text) for line in result.stdout.splitlines())
+    assert "reports/trials.db is a new ledger" in result.stderr
+    assert '<th scope="row">double the costs</th>' in Path("reports/exp/report.html").read_text()
+    again = call("run", "exp.yaml")
+    assert "as configured" not in again.stdout
+    assert "new ledger" not in again.stderr
+    assert "reports2/trials.db is a new ledger" in call("run", "exp.yaml", "--output", "reports2").stderr
+    listed = call("trials", "--json").stdout
+    assert [entry["runs"] for entry in json.loads(listed)["trials"] if not entry["variation"]] == [2]
+
+
 def test_error_keeps_the_previous_report(call: Call) -> None:
     call("run", "exp.yaml")
     before = {path.name: path.read_bytes() for path in Path("reports/exp").iterdir()}

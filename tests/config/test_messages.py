@@ -59,7 +59,7 @@ from refusals import SMALL, config_problems, write_config
         ("policy: {kind: kelly, long_above: 0.5}\n", "exp.yaml:4:23: policy.long_above: unknown key; known here: kind, fraction, sides"),
         ("overlays: [{kind: leverage_cap, max: 2}]\n", "exp.yaml:4:33: overlays.0.max: unknown key; known here: kind, cap"),
         ("overlays: [{kind: volatility_targt}]\n", "exp.yaml:4:19: overlays.0.kind: unknown kind 'volatility_targt'; did you mean volatility_target?"),
-        ("overlays: [{band: 0.1}]\n", "exp.yaml:4:12: overlays.0.kind: is needed, and missing: one of volatility_target, leverage_cap, name_cap, no_trade_band, minimum_holding"),
+        ("overlays: [{band: 0.1}]\n", "exp.yaml:4:12: overlays.0.kind: is needed, and missing: one of volatility_target, leverage_cap, name_cap, beta_neutral, no_trade_band, minimum_holding"),
         ("overlays: {kind: leverage_cap}\n", "exp.yaml:4:11: overlays: needs a list, like [a, b], found a mapping"),
         ("execution: {kind: next}\n", "exp.yaml:4:13: execution.kind: unknown key; known here: fill, commission_bps, "),
         ("execution: {spread: roll}\n", "exp.yaml:4:21: execution.spread: needs 'corwin_schultz', found 'roll'"),

@@ -29,7 +29,8 @@ def test_defaults_are_the_documented_ones(tmp_path: Path) -> None:
     }  # fmt: skip
     assert config.policy == Threshold(long_above=0.5, short_below=None)
     assert config.execution.model_dump() == {
-        "fill": "next_close", "commission_bps": 1.0, "slippage_bps": 2.0, "borrow_bps_per_year": 50.0, "cash_rate": 0.0,
+        "fill": "next_close", "commission_bps": 1.0, "slippage_bps": 2.0, "borrow_bps_per_year": 50.0,
+        "financing_bps_per_year": 150.0, "cash_rate": 0.0,
         "per_share": 0.0, "min_per_order": 0.0, "capital": 100_000.0, "spread": None,
     }  # fmt: skip
     assert config.report.model_dump() == {"benchmark": "buy_and_hold", "sessions_per_year": "auto", "per_ticker": False}

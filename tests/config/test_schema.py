@@ -23,6 +23,7 @@ from quantlr.core.values import FeatureColumns, Prices
 from quantlr.data.features import FEATURES, Feature, Momentum
 from quantlr.data.labels import LABELS
 from quantlr.data.sources import SOURCES
+from quantlr.model.base import FittedModel, Model
 
 import yaml_core
 from mutations import mistaken_trees
@@ -264,6 +265,35 @@ def test_the_printed_schema_has_installed_features_and_accepts_broken_ones(
         assert validator.is_valid(yaml_core.read(f"{SMALL}  - {feature}\n")) == expected
         assert validator.is_valid(yaml_core.read(f"{SMALL}  - {{kind: rank, of: {feature}}}\n")) == expected
     assert not is_valid(SMALL + "  - {kind: user_feature}\n")
+
+
+class UserModel(Model):
+    """A model of an installed package."""
+
+    kind: Literal["user_model"] = "user_model"
+    depth: int = 3
+
+    def fit_many(self, training_sets: Any, **callbacks: Any) -> list[FittedModel]:
+        """Nothing."""
+        return []
+
+
+def test_the_printed_schema_has_installed_models(monkeypatch: pytest.MonkeyPatch) -> None:
+    kinds = {Model: ("user_model",)}
+    monkeypatch.setattr("quantlr.config.schema.installed_kinds", lambda base: kinds.get(base, ()))
+    monkeypatch.setattr("quantlr.config.schema.load_installed_component", lambda kind, base: UserModel)
+    validator = Draft7Validator(config_schema())
+    for model, expected in (
+        ("{kind: user_model, depth: 2, scope: pooled}", True),
+        ("{kind: user_model, l2: 0.1}", False),
+        ("{kind: user_model, depth: deep}", False),
+        ("{kind: other_model}", False),
+        ("{l2: 0.1}", True),
+        ("{depth: 2}", False),
+    ):
+        assert validator.is_valid(yaml_core.read(f"{SMALL}model: {model}\n")) == expected
+    assert validator.is_valid(yaml_core.read("extends: other.yaml\nmodel: {depth: 2}\n"))
+    assert not is_valid(SMALL + "model: {kind: user_model}\n")
 
 
 @settings(max_examples=60)

@@ -70,7 +70,7 @@ def test_tickers_are_read_from_a_file_and_written_into_the_resolved_config(
 )
 def test_formats_of_ticker_lists(tmp_path: Path, text: str, tickers: tuple[str, ...]) -> None:
     (tmp_path / "m.csv").write_text(text)
-    assert read_ticker_list(str(tmp_path / "m.csv")) == tickers
+    assert tuple(read_ticker_list(str(tmp_path / "m.csv"))) == tickers
 
 
 @pytest.mark.parametrize(

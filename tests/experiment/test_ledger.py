@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import os
 import sqlite3
-import statistics
 import subprocess
 import sys
 from contextlib import closing
@@ -14,12 +12,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytest
 import quantlr
 from quantlr.config.run_config import RunConfig, load_config
 from quantlr.core.errors import Fault, OutputError
-from quantlr.experiment.ledger import Ledger, LedgerEntry, Trial, TrialStatistics
-from quantlr.experiment.run import Run
+from quantlr.experiment.ledger import HoldoutLooks, Ledger
+from quantlr.experiment.ledger_tables import APPLICATION_ID, LedgerEntry
+from quantlr.experiment.trial import Trial, TrialResult
+from quantlr.stats.family_wise import MonthlyReturns, RunningMaxima
 
 pytestmark = pytest.mark.usefixtures("without_drawing")
 
@@ -29,13 +31,17 @@ BASE: dict[str, Any] = {
     "features": [{"kind": "lagged_returns", "lags": [1, 2]}],
     "walk_forward": {"train": 250},
 }
-LABEL, CONFIG = '{"kind": "direction"}', '{"report": {"sessions_per_year": 252}}'
+CONFIG = '{"data": {"tickers": ["X"]}, "label": {"kind": "direction"}}'
 WRITER_PROGRAM = """
 import os, sys
 from pathlib import Path
-from quantlr.experiment.ledger import Ledger, Trial
+from quantlr.experiment.ledger import Ledger
+from quantlr.experiment.trial import Trial
 
-LABEL, CONFIG = '{"kind": "direction"}', '{"report": {"sessions_per_year": 252}}'
+CONFIG = '{"data": {"tickers": ["X"]}, "label": {"kind": "direction"}}'
+
+def make_trial(config_sha256):
+    return Trial(config_sha256, "n", CONFIG, "data", (1, 2), error="no")
 
 def writer(name, times):
     read, write = os.pipe()
@@ -46,7 +52,7 @@ def writer(name, times):
     try:
         ledger = Ledger.from_output_folder(Path(sys.argv[1]))
         for index in range(times):
-            ledger.record_trials([Trial(f"{name} {index} {part}", "n", LABEL, ("X",), CONFIG, "") for part in "ab"])
+            ledger.record_trials([make_trial(f"{name} {index} {part}") for part in "ab"])
             os.write(write, f"{index}\\n".encode())
         os._exit(0)
     finally:
@@ -67,7 +73,7 @@ import signal, time
 for trial in range(12):
     if trial:
         ledger = Ledger.from_output_folder(Path(sys.argv[1]))
-        ledger.record_trials([Trial(f"before {trial}", "n", LABEL, ("X",), CONFIG, "")])
+        ledger.record_trials([make_trial(f"before {trial}")])
     child, output = writer(f"w{trial}", 100_000)
     print(*(int(output.readline()) for _ in range(2 + trial)))
     time.sleep(0.0004 * trial)
@@ -82,12 +88,21 @@ def config(**overrides: Any) -> RunConfig:
     return load_config(BASE, overrides=keys).run
 
 
-def make_trial(name: str, *, ratio: float | None = 0.01, tickers: tuple[str, ...] = ("X",), **fields: Any) -> Trial:
-    return Trial(name, name, fields.pop("label", LABEL), tickers, CONFIG, "", sharpe=ratio, sessions=100, **fields)
+def make_result(seed: int, *, sharpe: float | None = 0.01, n_months: int = 60) -> TrialResult:
+    sums = np.random.default_rng(seed).standard_normal(n_months).astype(np.float32)
+    returns = MonthlyReturns(12 * 2000, sums, n_months * 21 / 252)
+    return TrialResult(sharpe, n_months * 21, 252.0, "2000-01-03", "2004-12-31", returns)
+
+
+def make_trial(name: str, *, seed: int | None = 0, price_keys: tuple[int, ...] = (1, 2), **fields: Any) -> Trial:
+    """Return a trial with random monthly returns, or one that failed without a seed."""
+    result, data_sha256 = None if seed is None else make_result(seed), fields.pop("data_sha256", "data")
+    error = "no" if seed is None else None
+    return Trial(name, name, CONFIG, data_sha256, price_keys, **{"result": result, "error": error, **fields})
 
 
 def trial_ids(output: Path) -> set[str]:
-    return {entry.trial.id for entry in Ledger.from_output_folder(output).read_entries()}
+    return {entry.trial.config_sha256 for entry in Ledger.from_output_folder(output).read_entries()}
 
 
 def only_entry(output: Path) -> LedgerEntry:
@@ -95,77 +110,149 @@ def only_entry(output: Path) -> LedgerEntry:
     return entry
 
 
-def test_trial_id_depends_on_results_relevant_keys_and_prices() -> None:
-    trial = Trial.from_config(config(), data_sha256="a")
+def test_trials_are_told_apart_by_what_results_depend_on() -> None:
+    trial = Trial.from_config(config())
     for equivalent in (config(name="two"), config(report__sessions_per_year=365), config(policy={"kind": "threshold"})):
-        assert Trial.from_config(equivalent, data_sha256="a").id == trial.id
+        assert Trial.from_config(equivalent).key == trial.key
     others = [config(features__0__lags=[1]), config(seed=1), config(execution__fill="close"), config(label__horizon=2)]
-    assert len({trial.id, *(Trial.from_config(other, data_sha256="a").id for other in others)}) == 5
-    assert Trial.from_config(config(), data_sha256="b").id != trial.id
-    assert (trial.name, trial.tickers) == ("one", ("MSFT",))
+    assert len({trial.key, *(Trial.from_config(other).key for other in others)}) == 5
+    assert trial.name == "one"
 
 
 def test_repeated_trial_is_one_row_with_first_and_last_time(tmp_path: Path) -> None:
     ledger = Ledger.from_output_folder(tmp_path)
-    ledger.record_trials([make_trial("a", ratio=0.1)], now=datetime(2024, 1, 2, 3, 4, 5, tzinfo=UTC))
-    ledger.record_trials([replace(make_trial("a", ratio=0.2), name="renamed")], now=datetime(2025, 1, 1, tzinfo=UTC))
+    ledger.record_trials([make_trial("a")], now=datetime(2024, 1, 2, 3, 4, 5, tzinfo=UTC))
+    again = replace(make_trial("a", seed=1, data_sha256="grown", price_keys=(2, 3)), name="renamed")
+    ledger.record_trials([again], now=datetime(2025, 1, 1, tzinfo=UTC))
     entry = only_entry(tmp_path)
     assert (entry.runs, entry.first_run, entry.last_run) == (
         2,
         "2024-01-02T03:04:05+00:00",
         "2025-01-01T00:00:00+00:00",
     )
-    assert (entry.trial.name, entry.trial.sharpe, entry.trial.sessions) == ("renamed", 0.2, 100)
+    assert (entry.trial.name, entry.trial.data_sha256) == ("renamed", "grown")
+    assert_same_result(entry.trial.result, again.result)
+
+
+def assert_same_result(actual: TrialResult | None, expected: TrialResult | None) -> None:
+    assert actual is not None
+    assert actual.returns is not None
+    assert expected is not None
+    assert expected.returns is not None
+    np.testing.assert_array_equal(actual.returns.sums, expected.returns.sums)
+    assert (actual.returns.first_month, actual.returns.years) == (expected.returns.first_month, expected.returns.years)
+    assert replace(actual, returns=None) == replace(expected, returns=None)
 
 
 def test_result_replaces_an_error_but_no_error_replaces_a_result(tmp_path: Path) -> None:
     ledger = Ledger.from_output_folder(tmp_path)
-    failed = make_trial("a", ratio=None, error="the disk is full")
-    ledger.record_trials([failed])
-    assert only_entry(tmp_path).trial == failed
-    ledger.record_trials([make_trial("a", ratio=0.3)])
+    failed = make_trial("a", seed=None, error="the disk is full")
     ledger.record_trials([failed])
     entry = only_entry(tmp_path)
-    assert (entry.trial.sharpe, entry.trial.error, entry.runs) == (0.3, None, 3)
+    assert (entry.trial.result, entry.trial.error) == (None, "the disk is full")
+    ledger.record_trials([make_trial("a")])
+    ledger.record_trials([failed])
+    entry = only_entry(tmp_path)
+    assert (entry.trial.error, entry.runs) == (None, 3)
+    assert_same_result(entry.trial.result, make_trial("a").result)
 
 
-def test_related_trials_share_a_ticker_and_the_label_and_include_failed_ones(tmp_path: Path) -> None:
+def test_trials_on_overlapping_prices_are_a_family_that_includes_failed_ones(tmp_path: Path) -> None:
     ledger = Ledger.from_output_folder(tmp_path)
-    ledger.record_trials(
-        [
-            make_trial("same", ratio=0.02),
-            make_trial("shares one", ratio=0.05, tickers=("Y", "X")),
-            make_trial("failed", ratio=None, error="no"),
-            make_trial("never traded", ratio=None),
-            make_trial("other ticker", ratio=9.0, tickers=("Y",)),
-            make_trial("other label", ratio=9.0, label='{"horizon":5,"kind":"direction"}'),
-        ]
-    )
-    trial_statistics = ledger.record_and_get_statistics(make_trial("new", ratio=-0.01))
-    assert trial_statistics.n_trials == 5
-    assert trial_statistics.sharpe_variance == pytest.approx(statistics.variance([0.02, 0.05, -0.01]))
-    assert {entry.trial.id: entry.n_related_trials for entry in ledger.read_entries()} == {
-        "new": 5, "same": 5, "failed": 5, "never traded": 5, "shares one": 6, "other ticker": 2, "other label": 1,
+    ledger.record_trials([
+        make_trial("same"),
+        make_trial("shares a key", seed=1, price_keys=(2, 3)),
+        make_trial("failed", seed=None),
+        make_trial("other prices", seed=2, price_keys=(7, 8)),
+        make_trial("no prices", seed=None, price_keys=(), data_sha256=""),
+    ])  # fmt: skip
+    new = make_trial("new", seed=3)
+    family = ledger.read_family([new])
+    assert family.n_trials == 4
+    expected = RunningMaxima.of_trials(result.returns for result in map(make_result, (0, 1, 3)) if result.returns)
+    np.testing.assert_allclose(family.maxima.statistic, expected.statistic, atol=1e-6)
+    np.testing.assert_allclose(family.maxima.annual_sharpe, expected.annual_sharpe, atol=1e-6)
+    assert ledger.read_family([make_trial("alone", price_keys=(9,))]).n_trials == 1
+    assert {entry.trial.name: entry.n_related_trials for entry in ledger.read_entries()} == {
+        "same": 3, "shares a key": 3, "failed": 3, "other prices": 1, "no prices": 0,
     }  # fmt: skip
+    ledger.record_trials([new])
+    recorded = ledger.read_family([new])
+    assert recorded.n_trials == 4
+    np.testing.assert_array_equal(recorded.maxima.statistic, family.maxima.statistic)
+    # Prices that overlap with both families make one of them.
+    ledger.record_trials([make_trial("both", seed=4, price_keys=(3, 7))])
+    assert {entry.trial.name: entry.n_related_trials for entry in ledger.read_entries()} == {
+        "same": 6, "shares a key": 6, "failed": 6, "other prices": 6, "new": 6, "both": 6, "no prices": 0,
+    }  # fmt: skip
+    joined = ledger.read_family([make_trial("both", seed=4, price_keys=(8,))])
+    seeds = (0, 1, 2, 3, 4)
+    expected = RunningMaxima.of_trials(result.returns for result in map(make_result, seeds) if result.returns)
+    np.testing.assert_allclose(joined.maxima.statistic, expected.statistic, atol=1e-6)
 
 
-def test_sharpe_variance_is_none_with_fewer_than_two_trials(tmp_path: Path) -> None:
+def test_trial_whose_prices_could_be_read_later_is_one_row(tmp_path: Path) -> None:
     ledger = Ledger.from_output_folder(tmp_path)
-    assert ledger.record_and_get_statistics(make_trial("a")) == TrialStatistics(1, None)
-    ledger.record_trials([make_trial("b", ratio=None, error="no")])
-    assert ledger.record_and_get_statistics(make_trial("a")) == TrialStatistics(2, None)
+    ledger.record_trials([make_trial("a", seed=None, price_keys=(), data_sha256="")])
+    ledger.record_trials([make_trial("a")])
+    assert only_entry(tmp_path).n_related_trials == 1
+
+
+def test_size_of_the_ledger_is_about_a_kilobyte_of_returns_per_trial(tmp_path: Path) -> None:
+    ledger = Ledger.from_output_folder(tmp_path)
+    ledger.record_trials([make_trial("first")])
+    before = ledger.path.stat().st_size
+    trials = [make_trial(f"{seed}", result=make_result(seed, n_months=240)) for seed in range(200)]
+    ledger.record_trials(trials)
+    assert (ledger.path.stat().st_size - before) / 200 < 2_500
+    for trial in trials[:10]:
+        ledger.record_trials([trial])
+    assert (ledger.path.stat().st_size - before) / 200 < 2_500
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ({}, {"label": {"kind": "dead_band", "band": 1e-9}}),
+        ({}, {"label.ties": "up", "name": "other"}),
+        ({"data.end": "2002-03-31"}, {"data.start": "2000-05-01"}),
+        ({}, {"data.tickers": ["MSFT", "IBM"]}),
+    ],
+)
+def test_no_change_but_that_of_the_prices_begins_another_family(
+    tmp_path: Path, first: dict[str, Any], second: dict[str, Any]
+) -> None:
+    quantlr.run(BASE, overrides=first, output=tmp_path)
+    assert quantlr.run(BASE, overrides=second, output=tmp_path).metrics["significance"]["trials"] == 2
+    other = quantlr.run(BASE, overrides={"data.tickers": ["^GSPC"]}, output=tmp_path)
+    assert other.metrics["significance"]["trials"] == 1
+
+
+def test_prices_under_another_name_and_scale_are_the_same_family(tmp_path: Path) -> None:
+    prices = quantlr.run(BASE).run_data.prices
+    for ticker, factor in (("MSFT", 1.0), ("ALIAS", 7.0)):
+        table = pd.DataFrame({"date": prices.sessions, "close": np.round(prices.close[:, 0] * factor, 9)})
+        table.to_csv(tmp_path / f"{ticker}.csv", index=False)
+        source = {"kind": "file", "path": str(tmp_path / f"{ticker}.csv")}
+        data = {"source": source, "tickers": [ticker]}
+        run = quantlr.run({**BASE, "name": ticker, "data": data}, output=tmp_path / "out")
+    assert run.metrics["significance"]["trials"] == 2
+    shuffled = table.assign(close=np.exp(np.random.default_rng(0).normal(0, 0.01, len(table)).cumsum()))
+    shuffled.to_csv(tmp_path / "OTHER.csv", index=False)
+    data = {"source": {"kind": "file", "path": str(tmp_path / "OTHER.csv")}, "tickers": ["OTHER"]}
+    other = quantlr.run({**BASE, "name": "other", "data": data}, output=tmp_path / "out")
+    assert other.metrics["significance"]["trials"] == 1
 
 
 def test_every_run_is_recorded_and_repeated_runs_write_the_same_bytes(tmp_path: Path) -> None:
     first = quantlr.run(BASE, output=tmp_path)
-    assert first.metrics["significance"]["trials"] == 1
-    assert first.metrics["significance"]["deflated_sharpe"] == first.metrics["significance"]["probabilistic_sharpe"]
+    significance = first.metrics["significance"]
+    assert (significance["trials"], significance["expected_max_sharpe"]) == (1, pytest.approx(0.0, abs=1e-9))
+    assert significance["deflated_sharpe"] == pytest.approx(significance["probabilistic_sharpe"])
     second = quantlr.run(BASE, overrides={"features.0.lags": [1, 2, 3, 4], "name": "two"}, output=tmp_path)
-    ratios = [run.metrics["backtest"]["strategy"]["sharpe"] / 252**0.5 for run in (second, first)]
     significance = second.metrics["significance"]
     assert significance["trials"] == 2
-    expected = statistics.stdev(ratios) * 0.5772156649 * statistics.NormalDist().inv_cdf(1 - 1 / (2 * math.e))
-    assert significance["expected_max_sharpe"] == pytest.approx(252**0.5 * expected)
+    assert significance["expected_max_sharpe"] > 0.05
     assert significance["deflated_sharpe"] < significance["probabilistic_sharpe"]
     files = {path.name: path.read_bytes() for path in (tmp_path / "two").iterdir()}
     again = quantlr.run(BASE, overrides={"features.0.lags": [1, 2, 3, 4], "name": "two"}, output=tmp_path)
@@ -179,22 +266,94 @@ def test_run_without_output_is_recorded_when_it_is_saved(tmp_path: Path) -> None
     run = quantlr.run(BASE)
     assert run.ledger is None
     assert run.metrics["significance"]["trials"] == 1
+    assert run.count_trials(tmp_path).metrics["significance"]["trials"] == 2
+    assert len(trial_ids(tmp_path)) == 1, "counting records nothing"
     run.save(tmp_path)
     assert b'"trials": 2' in (tmp_path / "one" / "metrics.json").read_bytes()
     assert run.metrics["significance"]["trials"] == 1
-    assert run.record_in_ledger(tmp_path).metrics["significance"]["trials"] == 2
     assert len(trial_ids(tmp_path)) == 2
 
 
-def test_run_whose_report_fails_is_recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("failing", ["quantlr.experiment.run.Run.report", "quantlr.experiment.run.write_report"])
+def test_run_whose_report_fails_leaves_the_ledger_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: str
+) -> None:
+    quantlr.run(BASE, overrides={"name": "before"}, output=tmp_path)
+    content = (tmp_path / "trials.db").read_bytes()
+
     def fail(*_: object, **__: object) -> None:
         raise Fault("no picture")
 
-    monkeypatch.setattr(Run, "report", fail)
+    monkeypatch.setattr(failing, fail)
     with pytest.raises(Fault, match="no picture"):
-        quantlr.run(BASE, output=tmp_path)
-    assert only_entry(tmp_path).trial.name == "one"
+        quantlr.run(BASE, overrides={"seed": 3}, output=tmp_path)
+    assert (tmp_path / "trials.db").read_bytes() == content
     assert not (tmp_path / "one").exists()
+
+
+def test_sensitivity_is_recorded_and_raises_no_p_value(tmp_path: Path) -> None:
+    alone = quantlr.run(BASE, output=tmp_path / "alone").metrics
+    run = quantlr.run(BASE, output=tmp_path, sensitivity=True)
+    variations = run.metrics["sensitivity"]
+    entries = {entry.trial.variation: entry for entry in Ledger.from_output_folder(tmp_path).read_entries()}
+    assert set(entries) == {"", *(values["variation"] for values in variations[1:])}
+    assert {entry.n_related_trials for entry in entries.values()} == {len(variations)}
+    for values in variations[1:]:
+        result = entries[values["variation"]].trial.result
+        assert result is not None
+        assert (result.n_sessions, result.first_session) == (values["sessions"], values["first"])
+        assert result.sharpe == (None if values["sharpe"] is None else pytest.approx(values["sharpe"] / 252**0.5))
+    for key in ("family_wise_p", "expected_max_sharpe", "deflated_sharpe"):
+        assert run.metrics["significance"][key] == alone["significance"][key]
+    assert run.metrics["significance"]["trials"] == len(variations)
+    again = quantlr.run(BASE, output=tmp_path).metrics["significance"]
+    assert again == run.metrics["significance"]
+    saved = quantlr.run(BASE, sensitivity=True)
+    saved.save(tmp_path / "saved")
+    assert b'"sensitivity"' in (tmp_path / "saved" / "one" / "metrics.json").read_bytes()
+    assert len(Ledger.from_output_folder(tmp_path / "saved").read_entries()) == len(variations)
+
+
+def test_retracted_trial_does_not_count_until_it_runs_again(tmp_path: Path) -> None:
+    ledger = Ledger.from_output_folder(tmp_path)
+    leaky = make_trial("leaky", seed=1, data_sha256="b")
+    variation = replace(leaky, variation="half the costs", result=replace(make_result(1), returns=None))
+    ledger.record_trials([make_trial("honest"), leaky, variation])
+    alone = RunningMaxima.of_trials(result.returns for result in [make_result(0)] if result.returns)
+    for config_sha256, data_sha256, message in (("other", "b", "another config"), ("leaky", "c", "other prices")):
+        entry = next(entry for entry in ledger.read_entries() if entry.trial.key == leaky.key)
+        with pytest.raises(OutputError, match=message):
+            ledger.retract(entry.id[:10], config_sha256=config_sha256, data_sha256=data_sha256, reason="a leak")
+    with pytest.raises(OutputError, match="no trial has an id that begins with 'xyz'"):
+        ledger.retract("xyz", config_sha256="leaky", data_sha256="b", reason="a leak")
+    with pytest.raises(OutputError, match="3 trials have an id"):
+        ledger.retract("", config_sha256="leaky", data_sha256="b", reason="a leak")
+    before = ledger.read_family([make_trial("honest")])
+    assert before.n_trials == 3
+    ledger.retract(entry.id[:10].upper(), config_sha256="leaky", data_sha256="b", reason="a leak")
+    after = ledger.read_family([make_trial("honest")])
+    assert after.n_trials == 1
+    np.testing.assert_allclose(after.maxima.statistic, alone.statistic, atol=1e-6)
+    retracted = {entry.trial.key: entry.retracted for entry in ledger.read_entries()}
+    assert retracted == {("honest", ""): None, leaky.key: "a leak", variation.key: "a leak"}
+    ledger.record_trials([leaky])
+    again = ledger.read_family([make_trial("honest")])
+    assert again.n_trials == 2
+    np.testing.assert_array_equal(again.maxima.statistic, before.maxima.statistic)
+
+
+def test_looks_at_a_holdout_are_those_of_other_sweeps_and_of_trials_that_reach_into_it(tmp_path: Path) -> None:
+    ledger = Ledger.from_output_folder(tmp_path)
+    early = replace(make_result(0), last_session="2003-12-31")
+    ledger.record_trials([make_trial("early", result=early), make_trial("other prices", price_keys=(9,))])
+    ledger.record_holdout_look((1, 2), "2004-12-31", sweep_sha256="one")
+    assert ledger.read_holdout_looks((2,), "2004-01-01", sweep_sha256="one") == HoldoutLooks(0, 0)
+    assert ledger.read_holdout_looks((2,), "2004-01-01", sweep_sha256="two") == HoldoutLooks(1, 0)
+    assert ledger.read_holdout_looks((2,), "2005-01-01", sweep_sha256="two") == HoldoutLooks(0, 0)
+    assert ledger.read_holdout_looks((9,), "2005-01-01", sweep_sha256="two") == HoldoutLooks(0, 0)
+    ledger.record_trials([make_trial("full")])
+    ledger.record_holdout_look((1, 2), "2004-12-31", sweep_sha256="one")
+    assert ledger.read_holdout_looks((2,), "2004-01-01", sweep_sha256="two") == HoldoutLooks(1, 1)
 
 
 def test_damaged_ledger_is_refused_before_the_computation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -213,7 +372,14 @@ def write_other_programs_table(path: Path) -> None:
 def write_next_version(path: Path) -> None:
     Ledger(path).record_trials([make_trial("a")])
     with closing(sqlite3.connect(path)) as newer:
-        newer.execute("PRAGMA user_version = 2")
+        newer.execute("PRAGMA user_version = 3")
+
+
+def write_first_version(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as older:
+        older.execute("CREATE TABLE trials (id TEXT PRIMARY KEY, label TEXT NOT NULL)")
+        older.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        older.execute("PRAGMA user_version = 1")
 
 
 def overwrite_pages(path: Path) -> None:
@@ -227,7 +393,8 @@ def overwrite_pages(path: Path) -> None:
     ("damage", "message"),
     [
         (write_other_programs_table, "is another program's database; move it away"),
-        (write_next_version, "is laid out as version 2, and this quantlr reads 1"),
+        (write_next_version, "is laid out as version 3, and this quantlr reads 2"),
+        (write_first_version, "was written by an earlier quantlr, .*; move it away"),
         (
             overwrite_pages,
             r"damaged or no ledger of trials \(database disk image is malformed\); put a copy back",
@@ -248,7 +415,10 @@ def test_empty_file_is_a_new_ledger(tmp_path: Path) -> None:
     path = tmp_path / "trials.db"
     path.touch()
     assert Ledger(path).read_entries() == []
-    assert Ledger(path).record_and_get_statistics(make_trial("a")) == TrialStatistics(1, None)
+    assert Ledger(path).is_empty()
+    assert Ledger(path).read_family([make_trial("a")]).n_trials == 1
+    Ledger(path).record_trials([make_trial("a")])
+    assert not Ledger(path).is_empty()
 
 
 def test_locked_or_read_only_ledger_is_a_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -335,13 +505,15 @@ def test_killed_writer_leaves_complete_transactions(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("column", "value"),
     [
-        ("tickers", "5"),
-        ("tickers", "[" * 100_000),
-        ("tickers", "[1]"),
+        ("config", '{"data": {"tickers": 5}, "label": {"kind": "direction"}}'),
+        ("config", '{"data": {"tickers": [1]}, "label": {"kind": "direction"}}'),
+        ("config", "[" * 100_000),
+        ("config", '{"label": []}'),
         ("sharpe", "high"),
         ("sharpe", b"\xff"),
-        ("label", "[]"),
-        ("config", '{"report": {}}'),
+        ("sessions_per_year", "many"),
+        ("first_session", "2000"),
+        ("monthly_returns", b"\xff"),
         ("last_run", "yesterday"),
         ("runs", "many"),
     ],
@@ -350,14 +522,26 @@ def test_a_row_edited_by_hand_is_refused_with_the_file(tmp_path: Path, column: s
     path, trial = tmp_path / "trials.db", make_trial("a")
     Ledger(path).record_trials([trial, make_trial("b")])
     with closing(sqlite3.connect(path)) as connection:
-        connection.execute(f"UPDATE trials SET {column} = ? WHERE id = 'b'", [value])  # noqa: S608
+        connection.execute(f"UPDATE trials SET {column} = ? WHERE config_sha256 = 'b'", [value])  # noqa: S608
         connection.commit()
     with pytest.raises(OutputError, match="has a row that is no trial") as caught:
         Ledger(path).read_entries()
     assert str(path) in caught.value.message
-    if column in ("tickers", "sharpe"):
+
+
+@pytest.mark.parametrize("value", [b"\xff", "text", b""])
+def test_maxima_edited_by_hand_are_refused_with_the_file(tmp_path: Path, value: str | bytes) -> None:
+    path = tmp_path / "trials.db"
+    Ledger(path).record_trials([make_trial("a")])
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("UPDATE families SET max_statistic = ?", [value])
+        connection.commit()
+    for action in (
+        lambda: Ledger(path).read_family([make_trial("b")]),
+        lambda: Ledger(path).record_trials([make_trial("b")]),
+    ):
         with pytest.raises(OutputError, match="has a row that is no trial"):
-            Ledger(path).related_sharpe_ratios_by_id(trial)
+            action()
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from quantlr.core.errors import DataError, DegenerateFold, NotEnoughHistory, OutputError
+from quantlr.experiment.ledger import Ledger
 from quantlr.experiment.plan import PlannedModel, RunPlan, WalkForwardPlan, plan
 from quantlr.experiment.run import Run, run
 from quantlr.model import walk_forward
@@ -133,13 +134,13 @@ def test_nothing_is_fitted_or_written(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 def test_plan_counts_trials_and_records_none(tmp_path: Path) -> None:
-    run(CONFIG, overrides={"name": "one"}).record_in_ledger(tmp_path)
-    run(CONFIG, overrides={"name": "two", "policy.long_above": 0.6}).record_in_ledger(tmp_path)
+    trials = (*run(CONFIG).trials, *run(CONFIG, overrides={"policy.long_above": 0.6}).trials)
+    Ledger.from_output_folder(tmp_path).record_trials(trials)
     (tmp_path / "one").mkdir()
     before = (tmp_path / "trials.db").read_bytes()
     again, new, other = (
         plan(CONFIG, output=tmp_path, overrides=overrides)
-        for overrides in ({"name": "one"}, {"policy.long_above": 0.7}, {"label.horizon": 2})
+        for overrides in ({"name": "one"}, {"label.horizon": 2}, {"data.tickers": ["IBM"]})
     )
     plans = [walk_forward_plan(run_plan) for run_plan in (again, new, other)]
     assert [(planned.trials, planned.tried) for planned in plans] == [(2, True), (2, False), (0, False)]

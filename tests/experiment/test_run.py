@@ -41,10 +41,14 @@ KEYS: dict[str, list[str]] = {
         "log_loss_base_rate", "brier", "auc", "auc_ci95", "clark_west", "pesaran_timmermann",
         "reliability", "calibration", "spiegelhalter", "stability",
     ],
-    "backtest": ["strategy", "benchmark", "benchmark_name", "break_even_cost_bps", "timing_break_even_cost_bps",
-                 "fills", "only_at_the_close"],
+    "backtest": [
+        "strategy", "benchmark", "benchmark_name", "break_even_cost_bps", "timing_break_even_cost_bps", "fill", "fills",
+        "only_at_the_close",
+    ],
     "significance": [
-        "trials", "probabilistic_sharpe", "deflated_sharpe", "expected_max_sharpe", "above_benchmark", "years_needed",
+        "trials", "probabilistic_sharpe", "deflated_sharpe", "family_wise_p", "expected_max_sharpe", "years_needed",
+        "alpha", "alpha_test", "beta", "correlation", "information_ratio", "sharpe_difference",
+        "sharpe_difference_ci95", "timing", "timing_test",
     ],
     "model": [
         "kind", "refits", "solver", "learning_rate", "learning_rate_limit", "iterations_mean", "iterations_max",

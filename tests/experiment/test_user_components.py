@@ -169,6 +169,7 @@ def test_objects_of_all_five_catalogues_run_and_are_in_the_resolved_config(parts
     config = {**with_source(parts.Sample()), **own}
     run = quantlr.run(config, features=[parts.Change(bars=3)])
     assert run.run_data.dataset.columns == ("lagged_returns_1", "lagged_returns_2", "change_3")
+    assert list(run.provenance["user_code"]) == ["my_parts.py"]
     decided = np.where(run.forecasts["probability"] > 0.5, 0.25, 0.0)
     earlier = np.append(0.0, decided[:-1])
     weights = run.run_data.positions.weight[run.run_data.forecasts.session, 0]

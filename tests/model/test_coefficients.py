@@ -90,7 +90,7 @@ def errors_row_by_row(dataset: Dataset, train: BoolArray, raw: Array, model: Log
 @pytest.mark.parametrize("window", ["expanding", "rolling"])
 def test_sp500_coefficients_and_errors_equal_statsmodels(sp500: Dataset, window: str) -> None:
     forecasts, spec, model = run_walk_forward(sp500, {"refit_every": 50, "window": window}, tol=1e-12)
-    result = diagnose_model(sp500, forecasts, spec, model, max_coefficient_refits=5).coefficient_paths
+    result = diagnose_model(sp500, forecasts, model, max_coefficient_refits=5).coefficient_paths
     assert result.refit_index.tolist() == [0, 20, 40, 60, 80]
     folds = make_folds(len(sp500.up), spec, horizon=1)
     for index, refit in enumerate(result.refit_index.tolist()):
@@ -118,8 +118,8 @@ def test_weighted_errors_equal_a_loop_over_rows(scope: str, horizon: int, model:
     # Chosen so that a first forecast one session earlier would make one more refit.
     prices = random_walk_prices(11, n_sessions=213, n_tickers=3, with_gaps=True)
     dataset = dataset_from(prices, [LAGS], horizon=horizon, ties="drop")
-    forecasts, spec, kind = run_walk_forward(dataset, {"train": 90, "refit_every": 40}, scope=scope, **model)
-    result = diagnose_model(dataset, forecasts, spec, kind)
+    forecasts, _, kind = run_walk_forward(dataset, {"train": 90, "refit_every": 40}, scope=scope, **model)
+    result = diagnose_model(dataset, forecasts, kind)
     assert result.hac_lags == (None if scope == "per_ticker" and horizon == 1 else 2 * horizon)
     number = -1 if scope == "pooled" else 0
     assert result.name == ("pooled" if scope == "pooled" else "T0")
@@ -136,8 +136,8 @@ def test_weighted_errors_equal_a_loop_over_rows(scope: str, horizon: int, model:
 @pytest.mark.parametrize("horizon", [1, 5])
 def test_hac_errors_equal_statsmodels_by_session(horizon: int) -> None:
     dataset = dataset_from(random_walk_prices(31, n_sessions=400, n_tickers=3), [LAGS], horizon=horizon)
-    forecasts, spec, model = run_walk_forward(dataset, {"train": 200, "refit_every": 60}, scope="pooled", tol=1e-12)
-    result = diagnose_model(dataset, forecasts, spec, model)
+    forecasts, _, model = run_walk_forward(dataset, {"train": 200, "refit_every": 60}, scope="pooled", tol=1e-12)
+    result = diagnose_model(dataset, forecasts, model)
     for index in range(len(result.coefficient_paths.refit_index)):
         train = trained_by(dataset, int(result.first_session[index]), -1)
         order = np.flatnonzero(train)[np.argsort(dataset.session[train], kind="stable")]

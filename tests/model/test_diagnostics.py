@@ -14,7 +14,7 @@ from quantlr.model.config import LogisticRegression
 from quantlr.model.diagnostics import compute_loss_curves, diagnose_model
 from quantlr.model.splits import make_folds
 from quantlr.model.standardize import Scaling, fold_scaling
-from quantlr.model.walk_forward import WalkForwardFunctions
+from quantlr.model.walk_forward import WalkForwardFunctions, make_model_splits, model_split_of_forecasts
 
 from markets import random_walk_prices
 from model.reference_fits import (
@@ -52,7 +52,7 @@ def test_loss_curve_equals_losses_of_shortened_fits(solver: str, rate: str | flo
 @pytest.mark.parametrize("solver", ["gradient_descent", "nesterov", "newton"])
 def test_sp500_loss_falls_from_base_rate_to_minimum(sp500: Dataset, solver: str) -> None:
     forecasts, spec, model = run_walk_forward(sp500, {"refit_every": 100}, solver=solver)
-    result = diagnose_model(sp500, forecasts, spec, model, max_loss_curves=4).loss_curves
+    result = diagnose_model(sp500, forecasts, model, max_loss_curves=4).loss_curves
     assert result.refit_index.tolist() == [0, 13, 27, 40]
     folds = make_folds(len(sp500.up), spec, horizon=1)
     lengths = (~np.isnan(result.loss)).sum(axis=1)
@@ -93,7 +93,7 @@ def test_loss_curve_with_too_large_rate_raises() -> None:
 
 def test_coefficient_paths_reproduce_the_forecasts(sp500: Dataset) -> None:
     forecasts, spec, model = run_walk_forward(sp500, {"refit_every": 7, "window": "rolling"})
-    result = diagnose_model(sp500, forecasts, spec, model, max_loss_curves=2, max_coefficient_refits=40)
+    result = diagnose_model(sp500, forecasts, model, max_loss_curves=2, max_coefficient_refits=40)
     refit = result.coefficient_paths.refit_index
     assert result.feature_names == sp500.columns
     np.testing.assert_array_equal(result.coefficient_paths.raw_coefficients, forecasts.refits.coefficients[refit])
@@ -112,10 +112,10 @@ def test_degenerate_refits_are_nan() -> None:
     dataset.up[:130] = 1.0
     dataset.up[-101:] = 0.0
     walk_config = {"train": 60, "refit_every": 20, "window": "rolling"}
-    forecasts, spec, model = run_walk_forward(dataset, walk_config, degenerate="base_rate")
+    forecasts, _, model = run_walk_forward(dataset, walk_config, degenerate="base_rate")
     degenerate = forecasts.refits.degenerate
     assert degenerate[[0, -1]].all()
-    result = diagnose_model(dataset, forecasts, spec, model)
+    result = diagnose_model(dataset, forecasts, model)
     for name in (
         "standardized_coefficients",
         "standardized_standard_errors",
@@ -131,7 +131,8 @@ def test_degenerate_refits_are_nan() -> None:
 def test_only_degenerate_refits_give_no_loss_curves() -> None:
     dataset = dataset_from(random_walk_prices(22, n_sessions=100), [LAGS])
     dataset.up[:] = 1.0
-    result = diagnose_model(dataset, *run_walk_forward(dataset, {"train": 60}, degenerate="base_rate"))
+    forecasts, _, model = run_walk_forward(dataset, {"train": 60}, degenerate="base_rate")
+    result = diagnose_model(dataset, forecasts, model)
     assert result.learning_rate_study is None
     assert result.loss_curves.excess_loss.shape == (0, 0)
     assert np.isnan(result.coefficient_paths.raw_standard_errors).all()
@@ -141,31 +142,43 @@ def test_separation_hidden_by_loose_tolerance_gives_no_study() -> None:
     """The second feature is 1 on some ups and 0 on all else: its best weight is infinite."""
     dataset = dataset_from(random_walk_prices(26, n_sessions=200), [LAGS])
     dataset.features[:, 1] = (dataset.up == 1) & (dataset.features[:, 0] > 0)
-    forecasts, spec, model = run_walk_forward(dataset, {"train": 100, "refit_every": "never"}, tol=0.1)
+    forecasts, _, model = run_walk_forward(dataset, {"train": 100, "refit_every": "never"}, tol=0.1)
     assert not forecasts.refits.degenerate.any()
-    result = diagnose_model(dataset, forecasts, spec, model)
+    result = diagnose_model(dataset, forecasts, model)
     assert result.learning_rate_study is None
     assert not np.isnan(result.coefficient_paths.raw_standard_errors).any()
 
 
 def test_each_ticker_has_its_own_diagnostics() -> None:
     dataset = dataset_from(random_walk_prices(23, n_sessions=200, n_tickers=3), [LAGS])
-    forecasts, spec, model = run_walk_forward(dataset, {"train": 100, "refit_every": 30})
-    third = diagnose_model(dataset, forecasts, spec, model, ticker="T2")
+    forecasts, _, model = run_walk_forward(dataset, {"train": 100, "refit_every": 30})
+    third = diagnose_model(dataset, forecasts, model, ticker="T2")
     selected = forecasts.refits.ticker == 2
     assert third.name == "T2"
     np.testing.assert_array_equal(third.coefficient_paths.raw_coefficients, forecasts.refits.coefficients[selected])
     np.testing.assert_array_equal(third.first_session, forecasts.refits.session[selected])
-    assert diagnose_model(dataset, forecasts, spec, model).name == "T0"
+    assert diagnose_model(dataset, forecasts, model).name == "T0"
     with pytest.raises(ValueError, match="T9 has no model of its own; there are: T0, T1, T2"):
-        diagnose_model(dataset, forecasts, spec, model, ticker="T9")
+        diagnose_model(dataset, forecasts, model, ticker="T9")
 
 
-def test_forecasts_of_other_folds_raise() -> None:
-    dataset = dataset_from(random_walk_prices(24, n_sessions=200), [LAGS])
-    forecasts, spec, model = run_walk_forward(dataset, {"train": 100, "refit_every": 30})
-    with pytest.raises(ValueError, match="of other sessions than these folds; pass the walk-forward's own split_spec"):
-        diagnose_model(dataset, forecasts, spec.model_copy(update={"refit_every": 21}), model)
+@pytest.mark.parametrize("scope", ["per_ticker", "pooled"])
+def test_splits_of_forecasts_are_those_of_the_walk_forward(scope: str) -> None:
+    """Also where the first ticker is too short for a model of its own."""
+    prices = random_walk_prices(24, n_sessions=300, n_tickers=3)
+    member_mask = np.arange(300)[:, None] >= np.array([250, 0, 30])
+    dataset = dataset_from(replace(prices, member_mask=member_mask), [LAGS])
+    forecasts, spec, model = run_walk_forward(dataset, {"train": 100, "refit_every": 30}, scope=scope)
+    splits, notes = make_model_splits(dataset, spec, model)
+    assert (scope == "pooled") != bool(notes)
+    for split in splits:
+        again = model_split_of_forecasts(dataset, forecasts, split.ticker_index, model)
+        assert (again.name, again.first_row) == (split.name, split.first_row)
+        np.testing.assert_array_equal(again.X, split.X)
+        np.testing.assert_array_equal(again.first_session, split.first_session)
+        for folds, expected in zip(again.folds, split.folds, strict=True):
+            for edge in ("train_start", "train_stop", "test_start", "test_stop"):
+                np.testing.assert_array_equal(getattr(folds, edge), getattr(expected, edge))
 
 
 def test_diagnostics_use_the_replaced_scaling_function() -> None:
@@ -174,10 +187,8 @@ def test_diagnostics_use_the_replaced_scaling_function() -> None:
         return replace(result, std=2 * result.std)
 
     dataset = dataset_from(random_walk_prices(25, n_sessions=200), [LAGS])
-    forecasts, spec, model = run_walk_forward(dataset, {"train": 100})
-    once = diagnose_model(dataset, forecasts, spec, model).coefficient_paths
-    result = diagnose_model(
-        dataset, forecasts, spec, model, WalkForwardFunctions(compute_scaling=twice)
-    ).coefficient_paths
+    forecasts, _, model = run_walk_forward(dataset, {"train": 100})
+    once = diagnose_model(dataset, forecasts, model).coefficient_paths
+    result = diagnose_model(dataset, forecasts, model, WalkForwardFunctions(compute_scaling=twice)).coefficient_paths
     np.testing.assert_allclose(result.standardized_coefficients[:, 1:], 2 * once.standardized_coefficients[:, 1:])
     np.testing.assert_allclose(result.raw_standard_errors, once.raw_standard_errors)

@@ -25,8 +25,8 @@ from model.reference_fits import (
 
 def test_sp500_learning_rates_behave_as_named(sp500: Dataset) -> None:
     """Too small: slow. Derived: converges. Near the limit: converges later. Beyond: does not converge."""
-    forecasts, spec, model = run_walk_forward(sp500, {"refit_every": 500})
-    result = diagnose_model(sp500, forecasts, spec, model).learning_rate_study
+    forecasts, _, model = run_walk_forward(sp500, {"refit_every": 500})
+    result = diagnose_model(sp500, forecasts, model).learning_rate_study
     assert result is not None
     start = result.excess_loss[:, 0]
     assert result.learning_rate_names == LEARNING_RATE_NAMES
@@ -43,7 +43,7 @@ def test_sp500_learning_rates_behave_as_named(sp500: Dataset) -> None:
 @pytest.mark.parametrize("l2", [0.0, 0.3])
 def test_loss_curves_equal_a_plain_loop(sp500: Dataset, l2: float) -> None:
     forecasts, spec, model = run_walk_forward(sp500, {"refit_every": 900, "window": "rolling"}, l2=l2)
-    result = diagnose_model(sp500, forecasts, spec, model).learning_rate_study
+    result = diagnose_model(sp500, forecasts, model).learning_rate_study
     assert result is not None
     fold = make_folds(len(sp500.up), spec, horizon=1)[result.refit_index]
     X, y = sp500.features[fold.train], sp500.up[fold.train]

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from quantlr.core.values import Array
-from quantlr.stats.cosine_test import cosine_test, student_t_upper_quantile, student_t_upper_tail
+from quantlr.stats.cosine_test import cosine_interval_95, cosine_test, student_t_upper_quantile, student_t_upper_tail
 from scipy import stats
 
 
@@ -79,3 +79,13 @@ def test_size_on_overlapping_sums_is_close_to_5_percent(n: int, horizon: int) ->
     sums = noise[:, horizon:] - noise[:, :-horizon]
     rejected = np.mean([(cosine_test(row, horizon=horizon).p_value or 1.0) < 0.05 for row in sums])
     assert 0.03 < rejected < 0.07
+
+
+@pytest.mark.parametrize("horizon", [1, 5])
+def test_interval_holds_the_means_that_the_test_does_not_reject(horizon: int) -> None:
+    values = np.random.default_rng(11).normal(0.1, 1, 300)
+    interval = cosine_interval_95(values, horizon=horizon)
+    assert interval is not None
+    for bound, p_value in zip(interval, (0.025, 0.975), strict=True):
+        assert cosine_test(values - bound, horizon=horizon).p_value == pytest.approx(p_value, abs=1e-9)
+    assert cosine_interval_95(values[:20], horizon=horizon) is None

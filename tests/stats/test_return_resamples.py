@@ -11,7 +11,7 @@ from quantlr.stats.sharpe import sharpe_per_session, sharpe_standard_error_per_s
 
 
 def sharpe_interval(returns: Array) -> Interval | None:
-    return ReturnResamples(returns[:, None], seed=0).sharpe_interval(0)
+    return ReturnResamples(returns, seed=0).sharpe_interval()
 
 
 def test_bootstrap_interval_of_independent_returns_equals_lo() -> None:
@@ -44,27 +44,36 @@ def test_constant_resamples_count_as_zero() -> None:
 
 
 def test_strategy_and_benchmark_share_their_resamples() -> None:
-    """Of two series that differ by a constant only, every resample has the same difference."""
+    """Of a multiple of the benchmark plus a constant, every resample has the same alpha."""
     returns = np.random.default_rng(3).normal(0.001, 0.01, 500)
-    resamples = ReturnResamples(np.stack([returns + 0.002, returns], axis=1), seed=4)
-    assert resamples.mean_lower_bound_95((1.0, -1.0)) == pytest.approx(0.002, abs=1e-15)
-    same = ReturnResamples(np.stack([returns, returns], axis=1), seed=4)
-    assert same.sharpe_interval(0) == same.sharpe_interval(1)
-    assert same.sharpe_interval(0) != ReturnResamples(np.stack([returns, returns], axis=1), seed=5).sharpe_interval(0)
+    resamples = ReturnResamples(1.5 * returns + 0.002, returns, seed=4)
+    assert resamples.alpha_lower_bound_95() == pytest.approx(0.002, abs=1e-15)
+    same = ReturnResamples(returns, returns, seed=4)
+    assert same.sharpe_interval() == same.benchmark_sharpe_interval()
+    assert same.sharpe_interval() != ReturnResamples(returns, returns, seed=5).sharpe_interval()
 
 
-def test_lower_bound_of_a_mean_of_independent_returns_is_normal() -> None:
-    values = np.random.default_rng(2).normal(0.1, 1.0, (4000, 2))
-    combined = values @ [1.0, -0.5]
-    expected = combined.mean() - 1.6448536 * combined.std() / np.sqrt(4000)
-    assert ReturnResamples(values, seed=0).mean_lower_bound_95((1.0, -0.5)) == pytest.approx(expected, abs=0.003)
-    assert ReturnResamples(np.full((30, 1), 0.25), seed=0).mean_lower_bound_95((1.0,)) == pytest.approx(0.25)
+def test_lower_bound_of_alpha_of_independent_returns_is_normal() -> None:
+    returns, benchmark = np.random.default_rng(2).normal(0.1, 1.0, (2, 4000))
+    adjusted = returns - np.polyfit(benchmark, returns, 1)[0] * benchmark
+    expected = adjusted.mean() - 1.6448536 * adjusted.std() / np.sqrt(4000)
+    actual = ReturnResamples(returns, benchmark, seed=0).alpha_lower_bound_95()
+    assert actual == pytest.approx(expected, abs=0.003)
+    constant = np.full(30, 0.25)
+    assert ReturnResamples(constant, np.zeros(30), seed=0).alpha_lower_bound_95() == pytest.approx(0.25)
 
 
-def test_blocks_are_long_enough_for_the_difference() -> None:
-    """Two noisy series whose difference is a slow wave: its bound allows for the dependence."""
+def test_no_benchmark_has_no_interval_and_no_alpha() -> None:
+    resamples = ReturnResamples(np.random.default_rng(2).normal(size=50), seed=0)
+    assert resamples.benchmark_sharpe_interval() is None
+    assert resamples.alpha_lower_bound_95() is None
+
+
+def test_blocks_are_long_enough_for_alpha() -> None:
+    """Two noisy series whose difference is a slow wave: alpha's bound allows for the dependence."""
     rng = np.random.default_rng(5)
     noise, slow = rng.normal(0, 20, 3000), np.convolve(rng.normal(0, 0.2, 3019), np.ones(20), "valid")
-    resamples = ReturnResamples(np.stack([noise + slow, noise], axis=1), seed=0)
+    bound = ReturnResamples(noise + slow, noise, seed=0).alpha_lower_bound_95()
+    assert bound is not None
     independent_error = slow.std() / np.sqrt(3000)
-    assert slow.mean() - resamples.mean_lower_bound_95((1.0, -1.0)) > 1.645 * 2.5 * independent_error
+    assert slow.mean() - bound > 1.645 * 2.5 * independent_error

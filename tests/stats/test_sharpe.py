@@ -2,13 +2,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from quantlr.core.values import Array
 from quantlr.stats.sharpe import (
     autocorrelations,
-    deflated_sharpe,
-    expected_max_sharpe,
     lo_aggregation_factor,
     lo_sharpe,
     probabilistic_sharpe,
@@ -53,33 +49,13 @@ def test_constant_returns_have_no_sharpe(returns: Array) -> None:
 def test_deflated_sharpe_equals_published_example() -> None:
     """Bailey and Lopez de Prado 2014: the best of 100 trials, whose annual ratios have a variance of 1/2, shows 2.5
     over 1,250 sessions, 250 a year, with a skewness of -3 and a kurtosis of 10: SR* = .1132, DSR = .9004."""
-    threshold = expected_max_sharpe(100, sharpe_variance=0.5 / 250)
+    first, second = stats.norm.isf(1 / 100), stats.norm.isf(1 / (100 * np.e))
+    threshold = np.sqrt(0.5 / 250) * ((1 - np.euler_gamma) * first + np.euler_gamma * second)
     assert threshold == pytest.approx(0.1132, abs=5e-5)
-    assert threshold is not None
     actual = probabilistic_sharpe_from_moments(
         threshold, sharpe=2.5 / np.sqrt(250), n_sessions=1250, skewness=-3.0, kurtosis=10.0
     )
     assert actual == pytest.approx(0.9004, abs=5e-5)
-
-
-def test_deflated_sharpe_of_one_trial_and_of_unknown_variance() -> None:
-    returns = np.random.default_rng(0).normal(0.05, 1, 500)
-    assert deflated_sharpe(returns, n_trials=1, sharpe_variance=None) == probabilistic_sharpe(returns)
-    assert deflated_sharpe(returns, n_trials=2, sharpe_variance=None) is None
-    assert deflated_sharpe(returns, n_trials=30, sharpe_variance=0.01**2) == pytest.approx(
-        probabilistic_sharpe(returns, benchmark_sharpe=expected_max_sharpe(30, sharpe_variance=0.01**2) or np.nan)
-    )
-
-
-@given(trials=st.integers(2, 5000))
-def test_expected_max_sharpe_is_the_mean_of_the_largest_normal(trials: int) -> None:
-    """By quadrature of the density of the largest; the formula is accurate to 3 % from five trials on."""
-    x = np.linspace(-8, 8, 4001)
-    density = trials * stats.norm.pdf(x) * stats.norm.cdf(x) ** (trials - 1)
-    expected = float(np.trapezoid(x * density, x))
-    assert expected_max_sharpe(trials, sharpe_variance=4.0) == pytest.approx(
-        2 * expected, rel=0.03 if trials >= 5 else 0.1
-    )
 
 
 @pytest.mark.parametrize("ratio", [0.0, 0.1, 0.8])

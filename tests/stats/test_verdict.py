@@ -1,4 +1,4 @@
-"""The six rules of the verdict, their order, and the numbers in their sentences."""
+"""The rules of the verdict, their order, and the numbers in their sentences."""
 
 from __future__ import annotations
 
@@ -17,11 +17,19 @@ SKILLED: dict[str, Any] = {
         "clark_west": {"statistic": 3.1, "p_value": 0.001, "sessions": 2500, "min_sessions": 32},
     },
     "model": {"refits": 1910, "unconverged": 0},
-    "backtest": {"strategy": {"sharpe": 1.0}, "break_even_cost_bps": 12.0},
+    "backtest": {
+        "strategy": {"sharpe": 1.0}, "break_even_cost_bps": 12.0, "fill": "next_close", "only_at_the_close": False,
+        "fills": {
+            "next_close": {"tradable": True, "sharpe": 0.62}, "close": {"tradable": False, "sharpe": 1.0},
+            "next_open": {"tradable": True, "sharpe": 1.1, "stale_open_share": 0.0},
+        },
+    },
     "significance": {
         "years_needed": {"estimate": 6.0, "low": 2.0, "high": None},
-        "probabilistic_sharpe": 0.97, "trials": 12, "expected_max_sharpe": 0.31,
-        "deflated_sharpe": 0.961, "above_benchmark": {"mean": 0.052, "low95": 0.011},
+        "probabilistic_sharpe": 0.97, "trials": 12, "family_wise_p": 0.032, "expected_max_sharpe": 0.31,
+        "deflated_sharpe": 0.961, "alpha": {"annual": 0.052, "low95": 0.011}, "beta": 0.7, "timing": 0.031,
+        "alpha_test": {"statistic": 2.31, "p_value": 0.0113, "sessions": 2500, "min_sessions": 32},
+        "timing_test": {"statistic": 1.82, "p_value": 0.0362, "sessions": 2500, "min_sessions": 32},
     },
 }  # fmt: skip
 
@@ -38,11 +46,22 @@ TOO_SHORT = {"forecast.clark_west": {"statistic": None, "p_value": None, "sessio
 SIZED: dict[str, Any] = {"sizes_by_probability": True}
 NO_PROFIT: dict[str, Any] = {"gross": WEAK_PROFIT}
 COSTS: dict[str, Any] = {"significance.probabilistic_sharpe": 0.6, "backtest.strategy.sharpe": 0.1}
-NOT_ABOVE: dict[str, Any] = {"significance.above_benchmark.low95": 0.0}
-BELOW: dict[str, Any] = {"significance.above_benchmark": {"mean": -0.02, "low95": -0.041}}
-NO_BENCHMARK: dict[str, Any] = {"significance.above_benchmark": None}
-SEARCHED: dict[str, Any] = {"significance.deflated_sharpe": 0.9499}
-UNKNOWN: dict[str, Any] = {"significance.deflated_sharpe": None, "significance.expected_max_sharpe": None}
+STALE_OPENS: dict[str, Any] = {
+    "backtest.fill": "next_open",
+    "backtest.fills.next_open": {"tradable": False, "sharpe": 1.1, "stale_open_share": 0.889},
+}
+SAME_CLOSE: dict[str, Any] = {"backtest.fill": "close"}
+NO_ALPHA: dict[str, Any] = {"significance.alpha_test.p_value": 0.05, "significance.alpha_test.statistic": 1.66}
+NO_TIMING: dict[str, Any] = {"significance.timing_test.p_value": 0.05, "significance.timing": -0.004}
+FEW_SESSIONS = {"significance.alpha_test": {"statistic": None, "p_value": None, "sessions": 30, "min_sessions": 32}}
+SAME_RETURNS = {"significance.alpha_test.p_value": None, "significance.alpha_test.statistic": None}
+NO_BENCHMARK: dict[str, Any] = {
+    "significance.alpha": None, "significance.alpha_test": None, "significance.beta": None,
+}  # fmt: skip
+SEARCHED: dict[str, Any] = {"significance.family_wise_p": 0.05}
+UNKNOWN: dict[str, Any] = {
+    "significance.family_wise_p": None, "significance.deflated_sharpe": None, "significance.expected_max_sharpe": None,
+}  # fmt: skip
 
 
 def verdict_of(changes: dict[str, Any]) -> Verdict:
@@ -87,17 +106,36 @@ def verdict_of(changes: dict[str, Any]) -> Verdict:
         (COSTS, "costs_eat_it", "(Sharpe ratio 2.15, probabilistic Sharpe ratio 98.9%)"),
         (COSTS, "costs_eat_it", "(Sharpe ratio 0.10, probabilistic Sharpe ratio 60"),
         (COSTS, "costs_eat_it", "12.0 bps per side"),
-        (NOT_ABOVE, "not_shown_to_beat_buy_and_hold", "5.2% a year above buy and hold's (lower 95% bound +0.0%)"),
-        (BELOW, "not_shown_to_beat_buy_and_hold", "2.0% a year below buy and hold's (lower 95% bound -4.1%)"),
-        (NO_BENCHMARK, "not_shown_to_beat_buy_and_hold", "there is no buy and hold"),
+        (STALE_OPENS, "not_tradable_as_filled", "hardly move from the close before, in 89% of windows of 252 bars."),
+        (SAME_CLOSE, "not_tradable_as_filled", "(Sharpe ratio 1.00, probabilistic Sharpe ratio 97.0%)"),
+        (SAME_CLOSE, "not_tradable_as_filled", "where nobody can trade (at the next close: 0.62)."),
+        (SAME_CLOSE | {"backtest.fills.next_close": None}, "not_tradable_as_filled", "where nobody can trade."),
+        ({"backtest.only_at_the_close": True}, "not_tradable_as_filled", "where nobody can trade"),
+        ({"backtest.fill": "next_open"}, "evidence", "alpha"),
+        ({"backtest.fill": "next_open", "backtest.fills.next_open": None}, "evidence", "alpha"),
+        (NO_ALPHA, "not_shown_to_beat_benchmark", "Not shown to beat buy and hold: "),
+        (NO_ALPHA, "not_shown_to_beat_benchmark", "+5.2% a year (t = 1.66, p = 0.050; beta 0.70)."),
+        (NO_ALPHA | {"backtest.benchmark_name": "SPY"}, "not_shown_to_beat_benchmark", "Not shown to beat SPY: "),
+        (NO_ALPHA | {"backtest.benchmark_name": "SPY"}, "not_shown_to_beat_benchmark", "alpha over SPY is"),
+        (FEW_SESSIONS, "not_shown_to_beat_benchmark", "not tested: 30 sessions, needed 32"),
+        (SAME_RETURNS, "not_shown_to_beat_benchmark", "not tested: it is constant"),
+        (NO_BENCHMARK, "not_shown_to_beat_benchmark", "there is no buy and hold"),
+        (NO_TIMING, "better_risk_scaling", "Better risk scaling, not direction: accuracy 55.0%"),
+        (NO_TIMING, "better_risk_scaling", "beta 0.70), but the return above holding the average position is -0.4%"),
         (SEARCHED, "not_after_trials", "after 12 trials: accuracy 55.0% on 2,500 forecasts"),
-        (SEARCHED, "not_after_trials", "is 0.31, and the deflated Sharpe ratio is 94.990%"),
+        (SEARCHED, "not_after_trials", "over 12 trials, alpha has p = 0.050"),
+        (SEARCHED, "not_after_trials", "is 0.31, and the deflated Sharpe ratio is 96.1%"),
         (UNKNOWN, "not_after_trials", "deflated Sharpe ratio is undefined"),
-        ({}, "evidence", "probabilistic Sharpe ratio 97.0%), and the mean return is 5.2% a year above"),
-        ({}, "evidence", "the deflated Sharpe ratio is 96.1%, counting 12 trials."),
+        (
+            {},
+            "evidence",
+            "probabilistic Sharpe ratio 97.0%), alpha over buy and hold is +5.2% a year (t = 2.31, p = 0.011",
+        ),
+        ({}, "evidence", "over 12 trials, alpha has p = 0.032; the deflated Sharpe ratio is 96.1%."),
+        ({"significance.deflated_sharpe": 0.9499}, "evidence", "the deflated Sharpe ratio is 94.990%"),
         ({"significance.trials": 1, "has_trial_ledger": False}, "evidence", "no ledger"),
         ({"significance.probabilistic_sharpe": 0.99999}, "evidence", "probabilistic Sharpe ratio over 99.9%"),
-        ({"significance.trials": 1}, "evidence", "counting 1 trial."),
+        ({"significance.trials": 1}, "evidence", "the ledger of this folder has no other on these prices"),
     ],
 )
 def test_first_rule_that_applies_decides(changes: dict[str, Any], rule: str, text: str) -> None:
@@ -109,7 +147,7 @@ def test_first_rule_that_applies_decides(changes: dict[str, Any], rule: str, tex
 
 def test_rules_apply_in_order() -> None:
     """The verdict is that of the first rule that fails."""
-    in_order = [NO_SKILL, NO_PROFIT, COSTS, NOT_ABOVE, SEARCHED]
+    in_order = [NO_SKILL, NO_PROFIT, COSTS, SAME_CLOSE, NO_ALPHA, NO_TIMING, SEARCHED]
     rules = []
     for first in range(len(in_order)):
         changes: dict[str, Any] = {}
@@ -117,15 +155,17 @@ def test_rules_apply_in_order() -> None:
             changes |= change
         rules.append(verdict_of(changes).rule)
     assert rules == [
-        "no_evidence_of_skill", "skill_no_profit", "costs_eat_it", "not_shown_to_beat_buy_and_hold", "not_after_trials",
+        "no_evidence_of_skill", "skill_no_profit", "costs_eat_it", "not_tradable_as_filled",
+        "not_shown_to_beat_benchmark", "better_risk_scaling", "not_after_trials",
     ]  # fmt: skip
 
 
 @pytest.mark.parametrize(
     "at_the_level",
     [{"forecast.clark_west.p_value": 0.0499}, {"gross": two_point_returns(1.6448537)},
-     {"significance.probabilistic_sharpe": 0.95}, {"significance.above_benchmark.low95": 1e-9},
-     {"significance.deflated_sharpe": 0.95}],
+     {"significance.probabilistic_sharpe": 0.95}, {"significance.alpha_test.p_value": 0.0499},
+     {"significance.timing_test.p_value": 0.0499},
+     {"significance.family_wise_p": 0.0499}],
 )  # fmt: skip
 def test_values_at_the_level_pass(at_the_level: dict[str, Any]) -> None:
     assert verdict_of(at_the_level).rule == "evidence"
@@ -145,7 +185,7 @@ def test_no_evidence_states_the_years_needed_if_defined(years: Any, text: str) -
     assert verdict_of(NO_SKILL | {"significance.years_needed": years}).sentence.endswith(text)
 
 
-@pytest.mark.parametrize("changes", [NO_SKILL, NO_PROFIT, COSTS, NOT_ABOVE, SEARCHED])
+@pytest.mark.parametrize("changes", [NO_SKILL, NO_PROFIT, COSTS, SAME_CLOSE, NO_ALPHA, NO_TIMING, SEARCHED])
 def test_fits_that_did_not_converge_are_named_first(changes: dict[str, Any]) -> None:
     converged, unconverged = verdict_of(changes), verdict_of(changes | {"model.unconverged": 1900})
     assert unconverged.rule == converged.rule

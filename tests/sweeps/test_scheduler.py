@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -25,10 +26,13 @@ from quantlr.backtest.metrics import METRICS, find_metric
 from quantlr.config.run_config import load_config
 from quantlr.core.engines.local import ProcessEngine, SerialEngine, iter_task_results
 from quantlr.core.errors import UserError
-from quantlr.experiment.ledger import UNEVALUATED_ERROR_TEXT, Ledger
+from quantlr.experiment.ledger import Ledger
+from quantlr.experiment.ledger_tables import UNEVALUATED_ERROR_TEXT
+from quantlr.stats.benchmark_test import alpha_test
+from quantlr.stats.family_wise import RunningMaxima, sum_unexplained_returns_by_month
 from quantlr.stats.hac import Z95
 from quantlr.stats.multiple_testing import probability_of_overfitting
-from quantlr.stats.sharpe import deflated_sharpe, sharpe_per_session, sharpe_standard_error_per_session
+from quantlr.stats.sharpe import probabilistic_sharpe, sharpe_per_session, sharpe_standard_error_per_session
 from quantlr.sweeps import worker
 from quantlr.sweeps.grid import load_sweep
 from quantlr.sweeps.scheduler import SweepOptions, SweepScheduler, first_holdout_session_day, run_sweep
@@ -112,10 +116,24 @@ def test_ranks_and_statistics_equal_those_of_the_stored_returns(small: quantlr.S
     error = sharpe_standard_error_per_session(best)
     assert error is not None
     assert evaluated["sharpe_high95"].iloc[0] == pytest.approx((max(ratios) + Z95 * error) * 252**0.5)
-    variance = float(np.var([trial.metrics["sharpe_per_session"] for trial, _ in stored], ddof=1))
     assert small.summary["no_skill"]["trials"] == 12, "failed trials included"
-    expected = deflated_sharpe(best, n_trials=12, sharpe_variance=variance)
+    maxima = RunningMaxima.of_trials(
+        sum_unexplained_returns_by_month(
+            *returns.excess_returns(returns.session_days),
+            pd.DatetimeIndex(returns.session_days.astype("datetime64[D]")),
+            sessions_per_year=252,
+        )
+        for _, returns in stored
+    )
+    assert small.summary["no_skill"]["expected_max_sharpe"] == pytest.approx(maxima.expected_max_sharpe)
+    threshold = (maxima.expected_max_sharpe or np.nan) / 252**0.5
+    expected = probabilistic_sharpe(best, benchmark_sharpe=threshold)
     assert evaluated["deflated_sharpe"].iloc[0] == pytest.approx(expected)
+    for row in evaluated.itertuples():
+        ratio_of_each = np.abs(np.array(ratios) * 252**0.5 - row.sharpe)
+        returns = stored[int(ratio_of_each.argmin())][1]
+        p_value = alpha_test(*returns.excess_returns(common)).test.p_value
+        assert row.family_wise_p == pytest.approx(maxima.family_wise_p_value(p_value), abs=1e-3)
     # Of settings with equal results in sample the first is chosen, so the columns must be in the order of the grid.
     grid_order = evaluated.sort_values("trial")["sharpe"].to_numpy()
     columns = [int(np.abs(np.array(ratios) * 252**0.5 - ratio).argmin()) for ratio in grid_order]
@@ -143,6 +161,52 @@ def test_holdout_fraction_is_of_sessions_that_most_prices_have() -> None:
     assert first_holdout_session_day([long, short, new], 0.25) == 75
     assert first_holdout_session_day([], 0.2) is None
     assert first_holdout_session_day([new[:0]], 0.2) is None
+
+
+def sharpe_in_ledger(output: Path) -> dict[str, float]:
+    """Return the annual Sharpe ratios that `quantlr trials` shows, by name."""
+    entries = Ledger.from_output_folder(output).read_entries()
+    results = {entry.trial.name: entry.trial.result for entry in entries}
+    return {name: (result.sharpe or np.nan) * 252**0.5 for name, result in results.items() if result is not None}
+
+
+def test_table_has_the_sharpe_ratio_of_the_ledger_and_that_on_common_sessions(small: quantlr.SweepResult) -> None:
+    in_ledger = sharpe_in_ledger(small.folder.parent)
+    evaluated = small.trials[small.trials["error"].isna()]
+    assert len(in_ledger) == len(evaluated) == 6
+    for _, row in evaluated.iterrows():
+        assert row["sharpe_all_sessions"] == pytest.approx(in_ledger[f"small.{row['trial']}"], nan_ok=True)
+
+
+def test_verdict_has_the_rules_of_a_run_with_all_trials_counted(small: quantlr.SweepResult, tmp_path: Path) -> None:
+    """The run of the winner on the same prices, after the sweep, counts the same trials and adds none."""
+    start = pd.Timestamp(small.summary["holdout"]["from"])
+    config = load_sweep(SMALL).trial_config(small.summary["winner"]["trial"]).run
+    shutil.copytree(small.folder.parent, tmp_path / "copy")
+    end = {"data.end": str((start - pd.Timedelta(days=1)).date())}
+    run = quantlr.run(config, overrides=end, output=tmp_path / "copy")
+    assert run.metrics["significance"]["trials"] == 12
+    verdict = small.summary["verdict"]
+    assert verdict["rule"] == run.metrics["verdict"]["rule"] == "no_evidence_of_skill"
+    title, _, basis = run.verdict.partition(": ")
+    assert verdict["sentence"].startswith(f"{title}: the best of 12 settings has a Sharpe ratio of ")
+    assert basis.removesuffix(".") in verdict["sentence"]
+
+
+def test_holdout_that_was_shown_before_is_named(small: quantlr.SweepResult, tmp_path: Path) -> None:
+    output = tmp_path / "copy"
+    shutil.copytree(small.folder.parent, output)
+    again = quantlr.sweep(SMALL, output=output, workers=1)
+    assert again.summary == small.summary, "its own look in an earlier run does not count"
+    other = quantlr.sweep({**SMALL, "name": "other", "base": {**SMALL["base"], "seed": 1}}, output=output, workers=1)
+    holdout = other.summary["holdout"]
+    assert (holdout["earlier_sweeps"], holdout["earlier_trials"]) == (1, 0)
+    assert "1 sweep had shown results" in other.verdict
+    quantlr.run(small.folder / "winner.yaml", output=output)
+    third = quantlr.sweep({**SMALL, "name": "third", "base": {**SMALL["base"], "seed": 2}}, output=output, workers=1)
+    holdout = third.summary["holdout"]
+    assert (holdout["earlier_sweeps"], holdout["earlier_trials"]) == (2, 1)
+    assert "2 sweeps and 1 trial had shown results" in third.verdict
 
 
 def test_each_stage_is_computed_once_for_all_trials_that_share_it(

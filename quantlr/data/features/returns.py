@@ -10,6 +10,7 @@ from pydantic import Field, StrictInt
 
 from quantlr.core.components import Ticker, Unit
 from quantlr.core.errors import DataError
+from quantlr.core.price_series import find_ticker_closes
 from quantlr.core.timing import iso_date, latest_known_bar_index
 from quantlr.core.values import FeatureColumns, IntArray, Prices
 from quantlr.data.features.base import (
@@ -23,7 +24,6 @@ from quantlr.data.features.base import (
     price_return,
     trailing_returns,
 )
-from quantlr.data.prices import find_ticker_closes
 
 
 class LaggedReturns(Feature):

@@ -15,6 +15,7 @@ import pandas as pd
 from pydantic import Field, StrictFloat, ValidationInfo, field_validator
 
 from quantlr.core.components import Unit, component_union
+from quantlr.core.price_series import keep_member_values
 from quantlr.core.values import Array, FeatureColumns, Prices
 from quantlr.data.features import calendar, returns, talib, trend, volatility, volumes
 from quantlr.data.features.base import Feature, Lags, WindowAtLeastTwo, lag_values
@@ -118,8 +119,8 @@ class ClippedFeature(FeatureTransform):
 class CrossSectionalRank(FeatureTransform):
     """Percentile rank of a ticker among all tickers of its session: (rank - 1/2) / n, ties share their mean rank.
 
-    Tickers without a bar or a value in that session are left out; the ranks of n tickers are 1/2n, 3/2n, ... with mean
-    one half. The rank of a single ticker is one half.
+    Tickers without a bar or a value in that session are left out, and those that are no members of the universe; the
+    ranks of n tickers are 1/2n, 3/2n, ... with mean one half. The rank of a single ticker is one half.
     """
 
     kind: Literal["rank"] = "rank"
@@ -133,7 +134,8 @@ class CrossSectionalRank(FeatureTransform):
 
     def transform_column(self, column_name: str, values: Array, prices: Prices) -> FeatureColumns:
         """One column between 0 (lowest) and 1 (highest)."""
-        return {f"rank({column_name})": prices.sessions_to_bars(row_percentile_ranks(prices.bars_to_sessions(values)))}
+        session_values = prices.bars_to_sessions(keep_member_values(prices, values))
+        return {f"rank({column_name})": prices.sessions_to_bars(row_percentile_ranks(session_values))}
 
 
 class SquaredFeature(FeatureTransform):

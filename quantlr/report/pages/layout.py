@@ -181,7 +181,7 @@ def page_figure(title: str, subtitle: str, *, setup_text: str, notes: tuple[str,
     Parameters
     ----------
     title : the page's finding.
-    subtitle : what it rests on; up to about 370 characters, in smaller letters from 330.
+    subtitle : what it rests on; up to about 660 characters, in smaller letters from 330 and from 370.
     setup_text : one line in grey, up to about 200 characters.
     notes : two are written; of more, the first and how many there are.
     notes_file : file of the report that contains all notes.
@@ -193,8 +193,9 @@ def page_figure(title: str, subtitle: str, *, setup_text: str, notes: tuple[str,
         lines = [lines[0], f"and {len(lines) - 1} more notes in {notes_file}"]
     figure = Figure(figsize=(14.0, 9.4), dpi=DPI, facecolor="white")
     figure.text(0.02, 0.968, title, fontsize=19, fontweight="bold", color=BLACK, va="center")
-    width, font_size = (165, 10.5) if len(textwrap.wrap(subtitle, width=165)) <= 2 else (188, 9.2)
-    wrapped = "\n".join(textwrap.wrap(subtitle, width=width))
+    sizes = ((165, 10.5), (188, 9.2), (220, 7.8))
+    width, font_size = next((size for size in sizes[:2] if len(textwrap.wrap(subtitle, width=size[0])) <= 2), sizes[2])
+    wrapped = "\n".join(textwrap.wrap(subtitle, width=width, max_lines=3, placeholder=" …"))
     figure.text(0.02, 0.946, wrapped, fontsize=font_size, color=BLACK, va="top", linespacing=1.35)
     figure.text(0.02, 0.889, setup_text, fontsize=NORMAL_SIZE, color=GREY, va="center")
     figure.text(0.02, 0.877, "\n".join(lines), fontsize=8.2, color=GREY, va="top", linespacing=1.2, parse_math=False)

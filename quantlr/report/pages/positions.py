@@ -44,7 +44,13 @@ from quantlr.report.style import (
 )
 from quantlr.report.summary import benchmark_label
 
-COST_PART_COLORS = {"commission": ORANGE, "slippage": VERMILION, "spread and fees": PURPLE, "borrow": GREEN}
+COST_PART_COLORS = {
+    "commission": ORANGE,
+    "slippage": VERMILION,
+    "spread and fees": PURPLE,
+    "borrow": GREEN,
+    "financing": GREY,
+}
 FILL_STYLES = {"next_close": ("next close", BLUE), "next_open": ("next open", GREEN), "close": ("same close", ORANGE)}
 """Label and colour of each fill."""
 MAX_WEIGHT_MAP_TICKERS = 40
@@ -90,11 +96,12 @@ def sharpe_by_cost_table(context: PageContext) -> Table:
     """Return the annual Sharpe ratio by trading cost: `cost_bps` and `sharpe` (m,), per traded side.
 
     `run_cost_bps` and `run_sharpe` belong to the run, `benchmark_sharpe` to the benchmark at its own costs; at
-    `break_even_cost_bps` the gross excess return is 0, borrow costs left aside.
+    `break_even_cost_bps` the gross excess return is 0, borrow and financing left aside.
     """
     result, config, metrics = context.run_data.result, context.config, context.metrics["backtest"]
     execution, per_year = config.execution, context.sessions_per_year
     run_cost = average_trade_cost_bps(result, execution, sessions_per_year=per_year)
+    costs = costs_by_kind(result, execution, sessions_per_year=per_year)
     break_even = metrics["break_even_cost_bps"]
     if run_cost is None or break_even is None:
         return {"remark": "", "message": "Nothing was traded: the trading cost makes no difference."}
@@ -112,7 +119,7 @@ def sharpe_by_cost_table(context: PageContext) -> Table:
         "run_cost_bps": run_cost,
         "run_sharpe": metrics["strategy"]["sharpe"],
         "break_even_cost_bps": break_even,
-        "has_borrow_cost": bool((result.weight < 0).any()) and execution.borrow_bps_per_year > 0,
+        "carry_costs": [kind for kind in ("borrow", "financing") if costs[kind].any()],
         "benchmark_sharpe": metrics["benchmark"]["sharpe"],
         "benchmark_name": benchmark_label(context.metrics),
         "remark": remark,
@@ -133,7 +140,7 @@ def sharpe_by_cost_panel(ax: Axes, table: Table) -> None:
         label = f"this run: {number_text(run_cost, decimals=1)} bps, {number_text(run_sharpe)}"
         ax.plot([run_cost], [run_sharpe], "o", color=BLACK, markersize=6, label=label)
     if 0 <= break_even <= cost_bps[-1]:
-        remark = " without borrow" if table["has_borrow_cost"] else ""
+        remark = f" without {' and '.join(table['carry_costs'])}" if table["carry_costs"] else ""
         label = f"break-even{remark}: {number_text(break_even, decimals=1)} bps"
         ax.axvline(break_even, color=VERMILION, linewidth=1.2, linestyle="--", label=label)
     ax.set_xlim(0, cost_bps[-1])

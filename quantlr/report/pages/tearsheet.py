@@ -147,7 +147,7 @@ def rolling_sharpe_panel(ax: Axes, table: Table) -> None:
 def headline_rows_table(context: PageContext) -> Table:
     """Return the headline tables as rows of one table, separated by empty rows."""
     rows: list[TableRow] = []
-    for table in headline_tables(context.metrics):
+    for table in headline_tables(context.metrics, "tear_sheet"):
         rows += [TableRow(""), TableRow(table.title, table.columns, is_heading=True)]
         rows += [TableRow(label, cells) for label, cells in table.rows]
     return {"rows": rows[1:]}

@@ -1,0 +1,32 @@
+"""Series taken from prices: the closes of one ticker, and values of the members of the universe."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from quantlr.core.errors import DataError
+from quantlr.core.values import Array, Prices
+
+
+def find_ticker_closes(prices: Prices, ticker: str) -> pd.Series[float]:
+    """Return the closes by date of a ticker, one of those traded or of their context.
+
+    Raises
+    ------
+    DataError : it is neither.
+    """
+    containers = [container for container in (prices, prices.context) if container is not None]
+    for container in containers:
+        if ticker in container.tickers:
+            column = container.tickers.index(ticker)
+            n_bars = container.n_bars[column]
+            dates = container.sessions[container.session[:n_bars, column]]
+            return pd.Series(container.close[:n_bars, column], dates)
+    known = ", ".join(name for container in containers for name in container.tickers)
+    raise DataError(f"{ticker!r} is needed and was not fetched, {known} were; add it", key="data.context")
+
+
+def keep_member_values(prices: Prices, bar_values: Array) -> Array:
+    """Return (bars, tickers) values, NaN where the ticker is no member of the universe."""
+    return bar_values if prices.member_mask is None else np.where(prices.member_mask, bar_values, np.nan)
