@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from quantlr.config.run_config import load_config
 from quantlr.core.errors import DataError
 from quantlr.core.values import Folds, Prices
 from quantlr.data.labels import Direction, Outperformance, labels_of_fills
+from quantlr.experiment.ledger import Ledger
 from quantlr.model.splits import make_folds, make_pooled_folds
 from quantlr.model.walk_forward import WalkForwardFunctions
 from quantlr.pipeline.stages import PipelineStages, dataset_from_config, labels_from_config, run_stages
@@ -26,6 +28,19 @@ CONFIG: dict[str, Any] = {
     "label": {"of": "fill"},
     "walk_forward": {"train": 250},
 }
+
+
+def test_labels_of_fills_at_the_decisions_own_close_are_the_trial_of_labels_of_closes(tmp_path: Path) -> None:
+    """At another fill they are another trial, counted with it."""
+    for overrides, n_trials in (
+        ({"execution.fill": "close"}, 1),
+        ({"execution.fill": "close", "label.of": "close"}, 1),
+        ({"label.of": "close"}, 2),
+        ({}, 3),
+    ):
+        trials, ledger = quantlr.run(CONFIG, overrides=overrides).trials, Ledger.from_output_folder(tmp_path)
+        ledger.record_trials(trials)
+        assert ledger.read_family(trials).n_trials == n_trials
 
 
 @pytest.mark.parametrize("fill", ["next_close", "next_open", "close"])
