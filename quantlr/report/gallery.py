@@ -185,7 +185,7 @@ def read_card_values(report_dir: Path, _dir_mtime_ns: int, _metrics_mtime_ns: in
         "thumbnail": first_url(THUMBNAIL_FILE, "tearsheet.png"),
         "report": first_url("report.html", "tearsheet.png"),
         "tickers": ticker_list_text(data["tickers"], max_chars=MAX_TICKER_LIST_CHARS),
-        "dates": f"{data['first']} to {data['last']}",
+        "dates": f"{data.get('first_fill', data['first'])} to {data['last']}",
         "verdict_rule": rule,
         "verdict_title": sentence.partition(": ")[0],
         "verdict_sentence": sentence,

@@ -7,6 +7,7 @@ it draws: the functions that format numbers serve the terminal, the HTML page an
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -151,15 +152,26 @@ def power_of_ten_tick_label(value: float, _: float) -> str:
 def add_subtitle(ax: Axes, text: str, *, padding_points: float, max_width: float, has_formula: bool = False) -> None:
     """Write text below a panel's title; its first line begins `padding_points` above the axes.
 
-    With `has_formula`, what is between two dollar signs is a formula, elsewhere it is text; formulas are not measured.
+    With `has_formula`, what is between two dollar signs is a formula, elsewhere it is text.
     """
-    size = SMALL_SIZE
-    if not has_formula:
+    if has_formula:
+        size = fit_text(_formula_as_text(text), max_width=max_width, sizes=SUBTITLE_SIZES)[1]
+    else:
         lines = [fit_text(line, max_width=max_width, sizes=SUBTITLE_SIZES) for line in text.split("\n")]
         text, size = "\n".join(line for line, _ in lines), min(size for _, size in lines)
     ax.annotate(text, (0, 1), (0, padding_points), xycoords="axes fraction", textcoords="offset points",
                 fontsize=size, color=BLACK, va="top", linespacing=1.25, annotation_clip=False,
                 parse_math=has_formula)  # fmt: skip
+
+
+def _formula_as_text(text: str) -> str:
+    """Return text with formulas as plain text about as wide: a letter for each symbol, blanks around relations."""
+    parts = text.split("$")
+    for index in range(1, len(parts), 2):
+        symbols = re.sub(r"\\frac{(.*?)}{.*?}", r"\1", parts[index])
+        symbols = re.sub(r"[{}_^]", "", re.sub(r"\\[a-zA-Z]+|\\,", "m", symbols))
+        parts[index] = re.sub(r"([=+-])", r" \1 ", symbols)
+    return "".join(parts)
 
 
 def draw_message(ax: Axes, text: str) -> None:

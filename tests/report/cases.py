@@ -129,6 +129,10 @@ CASES: dict[str, tuple[Callable[[], Prices], dict[str, Any]]] = {
         {"model.scope": "pooled", "features": PRODUCT_FEATURES, **FITTED_ONCE},
     ),
     "60 very long names": (very_long_names(60, 300), FITTED_ONCE),
+    "many features, many refits": (
+        random_walk_maker(n_sessions=1000, n_tickers=2),
+        {"features": PRODUCT_FEATURES, "label.horizon": 5, "walk_forward.refit_every": 10, "model.l2": 0.01},
+    ),
     "losses": (falling, {"policy.long_above": 0.0}),
     "weekly": (weekly, {"features": PRODUCT_FEATURES, "label.horizon": 4}),
     "without coefficients": (
