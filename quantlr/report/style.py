@@ -284,16 +284,18 @@ def draw_text_table(ax: Axes, table: Mapping[str, Any], *, column_right_edges: S
         if not row.label:
             continue
         style: dict[str, Any] = {"y": index + 0.5, "va": "center"}
-        label_width = width
-        for edge, cell, cell_width in reversed(list(zip(column_right_edges, row.cells, room, strict=False))):
-            if cell:
-                text, size = fit_text(cell, max_width=cell_width, sizes=CELL_SIZES)
-                color = GREY if row.is_heading else BLACK
-                ax.text(edge, s=text, ha="right", fontsize=size, color=color, **style)
-                label_width = edge * width - text_width(text, font_size=size) - CELL_GAP_POINTS
+        cells = [
+            (edge, *fit_text(cell, max_width=cell_width, sizes=CELL_SIZES))
+            for edge, cell, cell_width in zip(column_right_edges, row.cells, room, strict=False)
+            if cell
+        ]
+        cell_lefts = [edge * width - text_width(text, font_size=size) - CELL_GAP_POINTS for edge, text, size in cells]
+        label_width = min([width, *cell_lefts])
         label, size = fit_text(row.label, max_width=label_width, sizes=CELL_SIZES, is_bold=row.is_heading)
         weight = "bold" if row.is_heading else "normal"
         ax.text(0, s=label, fontsize=size, color=BLACK, fontweight=weight, **style)
+        for edge, text, size in cells:
+            ax.text(edge, s=text, ha="right", fontsize=size, color=GREY if row.is_heading else BLACK, **style)
 
 
 def set_percent_ticks(axis: Axis, *, max_intervals: int) -> None:

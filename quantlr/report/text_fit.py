@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Sequence
 from functools import lru_cache
 
@@ -12,11 +13,13 @@ PAGE_WIDTH_POINTS, PAGE_HEIGHT_POINTS = 1008.0, 676.8
 
 @lru_cache(maxsize=MAX_CACHED_CHARACTERS)
 def _relative_advance(character: str, is_bold: bool) -> float:
-    """Return the width of a character as a fraction of the font's size; one that the font lacks is drawn as a box."""
+    """Return the width of a character as a fraction of the font's size; other fonts' are as wide as most are."""
     from matplotlib.font_manager import FontProperties, findfont, get_font
     from matplotlib.ft2font import LoadFlags
 
     font = get_font(findfont(FontProperties(family="DejaVu Sans", weight="bold" if is_bold else "normal")))
+    if not font.get_char_index(ord(character)):
+        return 1.0 if unicodedata.east_asian_width(character) in "WF" else 0.65
     font.set_size(1000.0, 72.0)
     return float(font.load_char(ord(character), LoadFlags.NO_HINTING).linearHoriAdvance) / 65_536_000.0
 

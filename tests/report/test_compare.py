@@ -55,7 +55,7 @@ RUNS: dict[str, dict[str, Any]] = {
     "brief": {"data.end": "2001-03-20"},
     "other year": {"report.sessions_per_year": 260},
     "three": {"data.tickers": ["MSFT", "IBM", "AAPL"]},
-    "a_run_with_a_name_that_is_longer_than_its_column": {
+    "run_with_a_name_that_is_longer_than_its_column": {
         "features": PRODUCT_FEATURES, "policy.short_below": 0.49, "model.l2": 0.1, "model.class_weight": "balanced",
         "walk_forward.window": "rolling", "execution.borrow_bps_per_year": 200,
     },
@@ -338,9 +338,9 @@ def test_comparison_is_written_reproducibly_and_never_replaces_a_run(output: Pat
         ("base", "brief"),
         ("base", "flat"),
         ("base", "free"),
-        ("base", "a_run_with_a_name_that_is_longer_than_its_column"),
+        ("base", "run_with_a_name_that_is_longer_than_its_column"),
         ("base", "lags", "free"),
-        ("base", "lags", "free", "textbook", "week", "three", "a_run_with_a_name_that_is_longer_than_its_column"),
+        ("base", "lags", "free", "textbook", "week", "three", "run_with_a_name_that_is_longer_than_its_column"),
     ],
     ids=["short", "flat", "two", "long name", "three", "seven"],
 )
