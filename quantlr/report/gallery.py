@@ -150,7 +150,8 @@ def make_thumbnail_png(page_png: bytes) -> bytes:
     from PIL import Image
 
     page = Image.open(io.BytesIO(page_png)).convert("RGB")
-    page = page.crop(tuple(round(part * side) for part, side in zip(THUMBNAIL_AREA, page.size * 2, strict=True)))
+    left, top, right, bottom = (round(part * side) for part, side in zip(THUMBNAIL_AREA, page.size * 2, strict=True))
+    page = page.crop((left, top, right, bottom))
     size = (THUMBNAIL_WIDTH_PIXELS, round(THUMBNAIL_WIDTH_PIXELS * page.height / page.width))
     small = page.resize(size, Image.Resampling.LANCZOS).quantize(THUMBNAIL_COLORS, dither=Image.Dither.NONE)
     stream = io.BytesIO()
