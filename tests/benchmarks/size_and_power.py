@@ -39,7 +39,8 @@ from quantlr.stats.clark_west import clark_west_test
 from quantlr.stats.directional import pesaran_timmermann_test
 from quantlr.stats.family_wise import RunningMaxima, sum_unexplained_returns_by_month
 from quantlr.stats.hac import SIGNIFICANCE_LEVEL
-from quantlr.stats.sharpe import bootstrap_sharpe_interval, probabilistic_sharpe, sharpe_per_session
+from quantlr.stats.return_resamples import ReturnResamples
+from quantlr.stats.sharpe import probabilistic_sharpe, sharpe_per_session
 from quantlr.stats.verdict import is_significant
 from scipy import stats
 
@@ -321,7 +322,8 @@ def sharpe_interval_coverage(
     n_covered = 0
     for index in range(series):
         rng = np.random.default_rng([seed, index])
-        n_covered += _interval_covers(bootstrap_sharpe_interval(draw(rng), rng), truth)
+        resamples = ReturnResamples(draw(rng), seed=index)
+        n_covered += _interval_covers(resamples.sharpe_interval(), truth)
     yield proportion_figure(f"{label}: coverage of the Sharpe ratio's interval", n_covered, series, min_rate=min_rate)
 
 
