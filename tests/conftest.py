@@ -61,7 +61,7 @@ def _blank_pages() -> Iterator[None]:
     from quantlr.report.pages import Page, Picture
 
     def blank_picture(page: Page, context: PageContext) -> Picture:
-        return Picture(page.heading, page.file_name, "white", _blank_png(page.file_name), *PAGE_SIZE)
+        return Picture(page.heading, page.file_name, "subtitle", "white", _blank_png(page.file_name), *PAGE_SIZE)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Page, "render_picture", blank_picture)

@@ -72,6 +72,7 @@ class Metric:
     decimals : digits after the decimal point.
     unit : shown in parentheses behind the name; empty where the name says all.
     is_percent : whether the value is a fraction that is shown as percent.
+    is_probability : whether it is a p value or a confidence, which is never shown as 0 or 1: "< 0.001", "> 99.9%".
     better : which values are better.
     short_name : for the head of a narrow column; the name where it is empty.
     shown_in : where people read it, besides ``metrics.json``. "terminal": the table of a run in the terminal and in a
@@ -98,6 +99,7 @@ class Metric:
     decimals: int = 0
     unit: str = ""
     is_percent: bool = False
+    is_probability: bool = False
     better: Literal["higher", "lower", "neither"] = "neither"
     short_name: str = ""
     shown_in: tuple[Place, ...] = ()
@@ -180,8 +182,18 @@ class Metric:
 
     def plain_text(self, value: float | None) -> str:
         """Return a value as plain text; a hyphen where it is undefined."""
-        is_undefined = value is None or value != value
-        return "-" if is_undefined else f"{value:,.{self.decimals}{'%' if self.is_percent else 'f'}}"
+        if value is None or value != value:
+            return "-"
+        return self.bound_text(value) or f"{value:,.{self.decimals}{'%' if self.is_percent else 'f'}}"
+
+    def bound_text(self, value: float | None) -> str:
+        """Return the bound that a probability is shown by if its digits would be those of 0 or 1; else ""."""
+        if value is None or not self.is_probability:
+            return ""
+        kind, smallest = ("%", 10.0 ** -(self.decimals + 2)) if self.is_percent else ("f", 10.0**-self.decimals)
+        if value < smallest / 2 if self.is_percent else value < smallest:
+            return f"< {smallest:.{self.decimals}{kind}}"
+        return f"> {1 - smallest:.{self.decimals}{kind}}" if value >= 1 - smallest / 2 else ""
 
 
 @dataclass(frozen=True)

@@ -110,9 +110,8 @@ def resources_text(estimate: ResourceEstimate) -> str:
     """Return the memory and time of an estimate, rounded to what it is good for."""
     seconds = estimate.seconds
     time = f"{seconds:,.0f} s" if seconds < 100 else f"{seconds / 60:,.0f} min" if seconds < 6000 else ""
-    return (
-        f"roughly {memory_text(estimate.memory_bytes)} of memory beside the program, and {time or f'{seconds / 3600:,.0f} h'} for the fits"
-    )
+    time = time or f"{seconds / 3600:,.0f} h"
+    return f"roughly {memory_text(estimate.memory_bytes)} of memory beside the program, and {time} for the fits"
 
 
 def memory_text(n_bytes: int) -> str:

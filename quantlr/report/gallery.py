@@ -45,7 +45,9 @@ GENERATOR_META_TAG = '<meta name="generator" content="quantlr">'
 """Marks a page as written by quantlr; a page without it is never replaced."""
 META_TAG_SEARCH_BYTES = 1000
 """The tag is within this many bytes of the beginning."""
-THUMBNAIL_FILE, THUMBNAIL_WIDTH_PIXELS, THUMBNAIL_COLORS = "thumbnail.png", 560, 64
+THUMBNAIL_FILE, THUMBNAIL_WIDTH_PIXELS, THUMBNAIL_COLORS = "thumbnail.png", 640, 64
+THUMBNAIL_AREA = (0.0, 0.158, 0.61, 0.58)
+"""Left, top, right and bottom of the tear sheet's equity curve, as fractions of the page."""
 MAX_TICKER_LIST_CHARS = 40
 VERDICT_RULES_BY_STRENGTH = (
     "evidence", "fits_not_converged", "not_after_trials", "better_risk_scaling", "not_shown_to_beat_benchmark",
@@ -144,10 +146,12 @@ def _order_text(metric: Metric) -> str:
 
 
 def make_thumbnail_png(page_png: bytes) -> bytes:
-    """Return a page as a small PNG; the same bytes for the same page."""
+    """Return the equity curve of a tear sheet as a small PNG; the same bytes for the same page."""
     from PIL import Image
 
     page = Image.open(io.BytesIO(page_png)).convert("RGB")
+    left, top, right, bottom = (round(part * side) for part, side in zip(THUMBNAIL_AREA, page.size * 2, strict=True))
+    page = page.crop((left, top, right, bottom))
     size = (THUMBNAIL_WIDTH_PIXELS, round(THUMBNAIL_WIDTH_PIXELS * page.height / page.width))
     small = page.resize(size, Image.Resampling.LANCZOS).quantize(THUMBNAIL_COLORS, dither=Image.Dither.NONE)
     stream = io.BytesIO()
@@ -182,7 +186,7 @@ def read_card_values(report_dir: Path, _dir_mtime_ns: int, _metrics_mtime_ns: in
         "thumbnail": first_url(THUMBNAIL_FILE, "tearsheet.png"),
         "report": first_url("report.html", "tearsheet.png"),
         "tickers": ticker_list_text(data["tickers"], max_chars=MAX_TICKER_LIST_CHARS),
-        "dates": f"{data['first']} to {data['last']}",
+        "dates": f"{data.get('first_fill', data['first'])} to {data['last']}",
         "verdict_rule": rule,
         "verdict_title": sentence.partition(": ")[0],
         "verdict_sentence": sentence,

@@ -7,7 +7,7 @@ it draws: the functions that format numbers serve the terminal, the HTML page an
 from __future__ import annotations
 
 import math
-import textwrap
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from quantlr.core.values import Array, BoolArray
+from quantlr.report.text_fit import fit_text, text_width
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes as Axes
@@ -32,6 +33,13 @@ LABEL_STYLE: dict[str, Any] = {"fontsize": SMALL_SIZE, "color": BLACK, "labelpad
 """Keyword arguments of an axis label."""
 BAND_STYLE: dict[str, Any] = {"color": BAND_GREY, "alpha": 0.45, "linewidth": 0}
 """Keyword arguments of a band under the null hypothesis."""
+TITLE_SIZES, SUBTITLE_SIZES = ((NORMAL_SIZE, 1), (8.5, 1), (7.5, 1)), ((SMALL_SIZE, 1), (7.6, 1), (6.8, 1))
+CELL_SIZES = ((NORMAL_SIZE, 1), (8.2, 1), (7.2, 1))
+ROW_LABEL_SIZES, MIN_ROW_LABEL_SIZE, LEGEND_SIZES = (SMALL_SIZE, 7.6, 6.6), 5.6, (SMALL_SIZE, 7.8, 7.2, 6.6)
+"""Sizes of type, the most readable first, from which the first that fits is taken."""
+LEGEND_STYLE: dict[str, float] = {"handlelength": 1.4, "handletextpad": 0.5, "columnspacing": 1.2}
+"""Lengths of the parts of a legend that are not text, in sizes of its font."""
+CELL_GAP_POINTS, LABEL_MARGIN_POINTS, MAX_MESSAGE_WIDTH, POINTS_PER_INCH = 6.0, 12.0, 240.0, 72.0
 LEGEND_ROW_POINTS = 16.0
 """Height of one row of a legend between a title and its axes, in points."""
 MINUS_SIGN = "−"
@@ -56,11 +64,39 @@ def grid_along_x(ax: Axes) -> None:
     ax.grid(visible=True, axis="x", color=LIGHT_GREY, linewidth=0.8)
 
 
-def format_category_rows(ax: Axes, labels: Sequence[str]) -> None:
-    """Give each category a row, the first at the top, with its label at the left."""
+def axes_width_points(ax: Axes) -> float:
+    """Return the width of axes in points."""
+    return float(ax.get_window_extent().width) * POINTS_PER_INCH / float(ax.figure.dpi)
+
+
+def axes_height_points(ax: Axes) -> float:
+    """Return the height of axes in points."""
+    return float(ax.get_window_extent().height) * POINTS_PER_INCH / float(ax.figure.dpi)
+
+
+def format_category_rows(ax: Axes, labels: Sequence[str], *, label_width: float | None = None) -> None:
+    """Give each category a row, the first at the top, with its label at the left (see `label_rows`)."""
     ax.set_ylim(len(labels) - 0.5, -0.5)
-    ax.set_yticks(range(len(labels)), labels)
     grid_along_x(ax)
+    label_rows(ax, range(len(labels)), labels, label_width=label_width)
+
+
+def label_rows(ax: Axes, positions: Sequence[int], labels: Sequence[str], *, label_width: float | None = None) -> None:
+    """Label rows of the axes in letters of one size, which fit rows and width; labels that are still wider are cut.
+
+    `label_width` is in points; without it, labels reach to the left of the page.
+    """
+    if label_width is None:
+        label_width = float(ax.get_window_extent().x0) * POINTS_PER_INCH / float(ax.figure.dpi) - LABEL_MARGIN_POINTS
+    row_height = axes_height_points(ax) / max(float(np.ptp(ax.get_ylim())), 1.0)
+    sizes = [(size, 1) for size in ROW_LABEL_SIZES if size <= 1.1 * row_height] or [(MIN_ROW_LABEL_SIZE, 1)]
+    fitted = [fit_text(label, max_width=label_width, sizes=sizes) for label in labels]
+    size = min(
+        (size for (text, size), label in zip(fitted, labels, strict=True) if text == label), default=sizes[-1][0]
+    )
+    texts = [fit_text(label, max_width=label_width, sizes=((size, 1),))[0] for label in labels]
+    ax.set_yticks(positions, texts)
+    ax.tick_params(axis="y", labelsize=size)
 
 
 def format_date_axis(ax: Axes, dates: Any = None, *, max_ticks: int = 11) -> None:
@@ -101,10 +137,11 @@ def label_axes(ax: Axes, *, x_label: str, y_label: str) -> None:
     ax.yaxis.set_label_coords(-0.04 / width, 0.5)
 
 
-def set_panel_title(ax: Axes, title: str, *, padding_points: float = 6.0) -> None:
-    """Write the title above the axes at the left, `padding_points` higher than their top."""
+def set_panel_title(ax: Axes, title: str, *, max_width: float, padding_points: float = 6.0) -> None:
+    """Write the title above the axes at the left, `padding_points` higher than their top, `max_width` points wide."""
+    text, size = fit_text(title, max_width=max_width, sizes=TITLE_SIZES, is_bold=True)
     # With a fixed position, matplotlib need not measure every label of the axes to find one.
-    ax.set_title(title, loc="left", fontsize=NORMAL_SIZE, color=BLACK, fontweight="bold", pad=padding_points, y=1.0)
+    ax.set_title(text, loc="left", fontsize=size, color=BLACK, fontweight="bold", pad=padding_points, y=1.0)
 
 
 def power_of_ten_tick_label(value: float, _: float) -> str:
@@ -112,44 +149,87 @@ def power_of_ten_tick_label(value: float, _: float) -> str:
     return f"10{str(round(np.log10(value))).translate(str.maketrans('-0123456789', '⁻⁰¹²³⁴⁵⁶⁷⁸⁹'))}"
 
 
-def add_subtitle(ax: Axes, text: str, *, padding_points: float, has_formula: bool = False) -> None:
+def add_subtitle(ax: Axes, text: str, *, padding_points: float, max_width: float, has_formula: bool = False) -> None:
     """Write text below a panel's title; its first line begins `padding_points` above the axes.
 
     With `has_formula`, what is between two dollar signs is a formula, elsewhere it is text.
     """
+    if has_formula:
+        size = fit_text(_formula_as_text(text), max_width=max_width, sizes=SUBTITLE_SIZES)[1]
+    else:
+        lines = [fit_text(line, max_width=max_width, sizes=SUBTITLE_SIZES) for line in text.split("\n")]
+        text, size = "\n".join(line for line, _ in lines), min(size for _, size in lines)
     ax.annotate(text, (0, 1), (0, padding_points), xycoords="axes fraction", textcoords="offset points",
-                fontsize=SMALL_SIZE, color=BLACK, va="top", linespacing=1.25, annotation_clip=False,
+                fontsize=size, color=BLACK, va="top", linespacing=1.25, annotation_clip=False,
                 parse_math=has_formula)  # fmt: skip
+
+
+def _formula_as_text(text: str) -> str:
+    """Return text with formulas as plain text about as wide: a letter for each symbol, blanks around relations."""
+    parts = text.split("$")
+    for index in range(1, len(parts), 2):
+        symbols = re.sub(r"\\frac{(.*?)}{.*?}", r"\1", parts[index])
+        symbols = re.sub(r"[{}_^]", "", re.sub(r"\\[a-zA-Z]+|\\,", "m", symbols))
+        parts[index] = re.sub(r"([=+-])", r" \1 ", symbols)
+    return "".join(parts)
 
 
 def draw_message(ax: Axes, text: str) -> None:
     """Write in the middle of empty axes why nothing is drawn."""
     ax.set(xticks=[], yticks=[])
     ax.spines["bottom"].set_visible(False)
-    ax.text(0.5, 0.5, "\n".join(textwrap.wrap(text, width=44)), transform=ax.transAxes, ha="center", va="center",
-            fontsize=NORMAL_SIZE, color=GREY, linespacing=1.4)  # fmt: skip
+    width, n_lines = axes_width_points(ax), max(int(axes_height_points(ax) / (1.4 * SMALL_SIZE)), 1)
+    text, size = fit_text(
+        text, max_width=min(width, MAX_MESSAGE_WIDTH), sizes=((NORMAL_SIZE, 3), (SMALL_SIZE, n_lines))
+    )
+    ax.text(0.5, 0.5, text, transform=ax.transAxes, ha="center", va="center", fontsize=size, color=GREY,
+            linespacing=1.4)  # fmt: skip
 
 
 def add_legend_above(
     ax: Axes, *, n_columns: int, font_size: float = SMALL_SIZE, is_reversed: bool = False, handles: Any = None
 ) -> None:
-    """Draw the legend between the title and the axes; each of its rows needs `LEGEND_ROW_POINTS`."""
-    handles = handles or ax.get_legend_handles_labels()[0]
+    """Draw the legend between the title and the axes; each of its rows needs `LEGEND_ROW_POINTS`.
+
+    It is no wider than the axes: its letters are smaller where it would be, and the longest labels are cut.
+    """
+    handles = list(handles or ax.get_legend_handles_labels()[0])[:: -1 if is_reversed else 1]
+    if not handles:
+        return
+    labels, size = fit_legend(
+        [handle.get_label() for handle in handles], n_columns, font_size, max_width=axes_width_points(ax)
+    )
     ax.legend(
-        handles=handles[::-1] if is_reversed else handles, loc="lower left", bbox_to_anchor=(0, 0.99), ncols=n_columns,
-        frameon=False, fontsize=font_size, labelcolor=BLACK, borderaxespad=0.1, borderpad=0, handlelength=1.4,
-        handletextpad=0.5, columnspacing=1.2, labelspacing=0.35,
+        handles=handles, labels=labels, loc="lower left", bbox_to_anchor=(0, 0.99), ncols=n_columns, frameon=False,
+        fontsize=size, labelcolor=BLACK, borderaxespad=0.1, borderpad=0, labelspacing=0.35, **LEGEND_STYLE,
     )  # fmt: skip
+
+
+def fit_legend(labels: Sequence[str], n_columns: int, font_size: float, *, max_width: float) -> tuple[list[str], float]:
+    """Return labels of a legend that is at most `max_width` points wide, and the size of its letters."""
+    columns = [part for part in np.array_split(np.array(labels, dtype=object), n_columns) if len(part)]
+    handles_width = sum(LEGEND_STYLE.values()) * len(columns)  # in sizes of the font
+    for size in (font_size, *(size for size in LEGEND_SIZES if size < font_size)):
+        widths = [max(text_width(label, font_size=size) for label in column) for column in columns]
+        if sum(widths) + size * handles_width <= max_width:
+            return list(labels), size
+    room = max_width - size * handles_width
+    # Columns that are narrower than an equal part leave what they do not need to the others.
+    narrow = [width for width in widths if width <= room / len(widths)]
+    wide = (room - sum(narrow)) / max(len(widths) - len(narrow), 1)
+    return [fit_text(label, max_width=max(wide, *narrow, 0.0), sizes=((size, 1),))[0] for label in labels], size
 
 
 def add_legend(
     ax: Axes, *, corner: Literal["upper left", "lower right"], n_columns: int = 1, is_above_axes: bool = False
 ) -> None:
-    """Draw the legend in a corner of the axes, or above them."""
+    """Draw the legend in a corner of the axes, or above them, no wider than they are."""
+    handles, labels = ax.get_legend_handles_labels()
+    labels, size = fit_legend(labels, n_columns, SMALL_SIZE, max_width=axes_width_points(ax) - SMALL_SIZE)
     ax.legend(
-        loc=corner, bbox_to_anchor=(0.0, 1.0, 1.0, 0.2) if is_above_axes else (0.0, 0.0, 1.0, 1.0), ncols=n_columns,
-        facecolor="white", edgecolor="none", framealpha=0.85, fontsize=SMALL_SIZE, labelcolor=BLACK, borderaxespad=0.2,
-        borderpad=0.2, handlelength=1.6, columnspacing=1.5,
+        handles, labels, loc=corner, bbox_to_anchor=(0.0, 1.0, 1.0, 0.2) if is_above_axes else (0.0, 0.0, 1.0, 1.0),
+        ncols=n_columns, facecolor="white", edgecolor="none", framealpha=0.85, fontsize=size, labelcolor=BLACK,
+        borderaxespad=0.2, borderpad=0.2, **LEGEND_STYLE,
     )  # fmt: skip
 
 
@@ -194,7 +274,8 @@ def make_table_row(label: str, values: Iterable[Any], formatter: Callable[[Any],
 
 def draw_text_table(ax: Axes, table: Mapping[str, Any], *, column_right_edges: Sequence[float]) -> None:
     """Write the rows of a table: labels at the left, cells right-aligned at the edges (fractions of the width)."""
-    rows = table["rows"]
+    rows, width = table["rows"], axes_width_points(ax)
+    room = width * np.diff([0.0, *column_right_edges]) - CELL_GAP_POINTS
     ax.set_axis_off()
     ax.set(xlim=(0, 1), ylim=(len(rows), 0))
     for index, row in enumerate(rows):
@@ -202,12 +283,19 @@ def draw_text_table(ax: Axes, table: Mapping[str, Any], *, column_right_edges: S
             ax.axhline(index + 0.95, color=GREY, linewidth=0.8)
         if not row.label:
             continue
-        style: dict[str, Any] = {"va": "center", "fontsize": NORMAL_SIZE}
+        style: dict[str, Any] = {"y": index + 0.5, "va": "center"}
+        cells = [
+            (edge, *fit_text(cell, max_width=cell_width, sizes=CELL_SIZES))
+            for edge, cell, cell_width in zip(column_right_edges, row.cells, room, strict=False)
+            if cell
+        ]
+        cell_lefts = [edge * width - text_width(text, font_size=size) - CELL_GAP_POINTS for edge, text, size in cells]
+        label_width = min([width, *cell_lefts])
+        label, size = fit_text(row.label, max_width=label_width, sizes=CELL_SIZES, is_bold=row.is_heading)
         weight = "bold" if row.is_heading else "normal"
-        ax.text(0, index + 0.5, row.label, color=BLACK, fontweight=weight, **style)
-        for edge, cell in zip(column_right_edges, row.cells, strict=False):
-            if cell:
-                ax.text(edge, index + 0.5, cell, ha="right", color=GREY if row.is_heading else BLACK, **style)
+        ax.text(0, s=label, fontsize=size, color=BLACK, fontweight=weight, **style)
+        for edge, text, size in cells:
+            ax.text(edge, s=text, ha="right", fontsize=size, color=GREY if row.is_heading else BLACK, **style)
 
 
 def p_value_text(p_value: float) -> str:
@@ -262,6 +350,11 @@ def number_text(value: float | None, *, decimals: int = 2) -> str:
         return "–"
     text = f"{value:,.{decimals}f}"
     return text.replace("-", MINUS_SIGN) if float(text.replace(",", "")) else text.lstrip("-")
+
+
+def p_value_number_text(p_value: float | None) -> str:
+    """Return a p value, which is never shown as 0; a dash where it is undefined."""
+    return "< 0.001" if p_value is not None and p_value < 0.001 else number_text(p_value, decimals=3)
 
 
 def count_text(count: int, noun: str) -> str:

@@ -13,7 +13,7 @@ from typing import Any, Literal
 from quantlr.backtest.metric_types import Metric, Place
 from quantlr.backtest.metrics import METRICS, find_metric, metrics_shown_in
 from quantlr.core.values import Note
-from quantlr.report.style import count_text, number_text, percent_text
+from quantlr.report.style import count_text, number_text, p_value_number_text, percent_text
 
 FILL_LABELS = {"next_close": "Next close", "next_open": "Next open", "close": "Same close"}
 MAX_TICKERS_PER_NOTE_KIND = 3
@@ -88,7 +88,7 @@ def _headline_change(metric: Metric, metrics: dict[str, Any], previous_metrics: 
 
 
 def _parse_formatted_number(text: str) -> Decimal:
-    return Decimal(text.rstrip("%").replace(",", ""))
+    return Decimal(text.strip("<>% ").replace(",", ""))
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +109,9 @@ class TextTable:
 
 def metric_text(metric: Metric, value: float | None) -> str:
     """Return a metric's value as pages show it: a real minus sign, a dash where it is undefined."""
-    return (percent_text if metric.is_percent else number_text)(value, decimals=metric.decimals)
+    return metric.bound_text(value) or (percent_text if metric.is_percent else number_text)(
+        value, decimals=metric.decimals
+    )
 
 
 def interval_text(metric: Metric, bounds: Any, *, undefined: str = "–") -> str:
@@ -258,7 +260,7 @@ def sensitivity_table(metrics: dict[str, Any]) -> TextTable:
                 f"{values['sessions']:,}",
                 number_text(values["sharpe"]),
                 percent_text(values["alpha"]),
-                number_text(values["p_value"], decimals=3),
+                p_value_number_text(values["p_value"]),
             ),
         )
         for values in metrics.get("sensitivity", ())

@@ -18,7 +18,8 @@ from quantlr.core.values import BacktestResult
 from quantlr.report.file_formats import csv_bytes, json_bytes, nonfinite_to_none
 from quantlr.report.pages.layout import Table
 from quantlr.report.pages.sweep import ParameterSurface, SweepPageContext
-from quantlr.report.style import TableRow, number_text, percent_text, shorten_end
+from quantlr.report.style import TableRow, number_text, p_value_number_text, percent_text, shorten_end
+from quantlr.report.summary import metric_text
 from quantlr.stats.verdict import Verdict
 from quantlr.sweeps.analysis import Holdout, SweepStatistics, TrialResults
 from quantlr.sweeps.grid import Sweep, grid_value_text
@@ -333,10 +334,10 @@ def _statistics_rows(summary: dict[str, Any], holdout: Holdout | None) -> tuple[
         ("Maximum Sharpe ratio", number_text(winner.get("sharpe"))),
         ("95% interval, without correction for selection", interval),
         (f"Expected maximum of {expected['trials']:,} without skill", number_text(expected["expected_max_sharpe"])),
-        ("Deflated Sharpe ratio", percent_text(winner.get("deflated_sharpe"))),
-        ("Family-wise p value of alpha", number_text(winner.get("family_wise_p"), decimals=3)),
+        ("Deflated Sharpe ratio", metric_text(find_metric("deflated_sharpe"), winner.get("deflated_sharpe"))),
+        ("Family-wise p value of alpha", p_value_number_text(winner.get("family_wise_p"))),
         ("Probability of backtest overfitting", overfitting),
-        (f"None beats {summary['benchmark_name']}: p, Hansen", number_text(spa.get("p_value"), decimals=3)),
+        (f"None beats {summary['benchmark_name']}: p, Hansen", p_value_number_text(spa.get("p_value"))),
         (f"Better than {summary['benchmark_name']} by StepM", superior),
     ]
     rows = [TableRow("All trials", is_heading=True), *(TableRow(label, (text,)) for label, text in trial_values)]

@@ -8,6 +8,7 @@ from functools import cache
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from quantlr.config.run_config import load_config
 from quantlr.core.values import Prices
 from quantlr.experiment.evaluate import compute_metrics
@@ -73,6 +74,38 @@ def long_names() -> Prices:
     return replace(prices, tickers=tuple(f"LONGNAME{index:02d}" for index in range(12)))
 
 
+LONG_TICKER = "VERYLONGTICKERNAME-WITH-SUFFIX.XETRA"
+PRODUCT_FEATURES: list[dict[str, Any]] = [
+    {"kind": "product", "of": [{"kind": "momentum", "windows": [126]}, {"kind": "volatility", "windows": [20]}]},
+    {"kind": "product", "of": [{"kind": "lagged_returns", "lags": [1]}, {"kind": "volatility", "windows": [21]}]},
+    {"kind": "lagged_returns", "lags": list(range(1, 13))},
+]
+
+
+def very_long_names(n_tickers: int, n_sessions: int) -> Callable[[], Prices]:
+    """Return a function that makes prices of tickers whose long names differ at the end."""
+
+    def make_prices() -> Prices:
+        prices = random_walk_prices(1, n_sessions=n_sessions, n_tickers=n_tickers)
+        return replace(prices, tickers=tuple(f"{LONG_TICKER}{index:02d}" for index in range(n_tickers)))
+
+    return make_prices
+
+
+def falling() -> Prices:
+    """Return prices that lose nearly everything."""
+    prices = random_walk_prices(1, n_sessions=700)
+    factor = np.exp(-0.01 * np.arange(700))[:, None]
+    fields = ("open", "high", "low", "close", "raw_close")
+    return replace(prices, **{name: getattr(prices, name) * factor for name in fields})
+
+
+def weekly() -> Prices:
+    """Return bars of a week each."""
+    prices = random_walk_prices(1, n_sessions=500)
+    return replace(prices, sessions=pd.date_range("2005-01-07", periods=500, freq="W-FRI").as_unit("us"))
+
+
 SHORT = {"policy.long_above": 1.0, "policy.short_below": 1.0}
 FITTED_ONCE = {"walk_forward.refit_every": "never"}
 CASES: dict[str, tuple[Callable[[], Prices], dict[str, Any]]] = {
@@ -88,6 +121,27 @@ CASES: dict[str, tuple[Callable[[], Prices], dict[str, Any]]] = {
     "500 tickers": (
         random_walk_maker(n_sessions=160, n_tickers=500),
         {"walk_forward.train": 100, "model.scope": "pooled", **FITTED_ONCE},
+    ),
+    "very long names, many features": (very_long_names(1, 500), {"features": PRODUCT_FEATURES}),
+    "ten very long names": (very_long_names(10, 500), {"policy.short_below": 0.5}),
+    "ten very long names, fitted once": (
+        very_long_names(10, 500),
+        {"model.scope": "pooled", "features": PRODUCT_FEATURES, **FITTED_ONCE},
+    ),
+    "60 very long names": (very_long_names(60, 300), FITTED_ONCE),
+    "many features, many refits": (
+        random_walk_maker(n_sessions=1000, n_tickers=2),
+        {"features": PRODUCT_FEATURES, "label.horizon": 5, "walk_forward.refit_every": 10, "model.l2": 0.01},
+    ),
+    "losses": (falling, {"policy.long_above": 0.0}),
+    "weekly": (weekly, {"features": PRODUCT_FEATURES, "label.horizon": 4}),
+    "without coefficients": (
+        random_walk_maker(n_sessions=500),
+        {"model": {"kind": "sklearn", "estimator": "GaussianNB"}},
+    ),
+    "high costs": (
+        random_walk_maker(n_sessions=700),
+        {"policy.short_below": 0.5, "execution.commission_bps": 50.0, "execution.spread": "corwin_schultz"},
     ),
 }
 

@@ -21,11 +21,18 @@ from quantlr.core.errors import OutputError, UserError
 from quantlr.report.compare import Comparison
 from quantlr.report.compare import compare as compare_reports
 from quantlr.report.gallery import write_comparison
-from quantlr.report.pages.comparison import comparison_page_png, comparison_title, metrics_by_run_table
+from quantlr.report.pages.comparison import (
+    comparison_figure,
+    comparison_page_png,
+    comparison_title,
+    metrics_by_run_table,
+)
+from quantlr.report.pages.layout import use_matplotlib_defaults
 from quantlr.report.pairs import config_differences, pair_sentence, signed_number_text
 from quantlr.report.saved_runs import read_saved_run
 
-from report.cases import USER_RCPARAMS
+from report.cases import PRODUCT_FEATURES, USER_RCPARAMS
+from report.drawn_text import text_collisions
 
 pytestmark = pytest.mark.usefixtures("without_drawing")
 
@@ -48,7 +55,11 @@ RUNS: dict[str, dict[str, Any]] = {
     "brief": {"data.end": "2001-03-20"},
     "other year": {"report.sessions_per_year": 260},
     "three": {"data.tickers": ["MSFT", "IBM", "AAPL"]},
-}
+    "run_with_a_name_that_is_longer_than_its_column": {
+        "features": PRODUCT_FEATURES, "policy.short_below": 0.49, "model.l2": 0.1, "model.class_weight": "balanced",
+        "walk_forward.window": "rolling", "execution.borrow_bps_per_year": 200,
+    },
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -323,9 +334,22 @@ def test_comparison_is_written_reproducibly_and_never_replaces_a_run(output: Pat
 
 @pytest.mark.parametrize(
     "names",
-    [("base", "brief"), ("base", "flat"), ("base", "lags", "free", "textbook", "week", "three")],
-    ids=["short", "flat", "six"],
+    [
+        ("base", "brief"),
+        ("base", "flat"),
+        ("base", "free"),
+        ("base", "run_with_a_name_that_is_longer_than_its_column"),
+        ("base", "lags", "free"),
+        ("base", "lags", "free", "textbook", "week", "three", "run_with_a_name_that_is_longer_than_its_column"),
+    ],
+    ids=["short", "flat", "two", "long name", "three", "seven"],
 )
+def test_texts_of_the_page_do_not_overlap(output: Path, names: tuple[str, ...]) -> None:
+    with use_matplotlib_defaults():
+        assert not text_collisions(comparison_figure(compare(output, *names)))
+
+
+@pytest.mark.parametrize("names", [("base", "brief"), ("base", "flat"), ("base", "lags", "three")])
 def test_comparison_page_is_drawn(output: Path, names: tuple[str, ...]) -> None:
     comparison = compare(output, *names)
     page = comparison_page_png(comparison)

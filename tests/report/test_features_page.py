@@ -3,17 +3,11 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
-from itertools import combinations
 from typing import Any
 
 import numpy as np
 import pytest
 import quantlr
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-from matplotlib.text import Text
 from quantlr.experiment.worth import WorthResult
 from quantlr.report.context import PageContext
 from quantlr.report.pages.features import (
@@ -26,6 +20,9 @@ from quantlr.report.pages.features import (
     make_features_page,
     ranked_sets,
 )
+from quantlr.report.pages.layout import use_matplotlib_defaults
+
+from report.drawn_text import text_collisions
 
 BASE: dict[str, Any] = {
     "name": "case",
@@ -76,29 +73,11 @@ def test_years_and_cumulative_sums_add_up_to_the_total() -> None:
         assert curves[row][-1] == pytest.approx(item.loss_reduction.sum())
 
 
-def labels_outside_view(figure: Figure) -> Iterator[Text]:
-    """Yield the tick labels that are not drawn, as their ticks are beyond the limits of the axis."""
-    for ax in figure.findobj(Axes):
-        for axis in (ax.xaxis, ax.yaxis):
-            low, high = sorted(axis.get_view_interval())
-            yield from (tick.label1 for tick in axis.get_major_ticks() if not low <= tick.get_loc() <= high)
-            yield axis.offsetText
-
-
 @pytest.mark.parametrize("n_features", [1, 4])
-def test_no_text_of_the_page_overlaps_another_or_leaves_the_page(n_features: int) -> None:
+def test_texts_of_the_page_do_not_overlap(n_features: int) -> None:
     context = features_context(n_features)
-    figure = make_features_page(context.worth).draw_figure(context.run_context)
-    FigureCanvasAgg(figure).draw()
-    hidden = {id(label) for label in labels_outside_view(figure)}
-    texts = [text for text in figure.findobj(Text) if text.get_visible() and text.get_text().strip()]
-    texts = [text for text in texts if id(text) not in hidden]
-    boxes = {id(text): (text, text.get_window_extent().padded(-2)) for text in texts}
-    for text, box in boxes.values():
-        assert box.x0 >= 0, text.get_text()
-        assert box.x1 <= figure.bbox.x1, text.get_text()
-    for (first, box), (second, other) in combinations(boxes.values(), 2):
-        assert not box.overlaps(other), (first.get_text(), second.get_text())
+    with use_matplotlib_defaults():
+        assert not text_collisions(make_features_page(context.worth).draw_figure(context.run_context))
 
 
 def test_title_counts_the_significant_sets() -> None:

@@ -12,11 +12,9 @@ import pandas as pd
 import pytest
 import quantlr
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
 from matplotlib.image import imread
-from matplotlib.text import Annotation, Text
 from quantlr.backtest.metric_types import evaluate_forecasts
 from quantlr.backtest.metrics import metrics_of_section
 from quantlr.core.values import Array, Forecasts
@@ -25,13 +23,14 @@ from quantlr.report.context import PageContext
 from quantlr.report.file_formats import nonfinite_to_none
 from quantlr.report.pages import PAGES
 from quantlr.report.pages.forecast import FORECAST_PAGE, calibration_table, skill_title_and_text
-from quantlr.report.pages.layout import figure_png
+from quantlr.report.pages.layout import figure_png, use_matplotlib_defaults
 from scipy import stats
 from sklearn.isotonic import IsotonicRegression
 from sklearn.metrics import roc_auc_score
 from sklearn.metrics import roc_curve as sklearn_roc_curve
 
 from markets import forecasts
+from report.drawn_text import text_collisions
 
 CALIBRATION, ROC, BY_OUTCOME = "Calibration", "Discrimination", "Forecast probability by outcome"
 RETURNS, ROLLING, YEARS, TICKERS = "Mean return by", "Rolling accuracy", "Accuracy by year", "Accuracy by ticker"
@@ -141,30 +140,11 @@ def labelled_line(ax: Axes, label: str) -> Any:
     return next(line for line in ax.lines if str(line.get_label()).startswith(label))
 
 
-def texts_outside_axes(figure: Figure) -> list[Text]:
-    """Return header, titles, subtitles, and labels of axes and ticks."""
-    texts: list[Text] = list(figure.texts)
-    for ax in figure.axes:
-        title = ax._left_title  # type: ignore[attr-defined]  # the public getter returns no position
-        texts += [title, *(text for text in ax.texts if isinstance(text, Annotation))]
-        x_labels = [text for text in ax.get_xticklabels() if ax.viewLim.x0 <= text.get_position()[0] <= ax.viewLim.x1]
-        y_labels = [text for text in ax.get_yticklabels() if ax.viewLim.y0 <= text.get_position()[1] <= ax.viewLim.y1]
-        texts += [ax.xaxis.label, ax.yaxis.label, *x_labels, *y_labels]
-    return [text for text in texts if text.get_visible() and text.get_text().strip()]
-
-
 @pytest.mark.parametrize("case", CASES)
 def test_texts_do_not_overlap_or_leave_the_page(case: str) -> None:
     figure = page(case)
-    FigureCanvasAgg(figure)
-    figure.draw_without_rendering()
-    boxes = [(text.get_text(), text.get_window_extent()) for text in texts_outside_axes(figure)]
-    for index, (text, box) in enumerate(boxes):
-        assert box.x0 >= 0, text
-        assert box.x1 <= figure.bbox.x1, text
-        assert box.y0 >= 0, text
-        for other_text, other_box in boxes[:index]:
-            assert not box.padded(-1.0).overlaps(other_box.padded(-1.0)), (text, other_text)
+    with use_matplotlib_defaults():
+        assert not text_collisions(figure)
     for ax in figure.axes:
         assert ax.has_data() or axes_text(ax), ax.get_title(loc="left")
 

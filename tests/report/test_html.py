@@ -20,8 +20,12 @@ from report.cases import case_context, case_tear_sheet
 VOID = {"meta", "link", "img", "br", "hr", "input"}
 MARKUP = "</title><script>alert('x')</script>\"><img src=x onerror=alert(1)>{{ 7 * 7 }}"
 PICTURES = {
-    "tearsheet.png": Picture("Is there an edge?", "No edge", "No edge. Growth.", b"\x89PNG one", 1400, 940),
-    "model.png": Picture("What & why?", "A <b>model</b>", 'A "model".', b"\x89PNG two", 1400, 940),
+    "tearsheet.png": Picture(
+        "Is there an edge?", "No edge", "Its numbers.", "No edge. Growth.", b"\x89PNG one", 1400, 940
+    ),
+    "model.png": Picture(
+        "What & why?", "A <b>model</b>", "Its <i>numbers</i>.", 'A "model".', b"\x89PNG two", 1400, 940
+    ),
 }
 PROVENANCE: dict[str, Any] = {"data": {"source": "made up", "sha256": "ab12"}, "versions": {"python": "3.11"}}
 

@@ -11,14 +11,13 @@ import pandas as pd
 import pytest
 import quantlr
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.dates import date2num
 from matplotlib.figure import Figure
 from quantlr.backtest.rolling import binned_weights
 from quantlr.backtest.trades import annual_excess_return_by_side, histogram_around_zero
 from quantlr.experiment.run import Run
 from quantlr.report.context import PageContext
-from quantlr.report.pages.layout import fields_table
+from quantlr.report.pages.layout import fields_table, use_matplotlib_defaults
 from quantlr.report.pages.positions import (
     MAX_WEIGHT_MAP_TICKERS,
     POSITIONS_PAGE,
@@ -27,6 +26,8 @@ from quantlr.report.pages.positions import (
     trade_returns_panel,
 )
 from quantlr.testing.contract import random_walk_bars
+
+from report.drawn_text import text_collisions
 
 BASE: dict[str, Any] = {
     "name": "case",
@@ -90,20 +91,8 @@ def page_title(run: Run) -> str:
 
 @pytest.mark.parametrize("case", ["long and short", "four sessions", "costs eat nearly all", "per share"])
 def test_texts_do_not_overlap_or_leave_the_page(case: str) -> None:
-    figure = page(case)
-    renderer = FigureCanvasAgg(figure).get_renderer()
-    width, height = figure.get_size_inches() * figure.dpi
-    titles = [title for ax in figure.axes for title in (ax._left_title,) if title.get_text()]  # type: ignore[attr-defined]
-    legends: list[Any] = [legend for ax in figure.axes if (legend := ax.get_legend())]
-    boxes: list[Any] = [artist.get_window_extent(renderer) for artist in (*figure.texts, *titles, *legends)]
-    for box in boxes:
-        assert box.x0 >= 0
-        assert box.x1 <= width
-        assert box.y0 >= 0
-        assert box.y1 <= height
-    headings = boxes[len(figure.texts) :]
-    for index, box in enumerate(headings):
-        assert not any(box.overlaps(other) and box.padded(-2).overlaps(other) for other in headings[:index])
+    with use_matplotlib_defaults():
+        assert not text_collisions(page(case))
 
 
 @pytest.mark.parametrize("case", ["long and short", "per share", "leverage"])

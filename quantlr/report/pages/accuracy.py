@@ -19,13 +19,13 @@ from quantlr.report.style import (
     BLUE,
     GREY,
     ORANGE,
-    SMALL_SIZE,
     Axes,
     add_legend,
     count_text,
     format_fraction_axis,
     grid_along_x,
     label_axes,
+    label_rows,
     percent_text,
     percent_tick_label,
     set_percent_ticks,
@@ -95,12 +95,14 @@ def accuracy_by_ticker_table(context: PageContext) -> Table:
     """
     table = _accuracy_by_group_table(context, context.evaluated_forecasts.ticker, "ticker")
     names = [context.run_data.forecasts.tickers[index] for index in table["group_ids"]]
-    table["tickers"] = [shorten_end(name, max_chars=12) for name in names]
+    table["tickers"] = names
     if len(names) > MAX_TICKER_ROWS:
         difference = table["accuracy_difference"]
         table["expected_by_rank"] = expected_order_statistics(table["difference_standard_error"])
         extremes = (difference.argmax(), difference.argmin())
-        best, worst = (f"{table['tickers'][index]} by {percent_text(difference[index])}" for index in extremes)
+        best, worst = (
+            f"{shorten_end(names[index], max_chars=12)} by {percent_text(difference[index])}" for index in extremes
+        )
         table["subtitle"] += f"\nbest {best}, worst {worst}"
     return table
 
@@ -147,8 +149,7 @@ def accuracy_by_ticker_panel(ax: Axes, table: Table) -> None:
     ax.vlines(table["baseline_accuracy"][order], rows - 0.35, rows + 0.35, color=ORANGE, linewidth=2.2,
               label="majority-class baseline")  # fmt: skip
     ax.set_ylim(-0.7, (len(rows) - 0.3) * (1.0 + LEGEND_HEADROOM))
-    ax.set_yticks(rows, [table["tickers"][index] for index in order])
-    ax.tick_params(axis="y", labelsize=SMALL_SIZE if len(rows) <= 6 else 7.0)
+    label_rows(ax, range(len(rows)), [table["tickers"][index] for index in order])
     format_fraction_axis(ax.xaxis, max_ticks=5)
     grid_along_x(ax)
     add_legend(ax, corner="upper left", n_columns=2)

@@ -20,19 +20,22 @@ from quantlr.report.style import (
     SKY,
     SMALL_SIZE,
     Axes,
+    axes_width_points,
     format_category_rows,
     format_date_axis,
     isolated_point_mask,
     number_text,
     number_tick_label,
     percent_text,
-    shorten_middle,
     style_axes,
 )
+from quantlr.report.text_fit import fit_text
 from quantlr.stats.hac import Z95
 
 MAX_COEFFICIENT_PATHS, MAX_SINGLE_REFIT_ROWS = 8, 12
 """Features that are drawn, at most: over the refits, and of a single refit."""
+PATH_LABEL_SIZES = ((SMALL_SIZE - 0.7, 1), (7.0, 1), (6.4, 2))
+"""Sizes of what is written above a small chart, the most readable first."""
 GRID_SHAPES = {1: (1, 1), 2: (1, 2), 3: (1, 3), 4: (2, 2), 5: (2, 3), 6: (2, 3), 7: (2, 4), 8: (2, 4)}
 """Rows and columns of the small charts of coefficients, by their number."""
 
@@ -98,8 +101,8 @@ class ModelSummary:
         return self.diagnostics.coefficient_paths.has_standard_errors
 
     def feature_name(self, feature_index: int) -> str:
-        """Return the name of a feature, shortened in the middle."""
-        return shorten_middle(self.diagnostics.feature_names[feature_index], 26)
+        """Return the name of a feature."""
+        return self.diagnostics.feature_names[feature_index]
 
     def coefficient_text(self, feature_index: int) -> str:
         """Return the newest coefficient ± standard error, and how often it had the same sign over several refits."""
@@ -216,9 +219,13 @@ def _draw_coefficient_path(ax: Axes, table: Table, feature_index: int) -> None:
     ax.locator_params(axis="y", nbins=4)
     ax.yaxis.set_major_formatter(number_tick_label)
     name, coefficient_text = table["features"][feature_index], table["texts"][feature_index]
-    for text, offset, weight in ((name, 13.5, "bold"), (coefficient_text, 3.5, "normal")):
-        ax.annotate(text, (0, 1), (0, offset), xycoords="axes fraction", textcoords="offset points",
-                    fontsize=SMALL_SIZE - 0.7, color=BLACK, fontweight=weight, annotation_clip=False)  # fmt: skip
+    # A long name is broken after a comma.
+    for text, offset, weight in ((name.replace(",", ", "), 12.5, "bold"), (coefficient_text, 2.5, "normal")):
+        fitted, size = fit_text(
+            text, max_width=1.1 * axes_width_points(ax), sizes=PATH_LABEL_SIZES, is_bold=weight == "bold"
+        )
+        ax.annotate(fitted, (0, 1), (0, offset), xycoords="axes fraction", textcoords="offset points",
+                    fontsize=size, color=BLACK, fontweight=weight, va="bottom", annotation_clip=False)  # fmt: skip
 
 
 @panel("Standardised coefficients: log odds per standard deviation", coefficient_table, FORMULA_PADDING)
@@ -233,7 +240,8 @@ def coefficients_panel(ax: Axes, table: Table) -> None:
         interval = [table["low"][-1, row], table["high"][-1, row]]
         chart.plot(interval, [row, row], color=color, linewidth=2.0, solid_capstyle="butt")
         chart.plot(table["coefficients"][-1, row], row, color=color, marker="o", markersize=6)
-        style: dict[str, Any] = {"va": "center", "fontsize": SMALL_SIZE, "color": BLACK}
+        text, size = fit_text(text, max_width=0.134 * axes_width_points(ax), sizes=PATH_LABEL_SIZES)
+        style: dict[str, Any] = {"va": "center", "fontsize": size, "color": BLACK}
         chart.text(1.02, row, text, transform=chart.get_yaxis_transform(), **style)
-    format_category_rows(chart, table["features"])
+    format_category_rows(chart, table["features"], label_width=0.21 * axes_width_points(ax))
     chart.xaxis.set_major_formatter(number_tick_label)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -39,16 +39,21 @@ from quantlr.report.style import (
     PURPLE,
     SKY,
     SMALL_SIZE,
+    SUBTITLE_SIZES,
     VERMILION,
     Axes,
+    axes_width_points,
     draw_loss_gain_image,
     format_category_rows,
     format_log_axis,
     number_tick_label,
     set_percent_ticks,
-    shorten_end,
     shorten_middle,
 )
+from quantlr.report.text_fit import PAGE_WIDTH_POINTS, fit_text, text_width
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 RUN_COLORS = (BLUE, VERMILION, GREEN, PURPLE, SKY, ORANGE)
 RUN_LINE_STYLES = ("-", (0, (4, 1.5)))
@@ -56,11 +61,11 @@ RUN_LETTERS = "ABCDEFGHIJKL"
 """Names of the runs where their own are too long."""
 MAX_FOREST_PAIRS = 10
 """Pairs that are drawn as rows with intervals; more are a matrix."""
-MAX_RUN_NAME_CHARS, MAX_SETTING_LINE_CHARS, MAX_SETTING_VALUE_CHARS = 21, 96, 28
-METRIC_COLUMNS_LEFT = 0.3
-"""Where the columns of metrics begin, as a fraction of the table's width."""
-COLUMN_GAP_CHARS, MAX_COLUMNS_CHARS = 4, 82
-"""Characters between the columns of metrics, and those of all columns for which there is room at the usual size."""
+MAX_SETTING_VALUE_CHARS = 28
+RUN_NAME_LEFT, METRIC_COLUMNS_LEFT = 0.08, 0.28
+"""Where the names of the runs and the columns of metrics begin, as fractions of the table's width."""
+TABLE_WIDTH, COLUMN_GAP_POINTS = 0.445, 9.0
+"""Width of the table of metrics, as a fraction of the page, and room between its columns."""
 MAX_SETTING_LINES_ABOVE_CHART, MIN_CHART_HEIGHT = 7, 0.24
 """Lines of settings that leave room for a chart below them, and the room that it needs with its title."""
 LINE_HEIGHT = 0.0215
@@ -134,16 +139,18 @@ def metrics_by_run_table(comparison: Comparison) -> Table:
     """
     metrics = compared_metrics()
     rows = [
-        (letter, shorten_middle(name, MAX_RUN_NAME_CHARS), *metric_cell_texts(values, metrics))
+        (letter, name, *metric_cell_texts(values, metrics))
         for letter, name, values in zip(RUN_LETTERS, comparison.run_names, comparison.metrics_by_run, strict=False)
     ]
     if any(value is not None for value in comparison.baseline_metrics.values()):
         rows.append(("", "baseline", *metric_cell_texts(comparison.baseline_metrics, metrics)))
     columns = [metric.column_heading for metric in metrics]
     cells_by_column = zip(columns, *(cells for _, _, *cells in rows), strict=True)
-    widths = np.cumsum([COLUMN_GAP_CHARS + max(map(len, cells)) for cells in cells_by_column])
+    size = SMALL_SIZE + 0.3
+    widths = np.cumsum([COLUMN_GAP_POINTS + max(text_width(cell, font_size=size) for cell in cells)
+                        for cells in cells_by_column])  # fmt: skip
     edges = METRIC_COLUMNS_LEFT + (1.0 - METRIC_COLUMNS_LEFT) * widths / widths[-1]
-    scale = min(1.0, MAX_COLUMNS_CHARS / float(widths[-1]))
+    scale = min(1.0, (1.0 - METRIC_COLUMNS_LEFT) * TABLE_WIDTH * PAGE_WIDTH_POINTS / float(widths[-1]))
     return {"columns": columns, "rows": rows, "column_right_edges": edges, "scale": scale}
 
 
@@ -161,7 +168,9 @@ def metrics_by_run_panel(ax: Axes, table: Table) -> None:
         middle = index + 1.5
         ax.plot([0.0, 0.035], [middle] * 2, linewidth=1.8, **(run_line_style(index) if letter else {"color": GREY}))
         ax.text(0.05, middle, letter, fontweight="bold", **style)
-        ax.text(0.08, middle, name, parse_math=False, **style)
+        name_width = (METRIC_COLUMNS_LEFT - RUN_NAME_LEFT) * axes_width_points(ax)
+        text, size = fit_text(name, max_width=name_width, sizes=((SMALL_SIZE + 0.3, 1), (7.6, 1), (6.8, 1)))
+        ax.text(RUN_NAME_LEFT, middle, text, parse_math=False, **(style | {"fontsize": size}))
         for edge, cell in zip(table["column_right_edges"], cells, strict=True):
             ax.text(edge, middle, cell, ha="right", **(style | {"fontsize": (SMALL_SIZE + 0.3) * table["scale"]}))
 
@@ -175,7 +184,7 @@ def differing_settings_table(comparison: Comparison) -> dict[str, list[str]]:
             text = "none" if value is None else shorten_middle(value, MAX_SETTING_VALUE_CHARS)
             letters_by_value[text] = letters_by_value.get(text, "") + letter
         values = (f"{letters}: {text}" for text, letters in letters_by_value.items())
-        lines.append(shorten_end("   ".join([key, *values]), max_chars=MAX_SETTING_LINE_CHARS))
+        lines.append("   ".join([key, *values]))
     return {"lines": lines or ["none: the configs are equal"]}
 
 
@@ -188,7 +197,8 @@ def settings_panel(ax: Axes, table: Table) -> None:
     ax.set_axis_off()
     ax.set_ylim(n_rows, 0)
     for row, line in enumerate(lines):
-        ax.text(0, row + 0.5, line, fontsize=SMALL_SIZE, color=BLACK, va="center", parse_math=False)
+        text, size = fit_text(line, max_width=axes_width_points(ax), sizes=SUBTITLE_SIZES)
+        ax.text(0, row + 0.5, text, fontsize=size, color=BLACK, va="center", parse_math=False)
 
 
 def metric_difference_table(comparison: Comparison, *, key: Literal["sharpe", "log_loss"], factor: float) -> Table:
@@ -291,7 +301,7 @@ def comparison_panels(comparison: Comparison) -> list[PlacedPanel]:
     panels = [
         PlacedPanel(equity_by_run_panel, (0.042, 0.81 - equity_height, 0.458, equity_height), has_x_labels=False),
         PlacedPanel(drawdown_by_run_panel, (0.042, floor + 0.03, 0.458, 0.625 * mean_height)),
-        PlacedPanel(metrics_by_run_panel, (0.535, 0.81 - table_height, 0.445, table_height)),
+        PlacedPanel(metrics_by_run_panel, (0.535, 0.81 - table_height, TABLE_WIDTH, table_height)),
         PlacedPanel(settings_panel, (0.535, top - LINE_HEIGHT * (n_rows + 0.5), 0.445, LINE_HEIGHT * n_rows)),
     ]
     chart_top = top - LINE_HEIGHT * (n_rows + 1) - 0.045
@@ -307,17 +317,22 @@ def comparison_panels(comparison: Comparison) -> list[PlacedPanel]:
     return panels
 
 
-def comparison_page_png(comparison: Comparison) -> bytes:
-    """Return the page as PNG bytes, the same for the same runs."""
+def comparison_figure(comparison: Comparison) -> Figure:
+    """Return the page as a figure."""
     method = (
         "Differences are the second run minus the first, significant where the Holm-adjusted p value is below 0.05; a "
         "lower log loss is better."
     )
     title, subtitle, notes = comparison_title(comparison), _bootstrap_method_text(comparison), comparison.caveats
+    figure = page_figure(title, subtitle, setup_text=method, notes=notes, notes_file="compare.json")
+    draw_panels(figure, comparison_panels(comparison), comparison)
+    return figure
+
+
+def comparison_page_png(comparison: Comparison) -> bytes:
+    """Return the page as PNG bytes, the same for the same runs."""
     with use_matplotlib_defaults():
-        figure = page_figure(title, subtitle, setup_text=method, notes=notes, notes_file="compare.json")
-        draw_panels(figure, comparison_panels(comparison), comparison)
-        return figure_png(figure)
+        return figure_png(comparison_figure(comparison))
 
 
 def comparison_title(comparison: Comparison) -> str:
@@ -329,6 +344,8 @@ def comparison_title(comparison: Comparison) -> str:
     findings = [finding for pair in comparison.pairs for finding in _significant_finding_texts(pair)]
     if len(findings) == 1:
         return f"{findings[0]}, significantly"
+    if comparison.n_tests == 1:
+        return "The difference is not significant"
     return f"{len(findings) or 'None'} of {comparison.n_tests} differences significant"
 
 
@@ -355,8 +372,10 @@ def _bootstrap_method_text(comparison: Comparison) -> str:
         if lengths:
             range_text = " to ".join(f"{length:g}" for length in dict.fromkeys([lengths[0], lengths[-1]]))
             parts.append(f"over {sample}, mean block length {range_text}")
-    return (
-        f"Paired stationary bootstrap, {comparison.n_bootstrap_draws:,} draws: {'; '.join(parts)}. Intervals are 95%; "
-        f"p values are adjusted by Holm's method for all {comparison.n_tests} tests: the probability of any false "
-        "finding is about 5%."
-    )
+    levels = "The interval is 95%: a false finding has a probability of about 5%."
+    if comparison.n_tests > 1:
+        levels = (
+            f"Intervals are 95%; p values are adjusted by Holm's method for all {comparison.n_tests} tests: the "
+            "probability of any false finding is about 5%."
+        )
+    return f"Paired stationary bootstrap, {comparison.n_bootstrap_draws:,} draws: {'; '.join(parts)}. {levels}"

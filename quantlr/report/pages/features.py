@@ -31,7 +31,6 @@ from quantlr.report.style import (
     marker_for_few_points,
     number_text,
     number_tick_label,
-    shorten_end,
 )
 from quantlr.stats.verdict import is_significant
 
@@ -40,7 +39,6 @@ THOUSANDTHS = 1000.0
 """Thousandths of a nat in a nat, the unit of the charts."""
 MAX_SET_ROWS, MAX_SET_CURVES = 20, 6
 """Sets of features that have a row, and those that have a curve, at most: the ones with the largest statistics."""
-MAX_NAME_CHARS = 42
 MAX_YEAR_CELLS = 12
 """Years up to which the cells of the years have numbers."""
 
@@ -99,7 +97,7 @@ def alone_loss_reduction_table(context: FeaturesContext) -> Table:
 
 
 def _short_name(item: FeatureSetWorth) -> str:
-    return shorten_end(item.features.name, max_chars=MAX_NAME_CHARS)
+    return item.features.name
 
 
 def _draw_reductions(ax: Axes, table: Table) -> None:
@@ -113,7 +111,6 @@ def _draw_reductions(ax: Axes, table: Table) -> None:
     ax.set_xlim(low - 0.04 * span, high + 0.42 * span)
     for row, text in enumerate(table["texts"]):
         ax.text(0.99, row, text, transform=ax.get_yaxis_transform(), ha="right", va="center", fontsize=SMALL_SIZE)
-    ax.tick_params(axis="y", labelsize=SMALL_SIZE if len(rows) <= 12 else 7.0)
     ax.locator_params(axis="x", nbins=4)
     ax.xaxis.set_major_formatter(number_tick_label)
 
@@ -164,10 +161,7 @@ def cumulative_loss_reduction_table(context: FeaturesContext) -> Table:
     forecasts = worth.forecasts
     sessions, index = np.unique(forecasts.session[worth.known], return_inverse=True)
     sets = ranked_sets(worth)[:MAX_SET_CURVES]
-    curves: dict[str, Array] = {
-        shorten_end(item.features.name, max_chars=MAX_NAME_CHARS): np.cumsum(np.bincount(index, item.loss_reduction))
-        for item in sets
-    }
+    curves: dict[str, Array] = {item.features.name: np.cumsum(np.bincount(index, item.loss_reduction)) for item in sets}
     return {"dates": forecasts.sessions[sessions], "curves": curves}
 
 

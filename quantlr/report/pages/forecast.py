@@ -33,10 +33,12 @@ from quantlr.report.style import (
     BAND_STYLE,
     BLACK,
     BLUE,
+    LEGEND_ROW_POINTS,
     ORANGE,
     VERMILION,
     Axes,
     add_legend,
+    axes_height_points,
     count_text,
     format_fraction_axis,
     label_axes,
@@ -96,7 +98,9 @@ def draw_calibration(ax: Axes, table: Table) -> None:
     limits, probability, band = table["bin_edges"][[0, -1]], table["curve_probability"], table["band_probability"]
     n_inside = ((probability >= limits[0]) & (probability <= limits[1])).sum()
     ax.plot(limits, limits, label="perfect calibration", **DASHED_LINE_STYLE)
-    ax.axvline(table["base_rate"], color=ORANGE, linewidth=1.2, label="base rate")
+    # The two rows of the legend are above what is drawn.
+    line_top = 1.0 - 2 * LEGEND_ROW_POINTS / axes_height_points(ax)
+    ax.axvline(table["base_rate"], ymax=line_top, color=ORANGE, linewidth=1.2, label="base rate")
     label = "95% band if calibrated"
     if len(band) == 1:
         ax.vlines(band, table["band_low"], table["band_high"], color=BAND_GREY, linewidth=7, alpha=0.6, label=label)
@@ -105,15 +109,15 @@ def draw_calibration(ax: Axes, table: Table) -> None:
     marker = "o" if n_inside <= 12 else None
     ax.plot(probability, table["curve_observed_frequency"], color=BLUE, linewidth=1.8, marker=marker, markersize=5,
             label="observed frequency")  # fmt: skip
-    ax.set(xlim=limits, ylim=_calibration_y_limits(table))
+    ax.set(xlim=limits, ylim=_calibration_y_limits(table, line_top))
     format_fraction_axis(ax.xaxis, max_ticks=5)
     format_fraction_axis(ax.yaxis, max_ticks=5)
     label_axes(ax, x_label="forecast probability of up", y_label="observed frequency of up")
     add_legend(ax, corner="upper left", n_columns=2)
 
 
-def _calibration_y_limits(table: Table) -> tuple[float, float]:
-    """Return vertical limits that contain curve and band of nearly all forecasts, with room for the legend."""
+def _calibration_y_limits(table: Table, top: float) -> tuple[float, float]:
+    """Return vertical limits between which curve and band of nearly all forecasts take the fraction `top` at most."""
     count, limits, band = table["curve_count"], table["bin_edges"][[0, -1]], table["band_probability"]
     cumulative, fraction = np.cumsum(count) / count.sum(), count / count.sum()
     is_central = (cumulative >= TAIL_FRACTION) & (cumulative - fraction <= 1.0 - TAIL_FRACTION)
@@ -124,7 +128,8 @@ def _calibration_y_limits(table: Table) -> tuple[float, float]:
     high = float(drawn.max())
     # The vertical range is at least a quarter of the horizontal one.
     low = min(float(drawn.min()), high - 0.25 * (limits[1] - limits[0]))
-    return low - 0.06 * (high - low), high + 0.34 * (high - low)
+    bottom = low - 0.06 * (high - low)
+    return bottom, bottom + (high - bottom) / top
 
 
 @panel("", lambda context: histogram_table(context.evaluated_forecasts) | {"subtitle": ""})
@@ -196,7 +201,8 @@ def probability_by_outcome_panel(ax: Axes, table: Table) -> None:
         ax.stairs(fraction, edges, color=color, linewidth=1.6, fill=False, label=name)
         ax.stairs(fraction, edges, color=color, fill=True, alpha=0.15)
         highest = max(highest, float(fraction.max()))
-    ax.axvline(table["base_rate"], color=ORANGE, linewidth=1.2, label="base rate")
+    line_top = 1.0 - LEGEND_ROW_POINTS / axes_height_points(ax)
+    ax.axvline(table["base_rate"], ymax=line_top, color=ORANGE, linewidth=1.2, label="base rate")
     ax.set(xlim=(edges[0], edges[-1]), ylim=(0, 1.25 * highest))
     format_fraction_axis(ax.xaxis, max_ticks=5)
     format_fraction_axis(ax.yaxis, max_ticks=4)

@@ -19,12 +19,12 @@ from quantlr.report.style import (
     ORANGE,
     PURPLE,
     SKY,
-    SMALL_SIZE,
     VERMILION,
     Axes,
     add_legend_above,
     draw_loss_gain_image,
     format_log_axis,
+    label_rows,
     loss_gain_colormap,
     marker_for_few_points,
     percent_text,
@@ -101,9 +101,7 @@ def weights_panel(ax: Axes, table: Table) -> None:
     left, right = date2num(table["bin_edges"][[0, -1]])
     extent = (left, right, len(tickers) - 0.5, -0.5)
     draw_loss_gain_image(ax, weights, half_range=half_range, interpolation="nearest", extent=extent)
-    font_size = SMALL_SIZE if max(map(len, tickers)) <= 8 else 6.6
-    ax.set_yticks(range(len(tickers)), [f"{ticker:.12}" for ticker in tickers])
-    ax.tick_params(axis="y", labelsize=font_size if len(tickers) <= 20 else 5.6)
+    label_rows(ax, range(len(tickers)), tickers)
     ax.grid(visible=False)
     limit = percent_text(half_range, decimals=0)
     entries = [(f"{limit} short", 0.0), ("flat", 0.5), (f"{limit} long", 1.0)] if weights.any() else [("flat", 0.5)]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
@@ -22,11 +21,16 @@ from quantlr.report.style import (
     set_panel_title,
     style_axes,
 )
+from quantlr.report.text_fit import PAGE_HEIGHT_POINTS, PAGE_WIDTH_POINTS, fit_text
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 DPI = 150
+TEXT_LEFT, MAX_TEXT_RIGHT = 0.02, 0.985
+"""Where the header begins and all text ends, as fractions of the page's width."""
+PANEL_GAP, HEADING_HEIGHT = 0.012, 0.06
+"""Room between a title and the panel at its right, and room above a panel for its heading, as fractions of the page."""
 NON_STYLE_RCPARAMS = ("backend", "backend_fallback", "date.epoch", "interactive")
 """Settings of matplotlib that say where it draws, and not how."""
 
@@ -121,6 +125,7 @@ class Picture:
     ----------
     heading : the page's subject.
     title : the page's finding.
+    subtitle : what it rests on.
     alt_text : the finding, what it rests on, and the titles of the panels, for readers who cannot see the picture.
     png_bytes : the file.
     width, height : in pixels.
@@ -128,6 +133,7 @@ class Picture:
 
     heading: str
     title: str
+    subtitle: str
     alt_text: str
     png_bytes: bytes
     width: int
@@ -153,16 +159,20 @@ def grid_rectangles(
 
 
 def draw_panels(figure: Figure, panels: Iterable[PlacedPanel], context: Any) -> None:
-    """Compute and draw panels at their positions."""
+    """Compute and draw panels at their positions; titles and subtitles end before the next panel at their height."""
+    panels = tuple(panels)
     for placed in panels:
+        max_width = _room_to_the_right(placed, panels)
         table, padding = placed.panel.make_table(context), placed.panel.title_padding
         ax = figure.add_axes(placed.rectangle)
         style_axes(ax)
         if placed.panel.title:
-            set_panel_title(ax, placed.panel.title.format_map(table), padding_points=padding)
+            title = placed.panel.title.format_map(table)
+            set_panel_title(ax, title, max_width=max_width, padding_points=padding)
         if table.get("subtitle"):
             has_formula = table.get("has_formula", False)
-            add_subtitle(ax, table["subtitle"], padding_points=padding - 3.0, has_formula=has_formula)
+            style: dict[str, Any] = {"max_width": max_width, "has_formula": has_formula}
+            add_subtitle(ax, table["subtitle"], padding_points=padding - 3.0, **style)
         if "message" in table:
             draw_message(ax, table["message"])
             continue
@@ -176,30 +186,47 @@ def draw_panels(figure: Figure, panels: Iterable[PlacedPanel], context: Any) -> 
             ax.xaxis.get_offset_text().set_visible(False)
 
 
+def _room_to_the_right(placed: PlacedPanel, panels: Iterable[PlacedPanel]) -> float:
+    """Return the points from the left of a panel to the next panel beside its top, or to the end of the page."""
+    left, bottom, _, height = placed.rectangle
+    top = bottom + height
+    rights = [MAX_TEXT_RIGHT]
+    for other_left, other_bottom, _, other_height in (other.rectangle for other in panels):
+        is_beside = other_bottom < top + HEADING_HEIGHT and other_bottom + other_height + HEADING_HEIGHT > top
+        if other_left > left and is_beside:
+            rights.append(other_left - PANEL_GAP)
+    return (min(rights) - left) * PAGE_WIDTH_POINTS
+
+
 def page_figure(title: str, subtitle: str, *, setup_text: str, notes: tuple[str, ...], notes_file: str) -> Figure:
     """Return an empty page with its header.
 
     Parameters
     ----------
-    title : the page's finding.
-    subtitle : what it rests on; up to about 660 characters, in smaller letters from 330 and from 370.
-    setup_text : one line in grey, up to about 200 characters.
+    title : the page's finding; in smaller letters, and two lines, where it is long.
+    subtitle : what it rests on, in two lines, or three of smaller letters.
+    setup_text : one line in grey.
     notes : two are written; of more, the first and how many there are.
     notes_file : file of the report that contains all notes.
     """
     from matplotlib.figure import Figure
 
-    lines = [textwrap.shorten(f"Note: {note}", width=200, placeholder=" …") for note in notes]
+    lines = [f"Note: {' '.join(note.split())}" for note in notes]
     if len(lines) > 2:
         lines = [lines[0], f"and {len(lines) - 1} more notes in {notes_file}"]
-    figure = Figure(figsize=(14.0, 9.4), dpi=DPI, facecolor="white")
-    figure.text(0.02, 0.968, title, fontsize=19, fontweight="bold", color=BLACK, va="center")
-    sizes = ((165, 10.5), (188, 9.2), (220, 7.8))
-    width, font_size = next((size for size in sizes[:2] if len(textwrap.wrap(subtitle, width=size[0])) <= 2), sizes[2])
-    wrapped = "\n".join(textwrap.wrap(subtitle, width=width, max_lines=3, placeholder=" …"))
-    figure.text(0.02, 0.946, wrapped, fontsize=font_size, color=BLACK, va="top", linespacing=1.35)
-    figure.text(0.02, 0.889, setup_text, fontsize=NORMAL_SIZE, color=GREY, va="center")
-    figure.text(0.02, 0.877, "\n".join(lines), fontsize=8.2, color=GREY, va="top", linespacing=1.2, parse_math=False)
+    figure = Figure(figsize=(PAGE_WIDTH_POINTS / 72.0, PAGE_HEIGHT_POINTS / 72.0), dpi=DPI, facecolor="white")
+    width = (MAX_TEXT_RIGHT - TEXT_LEFT) * PAGE_WIDTH_POINTS
+    header: tuple[tuple[str, float, tuple[tuple[float, int], ...], dict[str, Any]], ...] = (
+        (title, 0.968, ((19.0, 1), (16.0, 1), (13.0, 2)), {"color": BLACK, "va": "center", "fontweight": "bold"}),
+        (subtitle, 0.946, ((10.5, 2), (9.2, 2), (7.8, 3)), {"color": BLACK, "va": "top"}),
+        (setup_text, 0.889, ((NORMAL_SIZE, 1), (8.2, 1), (7.2, 1)), {"color": GREY, "va": "center"}),
+    )
+    for text, y, sizes, style in header:
+        fitted, size = fit_text(text, max_width=width, sizes=sizes, is_bold="fontweight" in style)
+        linespacing = 1.2 if fitted.count("\n") > 1 else 1.35
+        figure.text(TEXT_LEFT, y, fitted, fontsize=size, linespacing=linespacing, **style)
+    notes_text = "\n".join(fit_text(line, max_width=width, sizes=((8.2, 1),))[0] for line in lines)
+    figure.text(TEXT_LEFT, 0.877, notes_text, fontsize=8.2, color=GREY, va="top", linespacing=1.2)
     return figure
 
 
@@ -208,7 +235,7 @@ def figure_to_picture(figure: Figure, *, heading: str) -> Picture:
     title, subtitle = (" ".join(text.get_text().split()) for text in figure.texts[:2])
     parts = (title, subtitle, *(ax.get_title(loc="left") for ax in figure.axes))
     alt_text = " ".join(f"{part.rstrip('.')}." for part in parts if part)
-    return Picture(heading, title, alt_text, figure_png(figure), *figure.canvas.get_width_height())
+    return Picture(heading, title, subtitle, alt_text, figure_png(figure), *figure.canvas.get_width_height())
 
 
 def figure_png(figure: Figure) -> bytes:

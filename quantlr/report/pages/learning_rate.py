@@ -79,7 +79,7 @@ def excess_loss_by_refit_table(context: PageContext) -> Table:
     return table | {"excess_loss": curves.excess_loss, "labels": labels, "iteration_label": update_rule}
 
 
-@panel("Training loss by iteration (excess over the minimum, nats)", excess_loss_by_refit_table, FORMULA_PADDING)
+@panel("Training loss by iteration (excess over the minimum, nats)", excess_loss_by_refit_table, FORMULA_PADDING + 16.0)
 def training_loss_panel(ax: Axes, table: Table) -> None:
     """Draw a curve per refit, from the oldest (light) to the newest (dark)."""
     excess_loss = table["excess_loss"]
@@ -90,7 +90,7 @@ def training_loss_panel(ax: Axes, table: Table) -> None:
     ax.set_xlim(-0.15, max(excess_loss.shape[1] - 1, 1) * 1.02)
     ax.locator_params(axis="x", nbins=6, integer=True)
     ax.set_xlabel(table["iteration_label"], parse_math=True, **LABEL_STYLE)
-    add_legend_above(ax, n_columns=5, font_size=8.2)
+    add_legend_above(ax, n_columns=3, font_size=8.2)
 
 
 def iteration_count_table(context: PageContext) -> Table:

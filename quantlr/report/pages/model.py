@@ -164,7 +164,7 @@ def model_panels(context: PageContext) -> tuple[PlacedPanel, ...]:
     """
     has_one_refit = len(context.model_diagnostics.first_session) == 1
     descent: tuple[PlacedPanel, ...] = (
-        PlacedPanel(training_loss_panel, (0.045, 0.062, 0.215, 0.235)),
+        PlacedPanel(training_loss_panel, (0.045, 0.062, 0.215, 0.211)),
         PlacedPanel(iteration_counts_panel, (0.305, 0.062, 0.07, 0.185)),
         PlacedPanel(loss_by_learning_rate_panel, (0.435, 0.062, 0.235, 0.235)),
         PlacedPanel(loss_against_learning_rate_panel, (0.735, 0.062, 0.245, 0.235)),

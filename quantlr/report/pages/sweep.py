@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -26,6 +27,7 @@ from quantlr.report.style import (
     BAND_STYLE,
     BLACK,
     BLUE,
+    CELL_GAP_POINTS,
     GREY,
     LABEL_STYLE,
     LEGEND_ROW_POINTS,
@@ -36,17 +38,22 @@ from quantlr.report.style import (
     Axes,
     TableRow,
     add_legend_above,
+    axes_width_points,
     draw_loss_gain_image,
     draw_text_table,
+    label_rows,
     number_text,
-    shorten_end,
     style_axes,
 )
+from quantlr.report.text_fit import PAGE_WIDTH_POINTS, fit_text, text_width
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 MAX_MARGINAL_CHARTS = 6
 """Keys that have a chart each; of more, those that change the Sharpe ratio most."""
 TITLE_PADDING = LEGEND_ROW_POINTS + 3
-MAX_LABELS, MAX_LABEL_CHARS = 16, 22
+MAX_LABELS, MAX_ROW_LABEL_POINTS, X_LABEL_SIZES = 16, 200.0, ((SMALL_SIZE, 1), (7.6, 2), (6.6, 2))
 MAX_TOTAL_LABEL_CHARS = 96
 """Characters of all labels along a horizontal axis of the full width."""
 TEXT_ROW_HEIGHT = 0.0215
@@ -190,7 +197,7 @@ def sharpe_surface_panel(ax: Axes, table: Table) -> None:
     ax.text(0.0, 1.015, f"white: {table['center_text']}; frame: winner", transform=ax.transAxes, va="bottom",
             fontsize=SMALL_SIZE, color=BLACK)  # fmt: skip
     labelled_rows = range(0, len(rows), -(-len(rows) // MAX_LABELS))
-    ax.set_yticks(labelled_rows, [shorten_end(rows[index], max_chars=MAX_LABEL_CHARS) for index in labelled_rows])
+    label_rows(ax, labelled_rows, [rows[index] for index in labelled_rows], label_width=_row_label_width(rows))
     _label_x_values(ax, columns)
     ax.grid(visible=False)
     ax.spines["bottom"].set_visible(False)
@@ -199,15 +206,13 @@ def sharpe_surface_panel(ax: Axes, table: Table) -> None:
     ax.set_xlabel(table["grid_keys"][1], **LABEL_STYLE)
 
 
-def _label_x_values(ax: Axes, labels: tuple[str, ...], *, max_labels: int = MAX_LABELS, max_chars: int = 0) -> None:
+def _label_x_values(ax: Axes, labels: tuple[str, ...], *, max_labels: int = MAX_LABELS) -> None:
     """Label the values along the horizontal axis: every one, or some of many; long ones take two lines."""
     positions = range(0, len(labels), -(-len(labels) // max_labels))
-    max_chars = max_chars or int(np.clip(MAX_TOTAL_LABEL_CHARS // len(positions), 4, MAX_LABEL_CHARS))
-    texts = []
-    for label in (labels[index] for index in positions):
-        lines = label.split(" ", 1) if len(label) > max_chars else [label]
-        texts.append("\n".join(shorten_end(line, max_chars=max_chars) for line in lines))
-    ax.set_xticks(positions, texts)
+    room = axes_width_points(ax) / len(positions) - CELL_GAP_POINTS
+    fitted = [fit_text(labels[index], max_width=room, sizes=X_LABEL_SIZES) for index in positions]
+    ax.set_xticks(positions, [text for text, _ in fitted])
+    ax.tick_params(axis="x", labelsize=min((size for _, size in fitted), default=SMALL_SIZE))
 
 
 def marginals_table(context: SweepPageContext) -> Table:
@@ -254,8 +259,7 @@ def _draw_marginal(ax: Axes, table: Table, *, max_total_label_chars: int) -> Non
         style: dict[str, Any] = {"color": BLACK, "markersize": 10, "fillstyle": "none", "markeredgewidth": 1.6}
         ax.plot(winner, best[winner], "o", **style)
     max_labels = max(2, max_total_label_chars // (min(max(map(len, labels)), 10) + 2))
-    max_chars = max(4, max_total_label_chars // min(max_labels, len(labels)) - 1)
-    _label_x_values(ax, labels, max_labels=max_labels, max_chars=max_chars)
+    _label_x_values(ax, labels, max_labels=max_labels)
     ax.set_xlim(-0.6, len(labels) - 0.4)
 
 
@@ -311,7 +315,7 @@ STATISTICS_PANEL = _text_table_panel("statistics_rows", (1.0,))
 
 def sweep_panels(context: SweepPageContext) -> list[PlacedPanel]:
     """Return the panels of the page: the grid by one, two or each of several keys; ranking, winner and tables."""
-    panels = [_placed_grid_panel(context), PlacedPanel(trial_ranking_panel, (0.655, 0.605, 0.325, 0.175))]
+    panels = [_placed_grid_panel(context), PlacedPanel(trial_ranking_panel, (0.655, 0.605, 0.325, 0.165))]
     if context.winner_curve is not None:
         panels.append(PlacedPanel(winner_growth_panel, (0.055, 0.06, 0.525, 0.22)))
     elif context.failure_rows:
@@ -328,6 +332,11 @@ def sweep_panels(context: SweepPageContext) -> list[PlacedPanel]:
     return panels
 
 
+def _row_label_width(labels: Sequence[str]) -> float:
+    """Return the room for the labels of the rows of the heat map, in points."""
+    return min(max(text_width(label, font_size=SMALL_SIZE) for label in labels) + 2.0, MAX_ROW_LABEL_POINTS)
+
+
 def _placed_grid_panel(context: SweepPageContext) -> PlacedPanel:
     surface = context.surface
     if len(surface.grid_keys) == 1:
@@ -335,17 +344,22 @@ def _placed_grid_panel(context: SweepPageContext) -> PlacedPanel:
     n_cells = len(surface.value_labels[0]) * len(surface.value_labels[1])
     if len(surface.grid_keys) > 2 or len(surface.sharpe) < 0.5 * n_cells:
         return PlacedPanel(sharpe_marginals_panel, (0.045, 0.395, 0.535, 0.425))
-    left = 0.05 + 0.0052 * max(len(shorten_end(label)) for label in surface.value_labels[0])
+    left = 0.055 + _row_label_width(surface.value_labels[0]) / PAGE_WIDTH_POINTS
     return PlacedPanel(sharpe_surface_panel, (left, 0.405, 0.58 - left, 0.395))
+
+
+def sweep_figure(context: SweepPageContext) -> Figure:
+    """Return the page of a sweep as a figure."""
+    figure = page_figure(
+        context.title, context.subtitle, setup_text=context.setup_text, notes=context.notes, notes_file="sweep.json"
+    )
+    draw_panels(figure, sweep_panels(context), context)
+    note = "Sharpe ratios are of net returns in excess of cash; intervals by Lo (2002)."
+    figure.text(0.655, 0.014, note, fontsize=7.5, color=GREY, va="center")
+    return figure
 
 
 def sweep_page_png(context: SweepPageContext) -> bytes:
     """Return the page of a sweep as PNG bytes, the same for the same sweep."""
     with use_matplotlib_defaults():
-        figure = page_figure(
-            context.title, context.subtitle, setup_text=context.setup_text, notes=context.notes, notes_file="sweep.json"
-        )
-        draw_panels(figure, sweep_panels(context), context)
-        note = "Sharpe ratios are of net returns in excess of cash; intervals by Lo (2002)."
-        figure.text(0.655, 0.014, note, fontsize=7.5, color=GREY, va="center")
-        return figure_png(figure)
+        return figure_png(sweep_figure(context))

@@ -19,13 +19,14 @@ from quantlr.report.style import (
     BLACK,
     BLUE,
     GREY,
-    LIGHT_GREY,
     ORANGE,
     SKY,
     SMALL_SIZE,
     Axes,
     TableRow,
     add_legend_above,
+    axes_height_points,
+    axes_width_points,
     draw_loss_gain_image,
     draw_text_table,
     marker_for_few_points,
@@ -39,7 +40,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 N_MARKED_DRAWDOWNS = 3
-"""Number of the deepest drawdowns that are shaded and numbered."""
+"""Number of the deepest drawdowns that are marked and numbered."""
+STRIP_HEIGHT_POINTS = 3.0
 MAX_CALENDAR_ROW_HEIGHT = 0.0205
 """Height of a row of the calendar, as a fraction of the page, where there is room."""
 CALENDAR_TOP = 0.29
@@ -71,7 +73,7 @@ def growth_table(context: PageContext) -> Table:
 
 @panel("Growth of 1 (log scale)", growth_table, 22.0)
 def growth_panel(ax: Axes, table: Table) -> None:
-    """Draw equity after and before costs beside the benchmark, and shade the deepest drawdowns."""
+    """Draw equity after and before costs beside the benchmark, and mark the deepest drawdowns."""
     curves = (
         (table["dates"], table["benchmark_equity"], table["benchmark_name"], {"color": ORANGE, "linewidth": 1.3}),
         (table["dates"], table["gross_equity"], "strategy before costs", {"color": SKY, "linewidth": 1.2}),
@@ -79,7 +81,7 @@ def growth_panel(ax: Axes, table: Table) -> None:
     )
     draw_equity_curves(ax, curves)
     add_legend_above(ax, n_columns=3, font_size=SMALL_SIZE + 0.5, is_reversed=True)
-    _shade_drawdown_spans(ax, table)
+    _mark_drawdown_spans(ax, table)
 
 
 @panel("Drawdown", growth_table)
@@ -91,12 +93,17 @@ def drawdown_panel(ax: Axes, table: Table) -> None:
     ax.plot(dates, benchmark, color=ORANGE, linewidth=0.9)
     ax.set_ylim(1.25 * min(float(net.min()), float(benchmark.min()), -0.01), 0.0)
     set_percent_ticks(ax.yaxis, max_intervals=4)
-    texts = []
-    spans = _shade_drawdown_spans(ax, table)
+    texts: list[str] = []
+    middles: list[float] = []
+    spans = _mark_drawdown_spans(ax, table)
+    points_per_label = SMALL_SIZE * (dates[-1] - dates[0]) / pd.Timedelta(days=1) / axes_width_points(ax)
     for number, (period, span) in enumerate(zip(table["drawdowns"].itertuples(), spans, strict=True), start=1):
+        middle = sum(span) / 2
+        n_below = sum(abs(middle - other) < points_per_label for other in middles)
+        middles.append(middle)
         ax.annotate(
-            str(number), (sum(span) / 2, 0.0), (0, 2), xycoords=("data", "axes fraction"), textcoords="offset points",
-            ha="center", va="bottom", fontsize=SMALL_SIZE, color=BLACK, fontweight="bold",
+            str(number), (middle, 0.0), (0, 4 + 1.1 * SMALL_SIZE * n_below), xycoords=("data", "axes fraction"),
+            textcoords="offset points", ha="center", va="bottom", fontsize=SMALL_SIZE, color=BLACK, fontweight="bold",
         )  # fmt: skip
         peak = f"{period.peak_date:%b %Y}"
         is_open = pd.isna(period.recovery_date)
@@ -105,15 +112,15 @@ def drawdown_panel(ax: Axes, table: Table) -> None:
     ax.set_title("     ".join(texts), loc="right", fontsize=SMALL_SIZE, color=BLACK, pad=6, y=1.0)
 
 
-def _shade_drawdown_spans(ax: Axes, table: Table) -> list[tuple[float, float]]:
-    """Shade each drawdown from its peak to its recovery, or to the last date; return the (start, end) dates."""
+def _mark_drawdown_spans(ax: Axes, table: Table) -> list[tuple[float, float]]:
+    """Draw a strip below each drawdown from its peak to its recovery, or to the last date; return (start, end)."""
     from matplotlib.dates import date2num
 
     spans = []
     for period in table["drawdowns"].itertuples():
         end = table["dates"][-1] if pd.isna(period.recovery_date) else period.recovery_date
         spans.append((float(date2num(period.peak_date)), float(date2num(end))))
-        ax.axvspan(*spans[-1], color=LIGHT_GREY, alpha=0.55, linewidth=0, zorder=0)
+        ax.axvspan(*spans[-1], ymax=STRIP_HEIGHT_POINTS / axes_height_points(ax), color=GREY, alpha=0.55, linewidth=0)
     return spans
 
 

@@ -33,6 +33,7 @@ from quantlr.report.style import (
     Axes,
     TableRow,
     add_legend_above,
+    axes_width_points,
     draw_text_table,
     format_category_rows,
     growth_text,
@@ -160,11 +161,11 @@ def ticker_coefficients_panel(ax: Axes, table: Table) -> None:
     ax.set_axis_off()
     chart, weights = ax.inset_axes((0.36, 0.0, 0.64, 1.0)), table["coefficients"]
     style_axes(chart)
-    chart.tick_params(labelsize=7.6)
+    chart.tick_params(axis="x", labelsize=7.6)
     colors = [VERMILION if weight < 0 else BLUE for weight in weights]
     chart.barh(range(len(weights)), weights, height=0.6, color=colors, linewidth=0)
     chart.axvline(0, color=GREY, linewidth=0.8)
-    format_category_rows(chart, [f"{name:.24}" for name in table["features"]])
+    format_category_rows(chart, table["features"], label_width=0.35 * axes_width_points(ax))
     chart.locator_params(axis="x", nbins=5)
 
 
@@ -229,7 +230,7 @@ def ticker_panels(context: TickerContext) -> tuple[PlacedPanel, ...]:
 
 def ticker_title_and_text(context: TickerContext) -> tuple[str, str]:
     """Return the ticker's contribution and whether its forecasts show skill, and the numbers behind that."""
-    stats, name = context.attribution, f"{context.ticker_name:.24}"
+    stats, name = context.attribution, context.ticker_name
     contribution, n_forecasts = float(stats.annual_contribution[0]), int(stats.n_forecasts[0])
     title = f"{name}: contribution {percent_text(contribution, decimals=2)} of equity a year"
     if not stats.mean_absolute_weight[0] > 0:

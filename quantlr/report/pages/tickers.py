@@ -19,6 +19,7 @@ from quantlr.report.style import (
     BLUE,
     GREEN,
     GREY,
+    LABEL_MARGIN_POINTS,
     LABEL_STYLE,
     LEGEND_ROW_POINTS,
     ORANGE,
@@ -34,8 +35,10 @@ from quantlr.report.style import (
     percent_text,
     percent_tick_label,
     set_percent_ticks,
+    shorten_middle,
 )
 from quantlr.report.summary import metric_label
+from quantlr.report.text_fit import PAGE_WIDTH_POINTS, text_width
 from quantlr.stats.hac import Z95
 from quantlr.stats.multiple_testing import expected_order_statistics
 
@@ -74,7 +77,7 @@ def measure_by_ticker_table(context: PageContext, measure: str) -> dict[str, Any
     }
     table = dict(zip(("values", "band_center", "band_half_width"), np.array(columns[measure])[:, order], strict=True))
     tickers = [names[index] for index in order]
-    row_labels = [f"{ticker:.14}" if measure == "contribution" else "" for ticker in tickers]
+    row_labels = [ticker if measure == "contribution" else "" for ticker in tickers]
     flags = {"is_percent": measure != "sharpe", "has_baseline": measure == "accuracy"}
     return {**table, **flags, "tickers": tickers, "row_labels": row_labels}
 
@@ -87,15 +90,14 @@ def _draw_ticker_rows(ax: Axes, table: Table) -> None:
     style: dict[str, Any] = {"height": 0.86, "color": BAND_GREY, "alpha": 0.5, "linewidth": 0}
     ax.barh(rows[has_band], 2 * half_width, left=center - half_width, **style)
     if table["has_baseline"]:
-        ax.plot(table["band_center"], rows, "|", color=ORANGE, markersize=9, markeredgewidth=2)
+        ax.plot(table["band_center"], rows, "|", color=BLACK, markersize=9, markeredgewidth=2)
         ax.plot(values, rows, "o", color=BLUE, markersize=5 if len(rows) <= 30 else 3.6)
-        ax.set_xlabel(f"orange: baseline; grey: {NO_SKILL_LABEL}", fontsize=8.2, color=GREY)
+        ax.set_xlabel(f"black: baseline; grey: {NO_SKILL_LABEL}", fontsize=8.2, color=GREY)
     else:
         colors = [VERMILION if value < 0 else BLUE for value in values]
         ax.barh(rows, np.nan_to_num(values), height=0.5, color=colors, linewidth=0)
         ax.axvline(0, color=GREY, linewidth=0.8)
     format_category_rows(ax, labels)
-    ax.tick_params(axis="y", labelsize=SMALL_SIZE if len(labels) <= 30 and max(map(len, labels)) <= 8 else 6.6)
     ax.locator_params(axis="x", nbins=5)
     if table["is_percent"]:
         ax.xaxis.set_major_formatter(percent_tick_label)
@@ -115,7 +117,7 @@ def ranked_measure_table(context: PageContext, measure: str) -> Table:
         return {"message": "It is undefined for every ticker."}
     format_value = percent_text if table["is_percent"] else number_text
     highest, lowest = (
-        ", ".join(f"{table['tickers'][index]:.10} {format_value(values[index])}" for index in indices)
+        ", ".join(f"{shorten_middle(table['tickers'][index], 10)} {format_value(values[index])}" for index in indices)
         for indices in (order[:N_EXTREME_TICKERS], order[::-1][:N_EXTREME_TICKERS])
     )
     table |= {"ranked": values[order], "extremes": f"highest: {highest}\nlowest: {lowest}"}
@@ -169,7 +171,7 @@ def cumulative_contribution_panel(ax: Axes, table: Table) -> None:
         ax.plot(dates[::stride], others[::stride], color=BAND_GREY, linewidth=0.6, alpha=0.7, marker=marker)
     colors = (BLUE, GREEN, SKY, VERMILION, ORANGE, PURPLE)
     for (name, values), color in zip(table["named"].items(), colors, strict=False):
-        label = f"{name:.12} {percent_text(values[-1])}"
+        label = f"{shorten_middle(name, 22)} {percent_text(values[-1])}"
         ax.plot(dates, values, color=color, linewidth=1.5, marker=marker, label=label)
     ax.axhline(0, color=GREY, linewidth=0.8)
     set_percent_ticks(ax.yaxis, max_intervals=6)
@@ -224,7 +226,8 @@ def tickers_panels(context: PageContext) -> tuple[PlacedPanel, ...]:
         panels = (first, second, curves, third, fourth, contribution_by_accuracy_panel)
         return tuple(map(PlacedPanel, panels, cells))
     has_curves_below = len(names) <= 15
-    top, left = 0.78, min(0.03 + 0.0055 * max(len(name[:14]) for name in names), 0.11)
+    widest = max(text_width(name, font_size=SMALL_SIZE) for name in names)
+    top, left = 0.78, min((widest + LABEL_MARGIN_POINTS) / PAGE_WIDTH_POINTS + 0.01, 0.2)
     height = min(0.1 + 0.022 * len(names), 0.36) if has_curves_below else 0.735
     right = 0.98 if has_curves_below else 0.66
     area = (left, top - height, right - left, height)
