@@ -30,6 +30,7 @@ SERIES = {
     "unequal drifts, pooled": 10,
     "regimes, weekday": 12,
     "regimes, volume of 0.99": 10,
+    "local step": 30,
     "power, AR(1) of .05": 30,
     "edge, leverage": 5,
     "edge, volatility target": 10,

@@ -41,6 +41,7 @@ from quantlr.stats.verdict import is_significant
 
 from benchmarks.convictions import conviction_rates
 from benchmarks.edge_markets import EDGE_CELLS, EdgeCell
+from benchmarks.local_step import local_step_rejections
 from benchmarks.selection import best_of_random_strategies, best_of_swept_rules
 from benchmarks.simulation import Figure, experiment_config, market_generator, mean_figure, proportion_figure
 from benchmarks.skill_markets import SKILL_CELLS, SkillCell
@@ -306,6 +307,7 @@ EXPERIMENTS: dict[str, Experiment] = {
     "noise, a month": partial(size_on_noise, horizon=21),
     "noise, ten tickers": partial(size_on_noise, tickers=10),
     **{name: partial(clark_west_rejections, cell=cell) for name, cell in SKILL_CELLS.items()},
+    "local step": local_step_rejections,
     **{name: partial(edge_verdicts, cell=cell) for name, cell in EDGE_CELLS.items()},
     "autoregression": ar1_accuracy_and_sharpe,
     "coefficient": coefficient_interval_coverage,
