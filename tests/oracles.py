@@ -63,6 +63,25 @@ class Ledger:
     turnover: list[float] = field(default_factory=list)
 
 
+def no_trade_by_loop(prices: Prices, ticker: int, *, session: int) -> tuple[bool, int]:
+    """Return whether a ticker's trading is halted in a session, and the price limit that it is at, bar by bar."""
+    bars = [bar for bar in range(len(prices.session)) if 0 <= prices.session[bar, ticker] <= session]
+    volume, high, low = (
+        [float(field[bar, ticker]) for bar in bars] for field in (prices.volume, prices.high, prices.low)
+    )
+    if len(bars) < 2:
+        return False, 0
+    raw, close = ([float(field[bar, ticker]) for bar in bars] for field in (prices.raw_close, prices.close))
+    known = [value for value in volume if not math.isnan(value)]
+    often = 2 * sum(value > 0 for value in known) >= len(known)
+    halted = len(bars) > 20 and volume[-1] == 0 and raw[-1] == raw[-2] and often
+    move = close[-1] / close[-2] - 1.0
+    ranges = [top > bottom for top, bottom in zip(high, low, strict=True)][-21:-1]
+    if len(ranges) < 20 or sum(ranges) < 10 or high[-1] != low[-1] or abs(move) < 0.045:
+        return halted, 0
+    return halted, 1 if move > 0 else -1
+
+
 def trade_session_by_session(
     positions: Positions, prices: Prices, execution: ExecutionSpec, *, sessions_per_year: int
 ) -> Ledger:
@@ -93,7 +112,10 @@ def trade_session_by_session(
         cost = turnover = 0.0
         for i in range(n_tickers):
             trades_now = not math.isnan(price[t, i])
-            target = order[i] if trades_now else weight[i]
+            halted, limit = no_trade_by_loop(prices, i, session=t) if trades_now else (True, 0)
+            target = order[i] if not halted else weight[i]
+            if (limit > 0 and target > weight[i]) or (limit < 0 and target < weight[i]):
+                target = weight[i]
             if t >= last_bar[i] and last_bar[i] < n_sessions - 1:
                 target = 0.0
             traded = abs(target - weight[i])

@@ -139,7 +139,9 @@ def test_metric_example_is_shown_everywhere_where_it_is_pasted(package: Path) ->
     compared = json.loads((reports / "compare" / "compare.json").read_text())
     assert all(0 < run["positive_sessions"] < 1 for run in (*compared["runs"], compared["baseline"]))
     assert re.search(rf" positive .*\n *one .* {compared['runs'][0]['positive_sessions']:.1%} ", comparison)
-    assert re.search("CAGR +Sharpe +alpha +t +max DD +positive +accuracy +log loss", comparison), "those with a better direction"
+    assert re.search("CAGR +Sharpe +alpha +t +max DD +positive +accuracy +log loss", comparison), (
+        "those with a better direction"
+    )
     trials = pd.read_csv(reports / "grid" / "trials.csv").set_index("trial")
     assert trials.loc[0, "positive_sessions"] == pytest.approx(expected), "the first trial is the run"
     assert re.search(rf" positive *\n(.*\n)* +\d +0 +0\.0 .* {percent} *\n", sweep)

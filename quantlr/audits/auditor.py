@@ -66,7 +66,13 @@ from quantlr.data.scenarios import (
     apply_scenario,
 )
 from quantlr.model.walk_forward import make_model_splits
-from quantlr.pipeline.stages import DEFAULT_STAGES, PipelineStages, forecast_and_decide, load_run_prices
+from quantlr.pipeline.stages import (
+    DEFAULT_STAGES,
+    PipelineStages,
+    forecast_and_decide,
+    load_run_prices,
+    walk_forward_spec,
+)
 
 MODEL_SCENARIOS = (RANDOM_WALK, MIRRORED_RETURNS, HUNDREDFOLD_PRICES, TRUNCATION)
 """Scenarios with which models are checked: a fit that uses later rows changes with any of them. The others change only
@@ -88,6 +94,7 @@ def audit(
     *,
     overrides: Mapping[str, Any] | None = None,
     features: Sequence[Feature] = (),
+    data: Any = None,
     stages: PipelineStages = DEFAULT_STAGES,
     n_cutoffs: CutoffCount = "auto",
     offline: bool = False,
@@ -98,7 +105,7 @@ def audit(
 
     Parameters
     ----------
-    config, overrides, features, offline, workers, progress : as in `quantlr.run`.
+    config, overrides, features, data, offline, workers, progress : as in `quantlr.run`.
     stages : functions of the run; a replaced one is audited in its place.
     n_cutoffs : boundaries of folds to check with every scenario, or "all"; "auto" takes a few, and checks the others
         with mirrored returns, which reverse every label, unless they are more than 400.
@@ -118,7 +125,7 @@ def audit(
     >>> import quantlr
     >>> quantlr.audit("configs/sp500_daily.yaml").is_clean  # doctest: +SKIP
     """
-    loaded = load_config(config, overrides=overrides, features=features)
+    loaded = load_config(config, overrides=overrides, features=features, data=data)
     return audit_config(loaded, stages=stages, n_cutoffs=n_cutoffs, offline=offline, workers=workers, progress=progress)
 
 
@@ -159,6 +166,7 @@ class _Auditor:
     ) -> None:
         self.config, self.prices, self.stages = config, prices, stages
         self.model, self.horizon = make_audit_model(config.model), config.label.horizon
+        self.split_spec = walk_forward_spec(config, prices)
         self.collector = LeakCollector()
         recorder = CalibrationRecorder(stages.walk_forward_steps)
         steps = replace(stages.walk_forward_steps, fit_calibration=recorder)
@@ -184,7 +192,7 @@ class _Auditor:
 
     def audit_all_cutoffs(self, n_cutoffs: CutoffCount, progress: Progress) -> Audit:
         """Check at every cutoff, and return the audit."""
-        folds_in_time = check_folds_in_time(self.splits, self.config.walk_forward, self.collector)
+        folds_in_time = check_folds_in_time(self.splits, self.split_spec, self.collector)
         splits, n_sessions = self.splits.splits, len(self.prices.sessions)
         schedule = make_audit_schedule(
             splits, n_sessions=n_sessions, horizon=self.horizon, n_cutoffs=n_cutoffs, rng=self.rng
@@ -234,7 +242,7 @@ class _Auditor:
 
     def _make_dataset_splits(self, dataset: Dataset) -> DatasetSplits:
         steps = self.stages.walk_forward_steps
-        return DatasetSplits(dataset, make_model_splits(dataset, self.config.walk_forward, self.model, steps)[0])
+        return DatasetSplits(dataset, make_model_splits(dataset, self.split_spec, self.model, steps)[0])
 
     def _refit_checker(self, boundary: FoldBoundary) -> RefitChecker:
         """Return the checker of the newest refit at a boundary; boundaries with the same one share it."""

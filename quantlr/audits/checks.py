@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 
 from quantlr.audits.result import Cutoff, Leak, LeakCollector, comparison_scale
+from quantlr.core.errors import DataError
+from quantlr.core.market_views import MarketView, has_several_markets, market_views, with_own_dates
 from quantlr.core.timing import iso_date, label_known_row
 from quantlr.core.values import Array, BoolArray, FeatureColumns, Labels, Prices
 from quantlr.data.scenarios import apply_scenarios
@@ -191,6 +193,7 @@ class InputChecker:
         self.prices, self.horizon, self.seed, self.collector = prices, horizon, seed, collector
         self._compute_inputs, self.original = compute_inputs, compute_inputs(prices)
         self.pending_labels = PendingLabelChecker(horizon)
+        self.market_views = market_views(prices) if has_several_markets(prices) else []
 
     def make_cutoff(self, session: int, scenario: str, collector: LeakCollector | None = None) -> Cutoff:
         """Return the cutoff after a session, by default with the collector of all leaks."""
@@ -227,7 +230,24 @@ class InputChecker:
         inputs, collector = self._compute_inputs(prices), LeakCollector()
         cutoff = self.make_cutoff(session, ", ".join(scenarios), collector)
         check_inputs_unchanged(self.original, inputs, cutoff, horizon=self.horizon)
+        for view in self.market_views:
+            self._compare_market(view, scenarios, last_session, cutoff)
         return inputs, collector
+
+    def _compare_market(
+        self, view: MarketView, scenarios: Sequence[str], last_session: int | None, cutoff: Cutoff
+    ) -> None:
+        """Replace what one market does not know at its close of the cutoff's session, and compare its own inputs."""
+        altered = apply_scenarios(
+            view.prices, scenarios, after_session=cutoff.session, seed=self.seed, last_session=last_session
+        )
+        try:
+            inputs = self._compute_inputs(with_own_dates(altered, view.prices, self.prices))
+        except DataError:
+            return  # such as a bar that is older than a feature allows, where dates were moved
+        session = np.where(view.is_own, self.prices.session, -1)
+        original = replace(self.original, prices=replace(self.prices, session=session))
+        check_inputs_unchanged(original, inputs, cutoff, horizon=self.horizon)
 
 
 class PendingLabelChecker:

@@ -56,7 +56,8 @@ def check_folds_in_time(splits: DatasetSplits, split_spec: WalkForwardSpec, coll
     in_time = True
     for split in splits.splits:
         rows = slice(split.first_row, split.first_row + len(split.X))
-        known_at, calendar = dataset.label_known_at[rows], np.unique(dataset.session[rows])
+        label_known_at = dataset.label_known_to_all_at if split.ticker_index < 0 else dataset.label_known_at
+        known_at, calendar = label_known_at[rows], np.unique(dataset.session[rows])
         latest = label_cutoff_row(0, embargo=embargo) + np.searchsorted(calendar, split.first_session)
         latest_session = calendar[np.maximum(latest, 0)]
         for folds in split.folds:

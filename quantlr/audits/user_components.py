@@ -33,7 +33,7 @@ from quantlr.data.scenarios import (
     TRUNCATION,
 )
 from quantlr.model.walk_forward import ModelSplit, make_model_splits
-from quantlr.pipeline.stages import DEFAULT_STAGES, Decisions, compute_label
+from quantlr.pipeline.stages import DEFAULT_STAGES, Decisions, compute_label, walk_forward_spec
 
 INPUT_PATHS = (*CLOSE_PATHS, TRUNCATION)
 """Scenarios of which one, in turn, replaces the prices after a session; a dividend, a split and holidays follow."""
@@ -69,7 +69,8 @@ def audit_user_inputs(config: RunConfig, prices: Prices) -> None:
         except (ComponentError, DataError):  # a component may need a ticker that was left out
             if audited is prices:
                 raise
-    _check_inputs(checker, first_forecast=min(config.walk_forward.train, len(audited.sessions) - 1))
+    n_train, _ = walk_forward_spec(config, prices).fold_sizes()
+    _check_inputs(checker, first_forecast=min(n_train, len(audited.sessions) - 1))
     leak = next(iter(checker.collector.leaks), None)
     if leak is None:
         return
@@ -91,7 +92,7 @@ def audit_user_decisions(config: RunConfig, prices: Prices, decisions: Decisions
     """
     model = next(iter_user_defined_components(config.model), None)
     if model is not None:
-        _audit_model(config, decisions.dataset, model)
+        _audit_model(config, prices, decisions.dataset, model)
     for key, section in (("policy", config.policy), ("overlays", config.overlays)):
         component = next(iter_user_defined_components(section), None)
         if component is not None:
@@ -106,6 +107,10 @@ def _some_tickers(prices: Prices) -> Prices:
         return prices
     kept = np.sort(np.argsort(-prices.n_bars, kind="stable")[:n_kept])
     fields: dict[str, Any] = {name: getattr(prices, name)[:, kept] for name in ("session", *PRICE_ARRAYS)}
+    if prices.member_mask is not None:
+        fields["member_mask"] = prices.member_mask[:, kept]
+    if prices.markets:
+        fields["markets"] = tuple(prices.markets[ticker] for ticker in kept.tolist())
     return replace(prices, tickers=tuple(prices.tickers[ticker] for ticker in kept.tolist()), **fields)
 
 
@@ -162,14 +167,14 @@ def _look_ahead_error(component: Component, leak: Leak, *, key: str) -> LookAhea
     return LookAheadError(f"{component_name(type(component))} looks ahead: {found}: {advice}", key=key)
 
 
-def _audit_model(config: RunConfig, dataset: Dataset, component: Component) -> None:
+def _audit_model(config: RunConfig, prices: Prices, dataset: Dataset, component: Component) -> None:
     """Compare the fits of a model with those after later rows are replaced, at some boundaries of folds."""
-    model, spec = make_audit_model(config.model), config.walk_forward
+    model, spec = make_audit_model(config.model), walk_forward_spec(config, prices)
     splits = DatasetSplits(dataset, make_model_splits(dataset, spec, model)[0])
     originals, collector = OriginalFits(splits), LeakCollector()
     for split_index, newest in _sample_refits(splits.splits):
         session = int(splits.splits[split_index].first_session[newest])
-        altered = _with_later_rows_replaced(dataset, session)
+        altered = _with_later_rows_replaced(dataset, session, is_pooled=splits.splits[split_index].ticker_index < 0)
         altered_splits = DatasetSplits(altered, make_model_splits(altered, spec, model)[0])
         cutoff = Cutoff(session, iso_date(dataset.sessions[session]), "mirrored rows", collector)
         RefitChecker(originals, split_index, newest).check_refits(altered_splits, cutoff)
@@ -186,9 +191,13 @@ def _sample_refits(splits: Sequence[ModelSplit]) -> list[tuple[int, int]]:
     return list(dict.fromkeys(refits))
 
 
-def _with_later_rows_replaced(dataset: Dataset, session: int) -> Dataset:
-    """Return a dataset whose features after a session are mirrored about 0, and the labels that are not known by it."""
-    is_later, is_unknown = dataset.session > session, dataset.label_known_at > session
+def _with_later_rows_replaced(dataset: Dataset, session: int, *, is_pooled: bool) -> Dataset:
+    """Return a dataset whose features after a session are mirrored about 0, and the labels that are not known by it.
+
+    A pooled model may learn from the labels that are known to the tickers of all markets.
+    """
+    label_known_at = dataset.label_known_to_all_at if is_pooled else dataset.label_known_at
+    is_later, is_unknown = dataset.session > session, label_known_at > session
     return replace(
         dataset,
         features=np.where(is_later[:, None], -dataset.features, dataset.features),

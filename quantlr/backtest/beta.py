@@ -27,7 +27,9 @@ def market_levels(prices: Prices, *, market: str | None) -> Array:
         closes = find_ticker_closes(prices, market)
         index = latest_known_bar_index(pd.DatetimeIndex(closes.index), prices.sessions)
         return np.where(index >= 0, closes.to_numpy()[np.maximum(index, 0)], np.nan)
-    returns = prices.bars_to_sessions(keep_member_values(prices, _returns_since_previous_bar(prices.close)))
+    closes_by_session = pd.DataFrame(prices.bars_to_sessions(prices.close))
+    is_member = ~np.isnan(prices.bars_to_sessions(keep_member_values(prices, prices.close)))
+    returns = np.where(is_member, closes_by_session / closes_by_session.ffill().shift() - 1.0, np.nan)
     n_returns = (~np.isnan(returns)).sum(axis=1)
     return np.asarray(np.cumprod(1.0 + np.nansum(returns, axis=1) / np.maximum(n_returns, 1)), dtype=np.float64)
 

@@ -17,7 +17,8 @@ An order whose fee is below the minimum pays the minimum (`costs.TradingCosts`).
 
 Costs and interest are not in the drift's denominator. The first trade is charged, the last position stays open,
 and a decision that can no longer earn is not charged. A ticker without a bar is not traded: its weight drifts with a
-return of 0. After its last bar it is cash: the remaining position is sold at that bar. Only bars at which the
+return of 0. Nor is one whose trading was halted, or bought at an upper or sold at a lower price limit (`halts`): orders
+wait. After its last bar it is cash: the remaining position is sold at that bar. Only bars at which the
 ticker is a member of the universe count.
 """
 
@@ -33,11 +34,15 @@ import pandas as pd
 from quantlr.backtest.benchmark import Benchmark, BenchmarkTicker
 from quantlr.backtest.cash_rate import annual_cash_rates
 from quantlr.backtest.costs import ExecutionSpec, TradingCosts, borrow_cost, financing_cost, make_trading_costs
+from quantlr.backtest.halts import halted_mask, limit_side
 from quantlr.core.errors import DataError
 from quantlr.core.frequency import interest_between_fills
 from quantlr.core.price_series import keep_member_values
 from quantlr.core.timing import iso_date
 from quantlr.core.values import PRICE_ARRAYS, Array, BacktestResult, BoolArray, IntArray, Note, Positions, Prices
+
+MIN_ORDER_WEIGHT = 1e-9
+"""Change of a weight, as a fraction of equity, below which there is no order."""
 
 
 def backtest_with_benchmark(
@@ -55,7 +60,9 @@ def backtest_with_benchmark(
     DataError : no decision is early enough to earn a return, or the fill needs opens and one is missing.
     """
     market = _prepare_market_data(positions, prices, execution)
-    strategy = _backtest_weights(market, market.weights_after_trading(positions), execution, sessions_per_year)
+    held = market.weights_after_trading(positions)
+    strategy = _backtest_weights(market, held, execution, sessions_per_year)
+    strategy = replace(strategy, notes=(*strategy.notes, *market.waiting_order_notes(positions, held)))
     if isinstance(benchmark, BenchmarkTicker):
         result = _backtest_benchmark_ticker(positions, prices, execution, sessions_per_year)
         strategy = replace(strategy, notes=strategy.notes + result.notes)
@@ -85,6 +92,8 @@ class _MarketData:
     last_bar_index : (tickers,) the last fill at which the ticker has a bar; negative if it is before the first fill.
     leaves_universe_mask : (tickers,) whether prices follow it, at which the ticker is no member.
     returns : (sessions, tickers) from one fill to the next, 0 where the ticker has no bar at the end.
+    is_halted, limit : (sessions, tickers) whether trading is halted at the fill that begins the session, and the price
+        limit it is at: 1 the upper, -1 the lower, 0 none; neither at a ticker's last bar.
     first_decision_index : position of the session whose decision is filled first.
     trading_costs : of orders, fill by fill.
     """
@@ -95,6 +104,8 @@ class _MarketData:
     last_bar_index: IntArray
     leaves_universe_mask: BoolArray
     returns: Array
+    is_halted: BoolArray
+    limit: IntArray
     first_decision_index: int
     trading_costs: TradingCosts
 
@@ -116,12 +127,26 @@ class _MarketData:
         return np.where(is_over & (self.last_bar_index < self.n_sessions), 0.0, targets)
 
     def weights_after_trading(self, positions: Positions) -> Array:
-        """Return the weights after trading: the targets, or the drifted weight where a ticker has no bar."""
+        """Return the weights after trading: the targets, or the drifted weight where an order can't be filled."""
         weight = self.target_weights(positions.weight)
         no_bar = ~self.has_bar_mask & (np.arange(self.n_sessions)[:, None] < self.last_bar_index)
-        for session in np.flatnonzero(no_bar.any(axis=1)).tolist():
-            weight[session, no_bar[session]] = self.drifted_weights_before(session, weight)[no_bar[session]]
+        is_closed = no_bar | self.is_halted
+        for session in np.flatnonzero((is_closed | (self.limit != 0)).any(axis=1)).tolist():
+            drifted = self.drifted_weights_before(session, weight)
+            at_limit = (self.limit[session] != 0) & (np.sign(weight[session] - drifted) == self.limit[session])
+            weight[session] = np.where(is_closed[session] | at_limit, drifted, weight[session])
         return weight
+
+    def waiting_order_notes(self, positions: Positions, weight: Array) -> tuple[Note, ...]:
+        """Return a note for each ticker with orders that waited at a halt or a limit; `weight` is after trading."""
+        is_waiting = np.abs(self.target_weights(positions.weight) - weight) > MIN_ORDER_WEIGHT
+        is_waiting &= self.is_halted | (self.limit != 0)
+        text = "orders waited: trading was halted (volume 0), or at a price limit"
+        return tuple(
+            Note("backtest", text, self.tickers[i], iso_date(self.fill_dates[int(is_waiting[:, i].argmax())]), count)
+            for i, count in enumerate(is_waiting.sum(axis=0).tolist())
+            if count
+        )
 
     def drifted_weights_before(self, session_index: int, weight: Array) -> Array:
         """Return the weights, (tickers,), that those of the session before have become; 0 at the first session."""
@@ -150,6 +175,8 @@ def _prepare_market_data(positions: Positions, prices: Prices, execution: Execut
         raise DataError(f"{text}: {advice}", key="walk_forward.train")
     last_bar = np.where(~np.isnan(price), np.arange(len(price))[:, None], -1).max(axis=0)
     carried = pd.DataFrame(price).ffill().to_numpy()[start:]
+    is_halted, limit = _no_trade_bars(prices)
+    is_before_last = np.arange(len(price))[start:-1, None] < last_bar
     decision_slice = slice(first, first + n_sessions)
     return _MarketData(
         tickers=positions.tickers,
@@ -158,9 +185,21 @@ def _prepare_market_data(positions: Positions, prices: Prices, execution: Execut
         last_bar_index=last_bar - start,
         leaves_universe_mask=last_bar < prices.session.max(axis=0),
         returns=pd.DataFrame(carried[1:] / carried[:-1] - 1.0).fillna(0.0).to_numpy(),
+        is_halted=is_halted[start:-1] & is_before_last,
+        limit=np.where(is_before_last, limit[start:-1], 0),
         first_decision_index=first,
         trading_costs=make_trading_costs(prices, execution, traded_mask=is_traded, decision_slice=decision_slice),
     )
+
+
+def _no_trade_bars(prices: Prices) -> tuple[BoolArray, IntArray]:
+    """Return whether trading is halted, and the price limit, at each session, (sessions, tickers) each."""
+    halted, limit = halted_mask(prices), limit_side(prices)
+    if not (halted.any() or limit.any()):
+        shape = len(prices.sessions), len(prices.tickers)
+        return np.zeros(shape, dtype=np.bool_), np.zeros(shape, dtype=np.int64)
+    by_session = [np.nan_to_num(prices.bars_to_sessions(values.astype(np.float64))) for values in (halted, limit)]
+    return by_session[0] > 0, by_session[1].astype(np.int64)
 
 
 def _backtest_weights(
@@ -274,10 +313,10 @@ def _buy_and_hold_weights(market: _MarketData, positions: Positions) -> Array:
 def _equal_weights(market: _MarketData, positions: Positions) -> Array:
     """Return equal weights of the tickers from their first forecast to their last bar, made equal every session.
 
-    A ticker without a bar keeps its drifted weight, and the others share the rest.
+    A ticker without a bar, or halted, keeps its drifted weight, and the others share the rest.
     """
     is_member = _has_been_forecast_mask(market, positions)
-    is_traded = is_member & market.has_bar_mask
+    is_traded = is_member & market.has_bar_mask & ~market.is_halted
     weight = is_traded / np.maximum(is_traded.sum(axis=1, keepdims=True), 1)
     is_kept = is_member & ~is_traded
     for session in np.flatnonzero(is_kept.any(axis=1)).tolist():

@@ -10,15 +10,17 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field, StrictFloat, StrictInt
 
 from quantlr.backtest.beta import trailing_betas
-from quantlr.backtest.policies import DecisionContext, first_row_of_ticker
+from quantlr.backtest.policies import DecisionContext, compute_by_market, first_row_of_ticker
 from quantlr.core.component_errors import name_component_in_errors, require_returned
 from quantlr.core.components import ChoiceDescriptions, Component, Ticker, Unit
+from quantlr.core.market_views import market_views
 from quantlr.core.values import Array, Forecasts, IntArray, Positions, Prices
 
 EXCESS_DESCRIPTIONS = {
@@ -32,6 +34,8 @@ class Overlay(Component):
     """A change to the weights that a policy decides."""
 
     entry_point_group: ClassVar[str] = "quantlr.overlays"
+    compares_tickers: ClassVar[bool] = False
+    """Whether a weight depends on the weights of other tickers."""
 
     @abstractmethod
     def apply(self, weight: Array, forecasts: Forecasts, context: DecisionContext) -> Array:
@@ -71,6 +75,8 @@ class LeverageCap(Overlay):
     The position of a ticker without a bar does not count.
     """
 
+    compares_tickers: ClassVar[bool] = True
+
     kind: Literal["leverage_cap"] = "leverage_cap"
     cap: Leverage = Field(1.0, description="Largest sum of absolute weights.")
 
@@ -90,6 +96,8 @@ class NameCap(Overlay):
     weights, none of which then exceeds the cap: the sum of each side stays the same unless all of its tickers are at
     the cap. The cap applies to decisions: a weight that drifts above it is traded back at the next one.
     """
+
+    compares_tickers: ClassVar[bool] = True
 
     kind: Literal["name_cap"] = "name_cap"
     cap: Annotated[StrictFloat, Unit("fraction of equity"), Field(gt=0, le=1)] = Field(
@@ -126,6 +134,8 @@ class BetaNeutral(Overlay):
     0 at the decision; positions then drift, and later overlays may change it.
     """
 
+    compares_tickers: ClassVar[bool] = True
+
     kind: Literal["beta_neutral"] = "beta_neutral"
     market: Ticker | None = Field(
         None,
@@ -140,8 +150,12 @@ class BetaNeutral(Overlay):
     example_parameters = ({}, {"market": "^GSPC", "window": 60})
 
     def market_betas(self, prices: Prices) -> Array:
-        """Return the beta of each ticker at the close of each session, (sessions, tickers)."""
-        return trailing_betas(prices, window=self.window, market=self.market)
+        """Return the beta of each ticker at its own market's close of each session, (sessions, tickers)."""
+        beta = np.full((len(prices.sessions), len(prices.tickers)), np.nan)
+        for view in market_views(prices):
+            betas_of_view = trailing_betas(view.prices, window=self.window, market=self.market)
+            beta[:, view.is_own] = betas_of_view[:, view.is_own]
+        return beta
 
     def apply(self, weight: Array, forecasts: Forecasts, context: DecisionContext) -> Array:
         """The weights of each side times the smaller of the two sides' betas over its own."""
@@ -227,15 +241,21 @@ def apply_overlays(
     rows = forecasts.session, forecasts.ticker
     weight = positions.weight.copy()
     for index, overlay in enumerate(overlays):
-        key = f"overlays.{index}"
-        with name_component_in_errors(overlay, key=key):
-            changed = overlay.apply(weight[rows], forecasts, context)
-        shape = forecasts.probability.shape
-        is_valid = np.shape(changed) == shape and bool(np.isfinite(changed).all())
-        needed = f"one finite weight for each forecast, an array of shape {shape}"
-        require_returned(overlay, "apply", is_valid, needed=needed, found=changed, key=key)
-        weight[rows] = changed
+        apply = partial(_checked_overlay_weights, overlay, f"overlays.{index}")
+        weight[rows] = compute_by_market(apply, forecasts, context, weight[rows])
     return replace(positions, weight=weight)
+
+
+def _checked_overlay_weights(
+    overlay: Overlay, key: str, forecasts: Forecasts, context: DecisionContext, weight: Array
+) -> Array:
+    with name_component_in_errors(overlay, key=key):
+        changed = overlay.apply(weight, forecasts, context)
+    shape = forecasts.probability.shape
+    is_valid = np.shape(changed) == shape and bool(np.isfinite(changed).all())
+    needed = f"one finite weight for each forecast, an array of shape {shape}"
+    require_returned(overlay, "apply", is_valid, needed=needed, found=changed, key=key)
+    return changed
 
 
 OVERLAYS: tuple[type[Overlay], ...] = (

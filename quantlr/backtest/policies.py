@@ -9,7 +9,8 @@ the current position looks at each tranche separately.
 from __future__ import annotations
 
 from abc import abstractmethod
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
 from typing import Annotated, ClassVar, Literal
 
 import numpy as np
@@ -21,6 +22,7 @@ from quantlr.backtest.costs import BASIS_POINT, ExecutionSpec, half_spread_rates
 from quantlr.core.component_errors import name_component_in_errors, require_returned
 from quantlr.core.components import ChoiceDescriptions, Component, Unit
 from quantlr.core.frequency import CountedSessions, interest_over_sessions
+from quantlr.core.market_views import MarketRows, market_rows
 from quantlr.core.values import Array, BoolArray, Forecasts, IntArray, Positions, Prices
 
 
@@ -37,6 +39,7 @@ class DecisionContext:
         which the newest dated before the forecast's session counts.
     horizon_borrow_cost : cost of a short position over a forecast's horizon, as a fraction.
     sessions_per_year : for annual figures; a number, or (rows,) that of each row's ticker where they differ.
+    market_rows : the rows as each market sees them, if there are several.
     market_beta : (rows,) trailing beta of the ticker, for the overlay `beta_neutral`; NaN where it is unknown. None
         without that overlay.
     """
@@ -46,7 +49,44 @@ class DecisionContext:
     horizon_interest: Array | float
     horizon_borrow_cost: float
     sessions_per_year: IntArray | int
+    market_rows: tuple[MarketRows, ...] = ()
     market_beta: Array | None = None
+
+    def take_rows(self, row: IntArray, *, n_rows: int) -> DecisionContext:
+        """Return what is known at some of the rows, of `n_rows`."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return replace(self, **{name: value[row] for name, value in values.items() if np.shape(value) == (n_rows,)})
+
+
+FORECAST_ROW_FIELDS = (
+    "ticker", "log_odds", "probability", "up", "horizon_return", "base_rate", "mean_gain", "mean_loss", "std",
+    "training_up_rate", "training_probability_mean", "training_probability_std", "fold",
+)  # fmt: skip
+"""The (rows,) arrays of `Forecasts`, without the session."""
+RowFunction = Callable[[Forecasts, DecisionContext, Array], Array]
+
+
+def compute_by_market(
+    function: RowFunction, forecasts: Forecasts, context: DecisionContext, values: Array | None = None
+) -> Array:
+    """Return what a function gives for each row, (rows,), from the rows that the row's own market knows.
+
+    Parameters
+    ----------
+    function : of forecasts, their context and values, (n,) each; with several markets it is called for each with its
+        own rows and, at the same sessions, the newest rows of the others.
+    values : (rows,) the third argument; None for zeros.
+    """
+    values = np.zeros(len(forecasts.ticker)) if values is None else values
+    if not context.market_rows:
+        return function(forecasts, context, values)
+    result = np.empty(len(forecasts.ticker))
+    for rows in context.market_rows:
+        taken = {name: getattr(forecasts, name)[rows.row] for name in FORECAST_ROW_FIELDS}
+        view = replace(forecasts, session=rows.session, **taken)
+        view_context = context.take_rows(rows.row, n_rows=len(result))
+        result[rows.row[rows.is_own]] = function(view, view_context, values[rows.row])[rows.is_own]
+    return result
 
 
 def n_session_tickers_by_row(forecasts: Forecasts) -> IntArray:
@@ -63,10 +103,15 @@ def make_decision_context(
     close = pd.DataFrame(prices.close)
     volatility = (close / close.shift() - 1.0).rolling(20).std(ddof=1).to_numpy()
     cost = np.full(len(forecasts.ticker), execution.cost_rate)
+    known_rows = market_rows(prices, forecasts.ticker, forecasts.session)
+    n_tickers = n_session_tickers_by_row(forecasts)
+    for known in known_rows:
+        view = replace(forecasts, ticker=forecasts.ticker[known.row], session=known.session)
+        n_tickers[known.row[known.is_own]] = n_session_tickers_by_row(view)[known.is_own]
     if execution.spread is not None:
         is_traded = np.isin(np.arange(len(prices.tickers)), forecasts.ticker)
         cost += half_spread_rates(prices, traded_mask=is_traded)[rows]
-    order_value = execution.capital / (n_session_tickers_by_row(forecasts) * forecasts.horizon)
+    order_value = execution.capital / (n_tickers * forecasts.horizon)
     share_fee = execution.per_share / prices.bars_to_sessions(prices.raw_close)[rows]
     cost = cost + np.maximum(share_fee, execution.min_per_order / order_value)
     annual_cash_rate = annual_cash_rates(execution.cash_rate, forecasts.sessions[forecasts.session])
@@ -77,6 +122,7 @@ def make_decision_context(
         horizon_interest=interest_over_sessions(annual_cash_rate, forecasts.horizon, sessions_per_year),
         horizon_borrow_cost=float(interest_over_sessions(annual_borrow_cost, forecasts.horizon, sessions_per_year)),
         sessions_per_year=_own_sessions_per_year(forecasts.ticker, sessions_per_year),
+        market_rows=known_rows,
     )
 
 
@@ -143,9 +189,11 @@ class Policy(Component):
     ----------
     sizes_by_probability : whether the size of a position, or whether there is one, depends on how far the probability
         is from the base rate, so that only probabilities that are right make it right.
+    compares_tickers : whether a decision depends on the forecasts of other tickers.
     """
 
     sizes_by_probability: ClassVar[bool] = False
+    compares_tickers: ClassVar[bool] = False
 
     entry_point_group: ClassVar[str] = "quantlr.policies"
 
@@ -319,6 +367,8 @@ class TopK(Policy):
     higher. A session with fewer tickers than k holds those that it has; on both sides, never one ticker on both.
     """
 
+    compares_tickers: ClassVar[bool] = True
+
     kind: Literal["top_k"] = "top_k"
     k: Annotated[StrictInt, Unit("tickers"), Field(ge=1, le=100_000)] = Field(
         3, description="Number of tickers held on each side."
@@ -367,13 +417,17 @@ def decide_positions(policy: Policy, forecasts: Forecasts, context: DecisionCont
     Each decision is divided by the number of tickers that share the session's capital. At a horizon of h the weight is
     the mean of the ticker's last h decisions, those before the first 0: h tranches are held.
     """
-    with name_component_in_errors(policy, key="policy"):
-        decision, divisor = policy.decide(forecasts, context), policy.capital_divisor(forecasts)
-    shape = forecasts.probability.shape
-    is_valid = np.shape(decision) == shape and bool((np.abs(decision) <= 1.0).all())
-    needed = f"one number from -1 to 1 for each forecast, an array of shape {shape}"
-    require_returned(policy, "decide", is_valid, needed=needed, found=decision, key="policy")
-    decision = decision / divisor
+
+    def divided_decision(forecasts: Forecasts, context: DecisionContext, _: Array) -> Array:
+        with name_component_in_errors(policy, key="policy"):
+            decision, divisor = policy.decide(forecasts, context), policy.capital_divisor(forecasts)
+        shape = forecasts.probability.shape
+        is_valid = np.shape(decision) == shape and bool((np.abs(decision) <= 1.0).all())
+        needed = f"one number from -1 to 1 for each forecast, an array of shape {shape}"
+        require_returned(policy, "decide", is_valid, needed=needed, found=decision, key="policy")
+        return np.asarray(decision / divisor)
+
+    decision = compute_by_market(divided_decision, forecasts, context)
     weight = np.full((len(forecasts.sessions), len(forecasts.tickers)), np.nan)
     for ticker in np.unique(forecasts.ticker):
         rows = slice(*np.searchsorted(forecasts.ticker, [ticker, ticker + 1]))

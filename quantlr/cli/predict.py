@@ -79,8 +79,10 @@ def _predictions_table(predictions: Predictions) -> Table:
     """Return a table with a row for each ticker."""
     from quantlr.cli.terminal import make_table
 
-    horizon = predictions.horizon
-    close = "the next close" if horizon == 1 else f"the close in {horizon} sessions"
+    horizon, unit = predictions.horizon, predictions.bar_unit
+    close = f"the close in {horizon} {unit}s"
+    if horizon == 1:
+        close = "the next close" if unit == "session" else f"next {unit}'s close"
     title = f"{predictions.name}: probability that {close} is higher"
     rows = (
         (item.ticker, item.as_of, f"{item.probability:.1%}", f"{item.trained.base_rate:.1%}", item.position)

@@ -35,6 +35,7 @@ from quantlr.core.components import Component, ConfigSection, Unit, component_ki
 from quantlr.core.errors import ConfigError, QuantlrError
 from quantlr.core.text import path_for_sharing
 from quantlr.data.features import AnyFeature, Feature
+from quantlr.data.frame import FrameSource
 from quantlr.data.labels import LABELS, Direction, Label
 from quantlr.data.prices import DataSpec
 from quantlr.model.config import AnyModel, LogisticRegression
@@ -184,6 +185,7 @@ def load_config(
     settings: Sequence[str] = (),
     name: str | None = None,
     features: Sequence[Feature] = (),
+    data: Any = None,
 ) -> LoadedConfig:
     """Return the validated config of a run, with every default.
 
@@ -195,6 +197,9 @@ def load_config(
     name : name of the report, instead of the config's.
     features : feature objects of your own, added to the config's unless it lists them already; the config may also
         use their kinds.
+    data : prices to use instead of the config's source: a DataFrame as yfinance returns it, one row per bar, or one
+        column of closes per ticker, of pandas, polars or any library that Arrow reads. All its tickers are used unless
+        the config names tickers.
 
     Returns
     -------
@@ -209,7 +214,7 @@ def load_config(
     >>> import quantlr
     >>> quantlr.load_config("configs/sp500_daily.yaml").run.data.tickers  # doctest: +SKIP
     """
-    if isinstance(config, LoadedConfig) and not (overrides or settings or name or features):
+    if isinstance(config, LoadedConfig) and data is None and not (overrides or settings or name or features):
         return config
     if overrides is not None and not isinstance(overrides, Mapping):
         raise ConfigError(f"overrides are a mapping of dotted keys to values, found {type(overrides).__name__}")
@@ -219,6 +224,8 @@ def load_config(
     apply_overrides(parsed, [parse_setting(setting) for setting in settings], source_name="--set")
     if name is not None:
         apply_overrides(parsed, {"name": name}, source_name="--name")
+    if data is not None:
+        apply_overrides(parsed, _overrides_from_data(parsed, data), source_name="data=")
     stem, place = "run", "config"
     if isinstance(config, (str, Path)):
         stem, place = Path(config).stem, f"{config} (its own name)"
@@ -226,6 +233,24 @@ def load_config(
     parsed.value_locations.setdefault(("name",), SourceLocation(place))
     known = config.features if isinstance(config, LoadedConfig) else ()
     return validate_config(parsed, problems, features=(*known, *features))
+
+
+def _overrides_from_data(parsed: ParsedYaml, data: Any) -> dict[str, Any]:
+    """Return the keys that prices passed by a program replace.
+
+    Raises
+    ------
+    ConfigError : the config was written by a run on other prices that were passed so.
+    """
+    source, section = FrameSource.from_data(data), parsed.value.get("data")
+    section = section if isinstance(section, Mapping) else {}
+    former = section.get("source")
+    former = former if isinstance(former, Mapping) else {}
+    if former.get("kind") == source.kind and former.get("sha256") not in (None, source.sha256):
+        reason = f"data.source.sha256: data= has the digest {source.sha256}, and the config was run on others"
+        raise ConfigError(f"{reason}, {former['sha256']}; remove data.source from it to use these")
+    names_tickers = section.get("tickers") or section.get("tickers_file")
+    return {"data.source": source} | ({} if names_tickers else {"data.tickers": "all"})
 
 
 def read_unvalidated_config(config: ConfigSource) -> tuple[ParsedYaml, list[ConfigProblem]]:
@@ -251,8 +276,8 @@ def read_unvalidated_config(config: ConfigSource) -> tuple[ParsedYaml, list[Conf
 
 
 def _dump_keeping_user_defined(value: Any) -> Any:
-    """Return a section as a mapping, with the components that are not part of quantlr as objects."""
-    if isinstance(value, BaseModel) and not is_user_defined(type(value)):
+    """Return a section as a mapping, with components that are not part of quantlr, or hold prices, as objects."""
+    if isinstance(value, BaseModel) and not is_user_defined(type(value)) and not isinstance(value, FrameSource):
         fields = type(value).model_fields
         return {key: _dump_keeping_user_defined(item) for key, item in value if not fields[key].exclude}
     return [_dump_keeping_user_defined(item) for item in value] if isinstance(value, tuple) else value

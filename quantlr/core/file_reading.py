@@ -12,6 +12,7 @@ import io
 import json
 import os
 import stat
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -93,6 +94,22 @@ def unzip(content: bytes, *, max_bytes: int) -> bytes:
                 sizes = f"needed at most {max_bytes:,} bytes unpacked, found more in {len(content):,} bytes of gzip"
                 raise UnreadableContentError(sizes)
     return unpacked.getvalue()
+
+
+def iter_zip_member(archive: zipfile.ZipFile, name: str, *, max_bytes: int) -> Iterator[bytes]:
+    """Yield the unpacked content of a file in a zip file, in blocks.
+
+    Raises
+    ------
+    UnreadableContentError : it unpacks to more than `max_bytes`, is encrypted, or is damaged.
+    """
+    n_bytes = 0
+    with library_errors_translated("a zip file that can be unpacked"), archive.open(name) as stream:
+        while block := stream.read(UNZIP_BLOCK_BYTES):
+            n_bytes += len(block)
+            if n_bytes > max_bytes:
+                raise UnreadableContentError(f"needed at most {max(max_bytes, 0):,} bytes unpacked, found more")
+            yield block
 
 
 def read_json(path: Path, *, max_bytes: int) -> Any:

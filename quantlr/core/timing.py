@@ -1,7 +1,8 @@
 """The timing rule: which features, labels and prices are known at the close of which session.
 
 - Row t of a dataset holds what is known at the close of session t, that close included: lag 1 is the return of session
-  t itself. "Known" is an instant, the close of the bar's own market.
+  t itself. "Known" is an instant: a bar of another market is known where that market closes no later than the row's own
+  (`latest_known_bar_index`). Within a market, and where no market is known, dates decide.
 - The label of row t says whether the price at the end of its horizon is above the price at its start. With a horizon of
   h sessions it is known at the close of row t + h.
 - A row may train a model that forecasts row t only if its own label is known at t's close, less the embargo: the newest
@@ -14,6 +15,7 @@ Purge, embargo and training rows follow from the horizon and the embargo through
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,6 +27,42 @@ if TYPE_CHECKING:
 
 NOT_YET_KNOWN = np.iinfo(np.int64).max
 """Session position that stands for a session after the last one."""
+SECONDS_PER_DAY = 86_400
+
+
+def _no_days() -> IntArray:
+    return np.zeros(0, dtype=np.int64)
+
+
+@dataclass(frozen=True, slots=True)
+class Market:
+    """When a market closes, by date.
+
+    Attributes
+    ----------
+    name : tickers of one name are of one market; "" if the market is not known.
+    days : (n,) dates with a recorded close as days since 1970, ascending; empty where closes are not needed.
+    earliest_close, latest_close : (n,) seconds since 1970, UTC, between which the market closes; equal where the close
+        itself is known.
+    """
+
+    name: str = ""
+    days: IntArray = field(default_factory=_no_days, compare=False, repr=False)
+    earliest_close: IntArray = field(default_factory=_no_days, compare=False, repr=False)
+    latest_close: IntArray = field(default_factory=_no_days, compare=False, repr=False)
+
+    def close_bounds(self, dates: pd.DatetimeIndex) -> tuple[IntArray, IntArray]:
+        """Return the earliest and the latest close of each date, (dates,) each, in seconds since 1970.
+
+        A date without a recorded close has the time of day of the recorded date before it, or of the first.
+        """
+        days = dates.to_numpy().astype("datetime64[D]").astype(np.int64)
+        index = np.maximum(self.days.searchsorted(days, side="right") - 1, 0)
+        shift = (days - self.days[index]) * SECONDS_PER_DAY
+        return self.earliest_close[index] + shift, self.latest_close[index] + shift
+
+
+UNKNOWN_MARKET = Market()
 
 
 def label_known_row(row: int, *, horizon: int) -> int:
@@ -47,13 +85,33 @@ def first_forecast_row(n_train: int, *, horizon: int, embargo: int = 0) -> int:
     return n_train - 1 + horizon + embargo
 
 
-def latest_known_bar_index(bar_dates: pd.DatetimeIndex, dates: pd.DatetimeIndex) -> IntArray:
+def latest_known_bar_index(
+    bar_dates: pd.DatetimeIndex,
+    dates: pd.DatetimeIndex,
+    *,
+    bar_market: Market = UNKNOWN_MARKET,
+    market: Market = UNKNOWN_MARKET,
+) -> IntArray:
     """Return the position of the newest of `bar_dates`, ascending, that is known at each date's close; -1 for none.
 
-    A bar of the same date counts as known, since prices have dates and no times. If its market closes later on that
-    date, the newest known bar is the one before it.
+    Parameters
+    ----------
+    bar_dates : dates of the bars, in `bar_market`.
+    dates : dates at whose close in `market` the bars are known, or not.
+
+    Notes
+    -----
+    A bar is known if its market closes no later than the other one, as instants. Within one market a bar of the same
+    date is known; if one of two markets is not known, a bar of an earlier date.
     """
-    return np.asarray(bar_dates.searchsorted(dates, side="right") - 1, dtype=np.int64)
+    if bar_market == market:
+        position = bar_dates.searchsorted(dates, side="right")
+    elif not (bar_market.name and market.name):
+        position = bar_dates.searchsorted(dates, side="left")
+    else:
+        latest_close, (earliest_close, _) = bar_market.close_bounds(bar_dates)[1], market.close_bounds(dates)
+        position = latest_close.searchsorted(earliest_close, side="right")
+    return np.asarray(position - 1, dtype=np.int64)
 
 
 def iso_date(date: Any) -> str:

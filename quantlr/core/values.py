@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from quantlr.core.frequency import CountedSessions, count_sessions
-from quantlr.core.timing import latest_known_bar_index
+from quantlr.core.timing import Market, latest_known_bar_index
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -74,8 +74,10 @@ class Prices:
     context : reference series, used by features and not traded, with sessions of their own; None if there are none.
     benchmark : the ticker of the benchmark, with sessions of its own; features can't reach it. None for another one.
     member_mask : (bars, tickers) whether the ticker is a member of the universe at the bar; None if all always are.
-    counted_sessions_per_year : counted from the dates where it is not given; a part or a scenario of prices keeps the
-        number of the whole, which is no information about later prices.
+    counted_sessions_per_year : counted from the dates unless given; a part or a scenario keeps the number of the whole.
+    markets : (tickers,) when each ticker's market closes; () if all are of one.
+    newest_bar : (sessions, tickers) row of the bar that counts as a session's, -1 for none, where other markets' bars
+        have the session at whose close they are known (``core/market_views.py``); None: the bar of the session's date.
     """
 
     tickers: tuple[str, ...]
@@ -95,6 +97,8 @@ class Prices:
     benchmark: Prices | None = None
     member_mask: BoolArray | None = None
     counted_sessions_per_year: CountedSessions | None = None
+    markets: tuple[Market, ...] = ()
+    newest_bar: IntArray | None = None
 
     def __post_init__(self) -> None:
         """Count the sessions per year."""
@@ -108,6 +112,8 @@ class Prices:
 
     def bars_to_sessions(self, bar_values: Array) -> Array:
         """Return (bars, tickers) values as (sessions, tickers), NaN where a ticker has no bar."""
+        if self.newest_bar is not None:
+            return np.where(self.newest_bar >= 0, np.take_along_axis(bar_values, self.newest_bar, axis=0), np.nan)
         grid = np.full((len(self.sessions), len(self.tickers)), np.nan)
         row, column = np.nonzero(self.session >= 0)
         grid[self.session[row, column], column] = bar_values[row, column]
@@ -126,6 +132,7 @@ class Prices:
             name: np.where(session >= 0, getattr(self, name)[:n_bars], np.nan) for name in PRICE_ARRAYS
         }
         sessions = self.sessions[:session_index]
+        fields["newest_bar"] = None if self.newest_bar is None else self.newest_bar[:session_index]
         fields["member_mask"] = None if self.member_mask is None else self.member_mask[:n_bars] & (session >= 0)
         for name in REFERENCE_PRICES:
             if (reference := getattr(self, name)) is not None:
@@ -164,6 +171,8 @@ class Dataset:
     horizon_return : (rows,) simple return over the next `horizon` bars, NaN if not known yet.
     label_known_at : (rows,) position of the session at whose close the label is known; `NOT_YET_KNOWN` if that session
         is later than the last.
+    label_known_to_all_at : (rows,) position of the first session by whose earliest close, of all markets, the label is
+        known, and from which on it may train a model of all tickers.
     horizon : bars from a row to the price that its label compares with.
     notes : warm-up rows dropped, by ticker.
     """
@@ -177,6 +186,7 @@ class Dataset:
     up: Array
     horizon_return: Array
     label_known_at: IntArray
+    label_known_to_all_at: IntArray
     horizon: int
     notes: tuple[Note, ...] = ()
 

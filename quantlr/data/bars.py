@@ -15,7 +15,8 @@ import numpy as np
 from quantlr.core.errors import DataError
 from quantlr.core.timing import iso_date
 from quantlr.core.values import Array, BoolArray, IntArray, Note
-from quantlr.data.csv.layouts import PRICE_FIELDS
+from quantlr.data.csv.raw_table import DateArray
+from quantlr.data.csv.reader import PRICE_FIELDS
 from quantlr.data.price_rows import PriceRows
 
 Bars = Literal["daily", "weekly", "monthly"]
@@ -26,7 +27,7 @@ BARS_DESCRIPTIONS = {
 }
 MIN_INTRADAY_ROWS_PER_DATE = 1.5
 """Rows of a ticker for each of its dates from which on its bars are intraday bars."""
-FRIDAY = 4
+MONDAY, FRIDAY, SATURDAY, SUNDAY = 0, 4, 5, 6
 UNIX_EPOCH_WEEKDAY = 3
 """1970-01-01 was a Thursday, counted from Monday as 0."""
 
@@ -82,9 +83,9 @@ def aggregate_rows(rows: PriceRows, bars: Bars) -> tuple[PriceRows, list[Note]]:
     dates, first_index = np.unique(period, return_inverse=True)
     period_end = np.full(len(dates), np.datetime64("0001-01-01"), dtype=days.dtype)
     np.maximum.at(period_end, first_index, days)
-    has_weekends = bool((_weekday(days) > FRIDAY).any())
+    has_weekends = bool((weekday_numbers(days) > FRIDAY).any())
     next_day = last_day + np.timedelta64(1, "D")
-    while not has_weekends and _weekday(next_day) > FRIDAY:
+    while not has_weekends and weekday_numbers(next_day) > FRIDAY:
         next_day += np.timedelta64(1, "D")
     joined = _join_rows(replace(rows, date=period_end[first_index].astype(rows.date.dtype)), period)
     if _period_index(next_day, bars) != period.max():
@@ -95,9 +96,10 @@ def aggregate_rows(rows: PriceRows, bars: Bars) -> tuple[PriceRows, list[Note]]:
     return joined.take_rows(is_over), [Note("data", text, date=iso_date(last_day), key="data.bars")]
 
 
-def _weekday(days: Array) -> IntArray:
-    """Return the weekday of dates, Monday as 0."""
-    return (np.asarray(days).astype(np.int64) + UNIX_EPOCH_WEEKDAY) % 7
+def weekday_numbers(dates: Array | DateArray | np.datetime64) -> IntArray:
+    """Return the day of the week of each date, 0 for Monday."""
+    days = np.asarray(dates, dtype="datetime64[D]").astype(np.int64)
+    return np.asarray((days + UNIX_EPOCH_WEEKDAY) % 7)
 
 
 def _period_index(days: Array, bars: Bars) -> IntArray:

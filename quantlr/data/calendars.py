@@ -1,4 +1,4 @@
-"""Sessions of an exchange by exchange_calendars, which is imported only here and only when a calendar is computed."""
+"""Sessions and closes of an exchange by exchange_calendars, which is imported here alone, to compute a calendar."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import warnings
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import version
+from typing import Any
 from urllib.parse import quote
 
 import numpy as np
@@ -17,11 +18,26 @@ from quantlr.core.atomic import atomic_write, cache_dir
 from quantlr.core.components import ConfigSection
 from quantlr.core.errors import DataError, did_you_mean_text
 from quantlr.core.file_reading import UnreadableContentError, library_errors_translated
-from quantlr.core.values import BoolArray
+from quantlr.core.values import BoolArray, IntArray
 from quantlr.data.csv.raw_table import DATE_DTYPE, DateArray
 
 EXTRA_CACHED_TIMEDELTA = dt.timedelta(days=366)
 """Time of a calendar that are cached beyond the dates asked for, since the next run has newer prices."""
+
+
+class RegularClose(ConfigSection):
+    """The time of day at which a market usually closes: its zone, and minutes after local midnight."""
+
+    zone: str
+    minutes: int
+
+    def closes(self, dates: DateArray) -> IntArray:
+        """Return the close of each date, (dates,), in seconds since 1970, UTC."""
+        local = pd.DatetimeIndex(dates.astype("datetime64[s]")) + pd.Timedelta(minutes=self.minutes)
+        instants = local.tz_localize(
+            self.zone, ambiguous=np.zeros(len(local), dtype=np.bool_), nonexistent="shift_forward"
+        )
+        return np.asarray(instants.as_unit("s").asi8, dtype=np.int64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,11 +48,15 @@ class CalendarSessions:
     ----------
     dates : (sessions,) sessions from `first_recorded_date` to `last_recorded_date`.
     first_recorded_date, last_recorded_date : dates between which its holidays are recorded.
+    closes : (sessions,) the close of each session, in seconds since 1970, UTC.
+    hours : its regular close, for dates without a session on record.
     """
 
     dates: DateArray
     first_recorded_date: np.datetime64
     last_recorded_date: np.datetime64
+    closes: IntArray
+    hours: RegularClose
 
     def recorded_dates_mask(self, dates: DateArray) -> BoolArray:
         """(dates,) whether the calendar's recorded range covers each date, so that a session on it would be known."""
@@ -44,11 +64,13 @@ class CalendarSessions:
 
 
 class CachedCalendar(ConfigSection):
-    """A calendar in its cache file: the dates asked for and recorded (first and last of each), and the sessions."""
+    """A calendar in its cache file: the dates asked for and recorded (first and last of each), sessions and closes."""
 
     asked: tuple[dt.date, dt.date]
     recorded: tuple[dt.date, dt.date]
     dates: list[dt.date]
+    closes: list[int]
+    hours: RegularClose
 
 
 def load_sessions(calendar_name: str, *, first_date: np.datetime64, last_date: np.datetime64) -> CalendarSessions:
@@ -75,7 +97,9 @@ def load_sessions(calendar_name: str, *, first_date: np.datetime64, last_date: n
     limits = max(first, calendar.recorded[0]), min(last, calendar.recorded[1])
     first_recorded, last_recorded = np.array(limits, dtype=DATE_DTYPE)
     dates = np.array(calendar.dates, dtype=DATE_DTYPE)
-    return CalendarSessions(dates[(dates >= first_recorded) & (dates <= last_recorded)], first_recorded, last_recorded)
+    kept = (dates >= first_recorded) & (dates <= last_recorded)
+    closes = np.array(calendar.closes, dtype=np.int64)[kept]
+    return CalendarSessions(dates[kept], first_recorded, last_recorded, closes, calendar.hours)
 
 
 def _compute_calendar_for_cache(calendar_name: str, first_date: dt.date, last_date: dt.date) -> CachedCalendar:
@@ -91,38 +115,50 @@ def _compute_calendar_for_cache(calendar_name: str, first_date: dt.date, last_da
             raise DataError(text + did_you_mean_text(calendar_name.upper(), names, cutoff=0.4), key="data.calendar")
         try:
             with library_errors_translated("a calendar that can be computed"):
-                start, end, sessions = _recorded_session_index(calendar_name, start, end)
+                start, end, closes, hours = _recorded_closes(calendar_name, start, end)
         except UnreadableContentError as error:
             text = f"the calendar {calendar_name} of exchange_calendars can't be used: {error}"
             raise DataError(
                 f"{text}; name one with the same holidays, or null for none", key="data.calendar"
             ) from error
-    dates = sessions[(sessions >= start) & (sessions <= end)].date.tolist()
-    return CachedCalendar(asked=(first_date, last_date), recorded=(start.date(), end.date()), dates=dates)
+    closes = closes.loc[start:end]
+    return CachedCalendar(
+        asked=(first_date, last_date),
+        recorded=(start.date(), end.date()),
+        dates=pd.DatetimeIndex(closes.index).date.tolist(),
+        closes=(pd.DatetimeIndex(closes).as_unit("s").asi8).tolist(),
+        hours=hours,
+    )
 
 
-def _recorded_session_index(
+def _recorded_closes(
     calendar_name: str, start: pd.Timestamp, end: pd.Timestamp
-) -> tuple[pd.Timestamp, pd.Timestamp, pd.DatetimeIndex]:
-    """Return the dates, cut to those for which a calendar's holidays are recorded, and the sessions between them."""
+) -> tuple[pd.Timestamp, pd.Timestamp, pd.Series[Any], RegularClose]:
+    """Return the dates, cut to those for which a calendar's holidays are recorded, and the closes between them."""
     import exchange_calendars
 
     try:
-        return start, end, _exchange_session_index(calendar_name, start, end)
+        return start, end, *_exchange_closes(calendar_name, start, end)
     except ValueError:  # the dates are not all within those for which its holidays are recorded
         calendar = exchange_calendars.get_calendar(calendar_name)
         start, end = max(start, calendar.bound_min() or start), min(end, calendar.bound_max() or end)
-        return start, end, _exchange_session_index(calendar_name, start, end)
+        return start, end, *_exchange_closes(calendar_name, start, end)
 
 
-def _exchange_session_index(calendar_name: str, start: pd.Timestamp, end: pd.Timestamp) -> pd.DatetimeIndex:
-    """Return the sessions of a calendar, also of one day or of dates without a session, which the library refuses."""
+def _exchange_closes(calendar_name: str, start: pd.Timestamp, end: pd.Timestamp) -> tuple[pd.Series[Any], RegularClose]:
+    """Return the closes by session, also of one day or of dates without a session, which the library refuses."""
     import exchange_calendars
 
+    nothing = (
+        pd.Series([], index=pd.DatetimeIndex([]), dtype="datetime64[ns, UTC]"),
+        RegularClose(zone="UTC", minutes=1440),
+    )
     if end < start:
-        return pd.DatetimeIndex([])
+        return nothing
     try:
         calendar = exchange_calendars.get_calendar(calendar_name, start=min(start, end - pd.Timedelta(days=1)), end=end)
     except exchange_calendars.errors.NoSessionsError:
-        return pd.DatetimeIndex([])
-    return pd.DatetimeIndex(calendar.sessions)
+        return nothing
+    time = calendar.close_times[-1][1]
+    minutes = 60 * time.hour + time.minute + 24 * 60 * calendar.close_offset
+    return calendar.closes, RegularClose(zone=str(calendar.tz), minutes=minutes)

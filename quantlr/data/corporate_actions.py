@@ -15,7 +15,7 @@ import pandas as pd
 from quantlr.core.errors import DataError
 from quantlr.core.timing import iso_date
 from quantlr.core.values import Array, BoolArray
-from quantlr.data.csv.layouts import BarFrame
+from quantlr.data.csv.reader import BarFrame
 
 RawBarFrame = pd.DataFrame
 """One ticker's raw bars: index of dates without time zone, ascending, unique.

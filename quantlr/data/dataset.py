@@ -9,18 +9,27 @@ import numpy as np
 
 from quantlr.core.component_errors import name_component_in_errors, require_returned
 from quantlr.core.errors import DataError
+from quantlr.core.market_views import first_session_known_to_all, market_views
 from quantlr.core.timing import NOT_YET_KNOWN, iso_date, label_known_row
 from quantlr.core.values import Array, BoolArray, Dataset, FeatureColumns, Labels, Note, Prices
 from quantlr.data.features import Feature
 
 
 def compute_feature_columns(prices: Prices, features: Sequence[Feature]) -> FeatureColumns:
-    """Return the columns of all features, in their order.
+    """Return the columns of all features, in their order, each ticker's from what its market knows.
 
     Raises
     ------
     DataError : two features make columns of the same name, or a column does not have the shape of the prices.
     """
+    columns: FeatureColumns = {}
+    for view in market_views(prices):
+        for name, values in _feature_columns_of_view(view.prices, features).items():
+            columns[name] = values if name not in columns else np.where(view.is_own, values, columns[name])
+    return columns
+
+
+def _feature_columns_of_view(prices: Prices, features: Sequence[Feature]) -> FeatureColumns:
     columns: FeatureColumns = {}
     for index, feature in enumerate(features):
         key = f"features.{index}"
@@ -99,6 +108,7 @@ def build_dataset(prices: Prices, feature_columns: FeatureColumns, labels: Label
     first_known = label_known_row(0, horizon=horizon)
     known[: max(len(known) - first_known, 0)] = prices.session[first_known:]
     known[known < 0] = NOT_YET_KNOWN
+    label_known_at = known[rows]
     features = np.empty((len(bar_indices), len(names)))
     for column_index, values in enumerate(feature_columns.values()):
         features[:, column_index] = values[rows]
@@ -111,7 +121,8 @@ def build_dataset(prices: Prices, feature_columns: FeatureColumns, labels: Label
         features=features,
         up=labels.up[rows],
         horizon_return=labels.horizon_return[rows],
-        label_known_at=known[rows],
+        label_known_at=label_known_at,
+        label_known_to_all_at=first_session_known_to_all(prices, label_known_at, ticker_indices),
         horizon=horizon,
         notes=tuple(notes),
     )

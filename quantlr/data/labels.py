@@ -10,7 +10,7 @@ from pydantic import Field, StrictFloat, StrictInt
 
 from quantlr.core.components import ChoiceDescriptions, Component, Ticker, Unit
 from quantlr.core.errors import DataError
-from quantlr.core.price_series import find_ticker_closes
+from quantlr.core.price_series import closes_at_sessions
 from quantlr.core.timing import label_known_row
 from quantlr.core.values import Array, Labels, Prices
 
@@ -26,6 +26,8 @@ class Label(Component):
     """A binary outcome of each bar, which later bars decide."""
 
     entry_point_group: ClassVar[str] = "quantlr.labels"
+    reads_other_tickers: ClassVar[bool] = False
+    """Whether a ticker's label depends on another ticker."""
     horizon: Horizon = Field(1, description="From a forecast to the end of what it forecasts.")
 
     @abstractmethod
@@ -87,9 +89,12 @@ class Outperformance(Label):
     """Whether a ticker returns more than a benchmark over the next `horizon` of its own sessions.
 
     Both returns are between the same two dates, and closes are adjusted as in their source: a benchmark that is a price
-    index earns no dividends. The label is dropped where the benchmark has no bar on one of the dates. A benchmark that
-    is traded can't outperform itself: its own label is always dropped, and only a pooled model forecasts it.
+    index earns no dividends. The label is dropped where the benchmark has no bar on one of the dates; a benchmark of
+    another market enters with its newest close that is known at each. A benchmark that is traded can't outperform
+    itself: its own label is always dropped, and only a pooled model forecasts it.
     """
+
+    reads_other_tickers: ClassVar[bool] = True
 
     kind: Literal["outperformance"] = "outperformance"
     benchmark: Ticker = Field(
@@ -101,12 +106,11 @@ class Outperformance(Label):
 
     def compute_labels(self, prices: Prices) -> Labels:
         """Up is 1 where the ticker's horizon return is above the benchmark's; the horizon return is the ticker's."""
-        closes = find_ticker_closes(prices, self.benchmark)
+        benchmark = closes_at_sessions(prices, self.benchmark)
         if prices.tickers == (self.benchmark,):
             advice = "move it to data.context, and name the tickers to compare with it in data.tickers"
             text = f"{self.benchmark} is the only ticker and can't outperform itself; {advice}"
             raise DataError(text, key="label.benchmark")
-        benchmark = closes.reindex(prices.sessions).to_numpy()
         benchmark_close = np.where(prices.session >= 0, benchmark[prices.session], np.nan)
         returns = horizon_returns(prices.close, horizon=self.horizon)
         excess = returns - horizon_returns(benchmark_close, horizon=self.horizon)

@@ -11,8 +11,9 @@ import pandas as pd
 
 from quantlr.core.timing import iso_date
 from quantlr.core.values import Array, BoolArray, IntArray
-from quantlr.data.csv.layouts import BAR_FIELDS, BarFrame
+from quantlr.data.csv.headings import BAR_FIELDS
 from quantlr.data.csv.raw_table import DATE_DTYPE, DateArray
+from quantlr.data.csv.reader import BarFrame
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +24,7 @@ class PriceRows:
     ----------
     tickers : (tickers,) names.
     ticker_index : (rows,) index into `tickers`, ascending.
-    date : (rows,) session of each row.
+    date : (rows,) session of each row; with the time of day as written until `stamps.resolve_stamps`.
     columns : by field (open, high, low, close, adj_close, volume) the (rows,) numbers, NaN where missing.
     line_number : (rows,) line in the file; 0 where it is not known.
     utc_offset_minutes : (rows,) minutes ahead of UTC that the row's time was written in; NaN without a zone.

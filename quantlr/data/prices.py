@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import re
+import zoneinfo
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -17,19 +18,26 @@ from pydantic_core import PydanticCustomError
 
 from quantlr.core.component_errors import name_component_in_errors, require_returned
 from quantlr.core.components import ChoiceDescriptions, ConfigSection, Ticker, component_union
-from quantlr.core.errors import DataError
+from quantlr.core.errors import DataError, did_you_mean_text
 from quantlr.core.progress import Progress, ProgressCounter, ignore_progress
-from quantlr.core.timing import iso_date
+from quantlr.core.timing import Market, iso_date
 from quantlr.core.values import Array, BoolArray, Note, Prices
 from quantlr.data.bars import BARS_DESCRIPTIONS, Bars, aggregate_rows, daily_rows_of_intraday
-from quantlr.data.csv.layouts import BAR_FIELDS, BarFrame
+from quantlr.data.csv.headings import BAR_FIELDS
+from quantlr.data.csv.reader import BarFrame
+from quantlr.data.markets import MarketSources, find_markets
 from quantlr.data.price_rows import PriceRows
 from quantlr.data.source import FetchedPrices, FetchRequest, Source
 from quantlr.data.sources import SOURCES
+from quantlr.data.stamps import resolve_stamps
 from quantlr.data.ticker_list import MemberDates, read_ticker_list
 from quantlr.data.validation import QualitySpec, validate_price_rows
 from quantlr.data.validation_rules import ValidationContext
 
+TOTAL_RETURN_INDICES = ("^SP500TR", "^GDAXI", "^XNDX", "^BVSP")
+"""Indices with a leading ^ that include dividends."""
+ALL_TICKERS = "all"
+"""Stands for all tickers of a source, where a config would list them."""
 MIN_UNIVERSE_TICKERS = 3
 """Number of tickers from which on a list is taken for a universe rather than a choice of single stocks."""
 MIN_SURVIVORSHIP_YEARS = 2.0
@@ -55,6 +63,7 @@ IsoDate = Annotated[
     BeforeValidator(_parse_iso_date),
     WithJsonSchema({"type": "string", "format": "date", "pattern": "^[0-9]{4}-[0-9]{2}-[0-9]{2}$"}),
 ]
+CalendarCode = Annotated[str, Field(min_length=1, max_length=20)]
 TickersFromFile = Annotated[
     dict[str, MemberDates], BeforeValidator(read_ticker_list), WithJsonSchema({"type": "string", "format": "path"})
 ]
@@ -66,15 +75,23 @@ Membership = Annotated[
 TICKERS_OR_FILE_SCHEMA: dict[str, Any] = {
     "if": {"required": ["tickers_file"], "properties": {"tickers_file": {"type": "string"}}},
     "then": {"properties": {"tickers": {"type": "null"}}},
-    "else": {"required": ["tickers"], "properties": {"tickers": {"type": "array"}}},
+    "else": {"required": ["tickers"], "properties": {"tickers": {"type": ["array", "string"]}}},
 }
 """JSON Schema of the rule that tickers are listed either in the config or in a file."""
 
 
 def _require_tickers_in_schema(schema: dict[str, Any]) -> None:
-    """Change the JSON Schema of tickers: they have no default, and are null only if there is a file of them."""
+    """Change the JSON Schema of tickers: no default, one word for all of them, null only if there is a file of them."""
     del schema["default"]
-    schema.update(type=["array", "null"], minItems=1)
+    schema.update(type=["array", "string", "null"], minItems=1, pattern=f"^{ALL_TICKERS}$")
+
+
+def _list_tickers(source: Source) -> tuple[str, ...]:
+    """Return all tickers of a source, in place of the word for them."""
+    try:
+        return tuple(source.list_tickers())
+    except DataError as error:
+        raise ValueError(error.message) from error
 
 
 class DataSpec(ConfigSection):
@@ -93,8 +110,8 @@ class DataSpec(ConfigSection):
     tickers: tuple[Ticker, ...] = Field(
         (),
         validate_default=True,
-        description="Symbols, as the source writes them, each once. null, true and false need quotes.",
-        examples=[["^GSPC"], ["AAPL", "MSFT"]],
+        description="Symbols, as the source writes them, each once; or all. null, true and false need quotes.",
+        examples=[["^GSPC"], ["AAPL", "MSFT"], "all"],
         json_schema_extra=_require_tickers_in_schema,
     )
     membership: Membership | None = Field(
@@ -117,12 +134,22 @@ class DataSpec(ConfigSection):
         description="Last date used, included, as YYYY-MM-DD; null is the last available.",
         examples=["2018-12-31"],
     )
-    calendar: str | None = Field(
+    calendar: CalendarCode | None = Field(
         None,
-        min_length=1,
-        max_length=20,
         description="Exchange whose sessions are expected, by its code in exchange_calendars; null asks the source.",
         examples=["XNYS"],
+    )
+    calendars: dict[Ticker, CalendarCode] = Field(
+        {},
+        description="Exchange of single tickers, by its code in exchange_calendars, where they are of several markets: "
+        "sessions and closes; before data.calendar.",
+        examples=[{"7203.T": "XTKS"}],
+    )
+    timezone: str | None = Field(
+        None,
+        description="Time zone whose dates are the sessions, where times are written with an offset from UTC; null is "
+        "that of the offset, or found where days are written in UTC.",
+        examples=["Asia/Tokyo"],
     )
     bars: Annotated[Bars, ChoiceDescriptions(BARS_DESCRIPTIONS)] | None = Field(
         None, description="Bars that finer ones are joined to, by session; null uses the bars as they are."
@@ -137,6 +164,8 @@ class DataSpec(ConfigSection):
         is_missing = tickers is None or tickers == ()
         if listed is not None and not is_missing:
             raise ValueError("is there, and data.tickers_file too; keep one of them, or write null for the other")
+        if getattr(tickers, "text", tickers) == ALL_TICKERS:
+            return _list_tickers(info.data["source"]) if "source" in info.data else ("unread",)
         if listed is not None:
             return tuple(listed)
         if is_missing and "tickers_file" in info.data:
@@ -178,6 +207,14 @@ class DataSpec(ConfigSection):
             raise ValueError(f"traded already, and features may look at what is traded: {', '.join(traded)}")
         return tickers
 
+    @field_validator("timezone")
+    @classmethod
+    def _validate_timezone(cls, timezone: str | None) -> str | None:
+        if timezone is not None and timezone not in zoneinfo.available_timezones():
+            close = did_you_mean_text(timezone, sorted(zoneinfo.available_timezones()))
+            raise ValueError(f"needs a time zone, as America/New_York, found {timezone!r}{close}")
+        return timezone
+
     @field_validator("end")
     @classmethod
     def _validate_end_not_before_start(cls, end: dt.date | None, info: ValidationInfo) -> dt.date | None:
@@ -212,17 +249,24 @@ def load_prices(
     tickers = tickers_to_fetch(spec, benchmark)
     fetched = fetch_prices(spec, benchmark=benchmark, offline=offline, progress=progress)
     counter = ProgressCounter("checking", 3, progress)
-    rows = PriceRows.from_bars(fetched.bars, file_paths=fetched.file_paths).slice_dates(spec.start, spec.end)
+    rows = PriceRows.from_bars(fetched.bars, file_paths=fetched.file_paths)
+    rows, notes = resolve_stamps(rows, spec.timezone)
+    rows = rows.slice_dates(spec.start, spec.end)
     if spec.bars is not None and len(rows):
         rows = daily_rows_of_intraday(rows)
     counter.step()
-    calendars = fetched.calendars if spec.calendar is None else dict.fromkeys(tickers, spec.calendar)
+    calendars = {**(fetched.calendars if spec.calendar is None else dict.fromkeys(tickers, spec.calendar))}
+    calendars |= spec.calendars
     dates = f" between {spec.start or 'the first'} and {spec.end or 'the last'}" if spec.start or spec.end else ""
-    context = ValidationContext(latest_date_worldwide(), calendars)
-    rows, notes = validate_price_rows(rows, spec.quality, context, date_range_text=dates)
+    sources = MarketSources(spec.calendars, spec.calendar, {**fetched.markets, **fetched.calendars})
+    context = ValidationContext(latest_date_worldwide(), calendars, dt.datetime.now(dt.UTC), sources)
+    rows, validation_notes = validate_price_rows(rows, spec.quality, context, date_range_text=dates)
+    notes += validation_notes
     if spec.bars is not None:
         rows, bar_notes = aggregate_rows(rows, spec.bars)
         notes += bar_notes
+    markets, market_notes = find_markets(rows, sources)
+    notes += market_notes
     counter.step()
     is_traded, is_context, is_benchmark = (
         np.array([ticker in group for ticker in rows.tickers]) for group in (spec.tickers, spec.context, (benchmark,))
@@ -233,13 +277,16 @@ def load_prices(
         note for note in notes if note.key != "data.quality.opens" or note.ticker not in tickers[len(spec.tickers) :]
     ]
     notes = [*fetched.notes, *notes, *survivorship_bias_notes(traded, spec.membership)]
+    notes += price_index_notes(traded.tickers)
     context_prices, benchmark_prices = (
-        prices_from_rows(rows.for_ticker_mask(mask), source=fetched.source, sha256=fetched.sha256, notes=())
+        prices_from_rows(
+            rows.for_ticker_mask(mask), source=fetched.source, sha256=fetched.sha256, notes=(), markets=markets
+        )
         if mask.any()
         else None
         for mask in (is_context, is_benchmark)
     )
-    prices = prices_from_rows(traded, source=fetched.source, sha256=fetched.sha256, notes=notes)
+    prices = prices_from_rows(traded, source=fetched.source, sha256=fetched.sha256, notes=notes, markets=markets)
     member_mask = membership_mask(prices, spec.membership)
     prices = replace(prices, context=context_prices, benchmark=benchmark_prices, member_mask=member_mask)
     counter.step()
@@ -288,7 +335,9 @@ def prices_from_bars(bars: Mapping[str, BarFrame], *, source: str, sha256: str, 
     return prices_from_rows(PriceRows.from_bars(bars), source=source, sha256=sha256, notes=notes)
 
 
-def prices_from_rows(rows: PriceRows, *, source: str, sha256: str, notes: Sequence[Note]) -> Prices:
+def prices_from_rows(
+    rows: PriceRows, *, source: str, sha256: str, notes: Sequence[Note], markets: Mapping[str, Market] | None = None
+) -> Prices:
     """Return sorted rows as one `Prices`, adjusted by adj_close / close where both are available.
 
     Nothing is filled: where a ticker has no row, it has no bar.
@@ -319,7 +368,18 @@ def prices_from_rows(rows: PriceRows, *, source: str, sha256: str, notes: Sequen
         source=source,
         sha256=sha256,
         notes=tuple(notes),
+        markets=tuple(markets[ticker] for ticker in rows.tickers) if markets else (),
     )
+
+
+def price_index_notes(tickers: Sequence[str]) -> list[Note]:
+    """Return a note if some of the tickers are price indices, which are written with a leading ^."""
+    indices = [ticker for ticker in tickers if ticker.startswith("^") and ticker not in TOTAL_RETURN_INDICES]
+    if not indices:
+        return []
+    subject = ", ".join(indices[:3]) + (f" and {len(indices) - 3} more" if len(indices) > 3 else "")
+    text = f"{subject}: a price index has no dividends; a long position would earn them, and a short one pay them"
+    return [Note("data", text, count=len(indices), key="data.tickers")]
 
 
 def membership_mask(prices: Prices, membership: Mapping[str, MemberDates] | None) -> BoolArray | None:

@@ -10,9 +10,10 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from quantlr.core.components import Component
+from quantlr.core.errors import DataError
 from quantlr.core.progress import Progress, ignore_progress
 from quantlr.core.values import Note
-from quantlr.data.csv.layouts import BarFrame
+from quantlr.data.csv.reader import BarFrame
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +27,7 @@ class FetchedPrices:
     sha256 : digest of the data read.
     notes : notes on what was dropped or repaired.
     calendars : code of the exchange's calendar in exchange_calendars by ticker, where the source states the exchange.
+    markets : the same, to know when a ticker's market closes; its sessions are not compared with the bars.
     file_paths : by ticker the file it was read from, if there is one.
     """
 
@@ -35,6 +37,7 @@ class FetchedPrices:
     notes: tuple[Note, ...] = ()
     calendars: Mapping[str, str] = field(default_factory=dict)
     file_paths: Mapping[str, str] = field(default_factory=dict)
+    markets: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +73,15 @@ class Source(Component):
         DataError : a ticker does not exist, or its data can't be read as prices.
         Fault : the network or the disk failed.
         """
+
+    def list_tickers(self) -> list[str]:
+        """Return all tickers of the source, which ``data.tickers: all`` stands for.
+
+        Raises
+        ------
+        DataError : it has no list of them, or it can't be read.
+        """
+        raise DataError(f"the source {self.kind!r} has no list of tickers; name those wanted", key="data.tickers")
 
     def last_date_by_due_ticker(self, tickers: Sequence[str], *, end: dt.date | None) -> dict[str, dt.date | None]:
         """Return the last cached session of each ticker that `fetch` would download, None if none is cached.

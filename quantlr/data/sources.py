@@ -2,55 +2,168 @@
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
-from quantlr.core.components import ConfigRelativePath
+from quantlr.core.components import ChoiceDescriptions, ConfigRelativePath
 from quantlr.core.errors import Fault
 from quantlr.core.file_reading import UnreadableContentError, iter_files_below, read_file
 from quantlr.core.progress import Progress, ProgressCounter
 from quantlr.core.text import escape_unsafe_characters
 from quantlr.core.values import Note
-from quantlr.data.csv.layouts import BarFrame, read_bars
-from quantlr.data.csv.raw_table import MAX_FILE_BYTES, READABLE_SUFFIXES, readable_file_stem, source_path_error
+from quantlr.data.csv.raw_table import MAX_FILE_BYTES, ReadingOptions, source_path_error
+from quantlr.data.csv.reader import BarFrame, read_bars, read_tickers
+from quantlr.data.frame import FrameSource
 from quantlr.data.source import FetchedPrices, FetchRequest, Source, combine_digests, sha256_hex
 from quantlr.data.ticker_list import STOOQ_US_SUFFIX, require_known_tickers
 from quantlr.data.yahoo import YahooSource
 
 MAX_FOLDER_DEPTH = 50
 """Levels of folders below `data.source.path` in which files are looked for."""
+READABLE_SUFFIXES = (
+    *(".csv", ".txt", ".tsv", ".csv.gz", ".txt.gz", ".tsv.gz", ".csv.zip", ".txt.zip", ".zip"),
+    *(".parquet", ".pq", ".feather", ".arrow", ".xlsx", ".xlsm"),
+)
+"""Endings of the names of files that can be read."""
+ColumnField = Literal["date", "ticker", "open", "high", "low", "close", "adj_close", "volume"]
+DECIMAL_DESCRIPTIONS = {".": "a point, and commas separate thousands", ",": "a comma, and points separate thousands"}
+SEPARATOR_BY_NAME = {"tab": "\t"}
+
+
+def readable_file_stem(path: Path) -> str | None:
+    """Return a file's name without the longest of `READABLE_SUFFIXES` that it ends with, None if it has none."""
+    suffixes = [suffix for suffix in READABLE_SUFFIXES if path.name.casefold().endswith(suffix)]
+    return path.name[: -len(max(suffixes, key=len))] if suffixes else None
 
 
 class FileSource(Source):
-    """CSV or Parquet as exporters write them: a file of one ticker or several, or a folder of one file per ticker."""
+    """Text, Excel, Parquet or Feather: a file of one ticker or several, or a folder of one file per ticker."""
 
     kind: Literal["file"] = "file"
     path: ConfigRelativePath = Field(
         description="The file or folder, relative to the config that names it.", examples=["prices.csv"]
     )
+    columns: dict[ColumnField, str] = Field(
+        {}, description="Headings of columns that are not recognised, by what they hold.", examples=[{"close": "Kurs"}]
+    )
+    separator: str | None = Field(
+        None,
+        min_length=1,
+        max_length=3,
+        description="Text between cells: one character, or tab; null: as found.",
+        examples=[";"],
+    )
+    decimal: Annotated[Literal[".", ","], ChoiceDescriptions(DECIMAL_DESCRIPTIONS)] | None = Field(
+        None, description="Decimal mark of numbers in text; null: as the numbers of the file prove."
+    )
+    encoding: str | None = Field(
+        None, description="Encoding of text, as utf-16 or cp1252; null: as found.", examples=["cp1252"]
+    )
+    date_format: str | None = Field(
+        None,
+        min_length=1,
+        description="Format of dates, as for strptime; or excel, s, ms, us or ns for numbers; null: as found.",
+        examples=["%d.%m.%y"],
+    )
+    sheet: str | None = Field(
+        None, min_length=1, description="Sheet of a workbook; null: the only one with cells.", examples=["Prices"]
+    )
 
-    example_parameters = ({"path": "prices.csv"},)
+    example_parameters = (
+        {"path": "prices.csv"},
+        {
+            "path": "prices.csv",
+            "columns": {"close": "Kurs"},
+            "separator": ";",
+            "decimal": ",",
+            "encoding": "cp1252",
+            "date_format": "%d.%m.%y",
+            "sheet": "Prices",
+        },
+    )
+
+    @field_validator("separator")
+    @classmethod
+    def _validate_separator(cls, separator: str | None) -> str | None:
+        if separator is not None and separator not in SEPARATOR_BY_NAME and len(separator) > 1:
+            raise ValueError(f"needs one character, or tab, found {separator!r}")
+        return separator
+
+    @field_validator("encoding")
+    @classmethod
+    def _validate_encoding(cls, encoding: str | None) -> str | None:
+        try:
+            codecs.lookup(encoding or "utf-8")
+        except LookupError:
+            raise ValueError(f"needs the name of an encoding, as utf-16 or cp1252, found {encoding!r}") from None
+        return encoding
+
+    @property
+    def reading_options(self) -> ReadingOptions:
+        """How the files are to be read."""
+        separator = SEPARATOR_BY_NAME.get(self.separator, self.separator) if self.separator else None
+        return ReadingOptions(
+            {str(name): heading for name, heading in self.columns.items()},
+            separator,
+            self.decimal,
+            self.encoding,
+            self.date_format,
+            self.sheet,
+        )
+
+    def list_tickers(self) -> list[str]:
+        """Return the tickers in the file, or the names of the files in the folder, in order."""
+        if self.path.is_dir():
+            return sorted({stem.casefold(): stem for stem in _stem_by_path(self.path).values()}.values())
+        content = _read_price_file(_existing(self.path))
+        tickers = read_tickers(content, path=self.path, options=self.reading_options)
+        return [readable_file_stem(self.path) or self.path.stem] if tickers is None else tickers
 
     def fetch(self, request: FetchRequest) -> FetchedPrices:
         """Return the bars of the request's tickers from the file, or from the file of each in the folder."""
         if self.path.is_dir():
             folder, path_by_ticker = self.path, _find_file_path_by_ticker(request.tickers, self.path)
-        elif self.path.exists():
-            folder, path_by_ticker = self.path.parent, dict.fromkeys(request.tickers, self.path)
         else:
-            raise source_path_error(f"{self.path} does not exist; a path is relative to its config")
-        fetched = _read_price_files(
-            path_by_ticker, folder, request.progress, source=f"file {escape_unsafe_characters(self.path.name)}"
-        )
+            folder, path_by_ticker = self.path.parent, dict.fromkeys(request.tickers, _existing(self.path))
+        source, options = f"file {escape_unsafe_characters(self.path.name)}", self.reading_options
+        fetched = _read_price_files(path_by_ticker, folder, request.progress, source=source, options=options)
         return replace(fetched, file_paths={ticker: str(path) for ticker, path in path_by_ticker.items()})
 
 
+def _existing(path: Path) -> Path:
+    if not path.exists():
+        raise source_path_error(f"{path} does not exist; a path is relative to its config")
+    return path
+
+
+def _read_price_file(path: Path) -> bytes:
+    """Return the content of a file of prices.
+
+    Raises
+    ------
+    DataError : it is no regular file, or too large.
+    Fault : it can't be read.
+    """
+    try:
+        return read_file(path, max_bytes=MAX_FILE_BYTES)
+    except UnreadableContentError as error:
+        raise source_path_error(f"{path}: {error}; name a smaller file of prices") from error
+    except OSError as error:
+        raise Fault(f"{path} can't be read: {error.strerror}") from error
+
+
 def _read_price_files(
-    path_by_ticker: Mapping[str, Path], folder: Path, progress: Progress, *, source: str
+    path_by_ticker: Mapping[str, Path],
+    folder: Path,
+    progress: Progress,
+    *,
+    source: str,
+    options: ReadingOptions | None = None,
 ) -> FetchedPrices:
     """Return the bars of each ticker from its file in a folder; each file is read once."""
     tickers_by_path: dict[Path, list[str]] = {}
@@ -61,26 +174,21 @@ def _read_price_files(
     digests: dict[str, str] = {}
     counter = ProgressCounter("reading", len(tickers_by_path), progress)
     for path, tickers in counter.iter_items(tickers_by_path.items()):
-        try:
-            content = read_file(path, max_bytes=MAX_FILE_BYTES)
-        except UnreadableContentError as error:
-            raise source_path_error(f"{path}: {error}; name a smaller file of prices") from error
-        except OSError as error:
-            raise Fault(f"{path} can't be read: {error.strerror}") from error
+        content = _read_price_file(path)
         digests[path.relative_to(folder).as_posix()] = sha256_hex(content)
-        file_bars, file_notes = read_bars(content, path=path, tickers=tickers)
+        file_bars, file_notes = read_bars(content, path=path, tickers=tickers, options=options)
         bars |= file_bars
         notes += file_notes
     sorted_bars = {ticker: bars[ticker] for ticker in path_by_ticker}
     return FetchedPrices(sorted_bars, source, combine_digests(digests), tuple(notes))
 
 
-def _find_file_path_by_ticker(tickers: Sequence[str], folder: Path) -> dict[str, Path]:
-    """Return the file of each ticker: the one whose name is the ticker, in the folder or else nearest below it.
+def _stem_by_path(folder: Path) -> dict[Path, str]:
+    """Return the name without its ending of each readable file in a folder and below it, the nearest first.
 
     Raises
     ------
-    DataError : a ticker has no file, or two at the same depth; or folders are nested too deeply.
+    DataError : there is none; or folders are nested too deeply.
     Fault : a folder can't be listed, so that it is not known whether it has files of the tickers.
     """
     try:
@@ -93,6 +201,18 @@ def _find_file_path_by_ticker(tickers: Sequence[str], folder: Path) -> dict[str,
     stem_by_path = {path: stem for path in paths if (stem := readable_file_stem(path))}
     if not stem_by_path:
         raise source_path_error(f"{folder} holds no file that ends with {', '.join(READABLE_SUFFIXES)}")
+    return stem_by_path
+
+
+def _find_file_path_by_ticker(tickers: Sequence[str], folder: Path) -> dict[str, Path]:
+    """Return the file of each ticker: the one whose name is the ticker, in the folder or else nearest below it.
+
+    Raises
+    ------
+    DataError : a ticker has no file, or two at the same depth; or as `_stem_by_path`.
+    Fault : as `_stem_by_path`.
+    """
+    stem_by_path = _stem_by_path(folder)
     paths_by_stem: dict[str, list[Path]] = {}
     for path, stem in stem_by_path.items():
         paths_by_stem.setdefault(stem.casefold(), []).append(path)
@@ -111,26 +231,49 @@ def _find_file_path_by_ticker(tickers: Sequence[str], folder: Path) -> dict[str,
     return path_by_ticker
 
 
-SAMPLE_FILE_TICKERS = {
-    "sp500_1999_2018.parquet": ("^GSPC",),
-    "stocks5_2000_2013.parquet": ("AAPL", "FB", "GOOG", "IBM", "MSFT"),
+SAMPLE_FILE_TICKERS: dict[str, dict[str, tuple[str, ...]]] = {
+    "ohlc": {
+        "sp500_1999_2018.parquet": ("^GSPC",),
+        "stocks5_2000_2013.parquet": ("AAPL", "FB", "GOOG", "IBM", "MSFT"),
+    },
+    "closes": {
+        "closes_1990_2022.parquet": (
+            *("^GSPC", "AAPL", "AMD", "BAC", "BBY", "CVX", "GE", "HD", "JNJ", "JPM", "KO"),
+            *("LLY", "MRK", "MSFT", "PEP", "PFE", "PG", "RRC", "UNH", "WMT", "XOM"),
+        )
+    },
 }
-"""Files that ship with the package, and the tickers in each; NOTICE.md beside them states their origin."""
+"""Files that ship with the package by `SampleSource.prices`, and their tickers; NOTICE.md states their origin."""
+SAMPLE_DESCRIPTIONS = {
+    "ohlc": "open, high, low, close and volume: the S&P 500 of 1999-2018 and five stocks of 2000-2013",
+    "closes": "adjusted closes of 1990-2022: the S&P 500 and twenty stocks",
+}
 
 
 class SampleSource(Source):
-    """Prices that ship with quantlr: the S&P 500 of 1999-2018 and five stocks of 2000-2013; no network."""
+    """Prices that ship with quantlr: bars to 2018, or closes to 2022; no network."""
 
     kind: Literal["sample"] = "sample"
+    prices: Annotated[Literal["ohlc", "closes"], ChoiceDescriptions(SAMPLE_DESCRIPTIONS)] = Field(
+        "ohlc", description="Which of the prices that ship."
+    )
+
+    example_parameters = ({}, {"prices": "closes"})
+
+    def list_tickers(self) -> list[str]:
+        """Return the tickers of the sample."""
+        return [ticker for members in SAMPLE_FILE_TICKERS[self.prices].values() for ticker in members]
 
     def fetch(self, request: FetchRequest) -> FetchedPrices:
         """Return the bars of the request's tickers from the package's own files."""
-        file_by_ticker = {ticker: name for name, members in SAMPLE_FILE_TICKERS.items() for ticker in members}
+        files = SAMPLE_FILE_TICKERS[self.prices]
+        file_by_ticker = {ticker: name for name, members in files.items() for ticker in members}
         require_known_tickers(request.tickers, list(file_by_ticker), "the sample")
         folder = Path(__file__).parent / "samples"
         path_by_ticker = {ticker: folder / file_by_ticker[ticker] for ticker in request.tickers}
         names = ", ".join(sorted({path.name for path in path_by_ticker.values()}))
-        return _read_price_files(path_by_ticker, folder, request.progress, source=f"sample ({names})")
+        fetched = _read_price_files(path_by_ticker, folder, request.progress, source=f"sample ({names})")
+        return replace(fetched, markets=dict.fromkeys(request.tickers, "XNYS"))
 
 
-SOURCES: tuple[type[Source], ...] = (SampleSource, FileSource, YahooSource)
+SOURCES: tuple[type[Source], ...] = (SampleSource, FileSource, YahooSource, FrameSource)

@@ -15,8 +15,8 @@ MAX_TICKERS_FILE_BYTES = 16 << 20
 """Size of a list of tickers with several columns; a million tickers alone need a third of it."""
 MAX_LISTED_TICKERS = 20
 """Number of tickers that an error lists."""
-TICKER_HEADINGS = ("ticker", "symbol", "name")
-"""Headings of a column of tickers, in lower case; the first one present is used."""
+TICKER_HEADINGS = ("ticker", "symbol", "tic", "ts_code", "code", "股票代码", "代码", "证券代码", "permno", "name")
+"""Headings of a column of tickers, in lower case; the first one present is used: a code is one, a name may not be."""
 DATE_HEADINGS = ("from", "to")
 """Headings of the columns of a member's first and last date."""
 MemberDates = tuple[dt.date | None, dt.date | None]
@@ -124,13 +124,14 @@ def require_known_tickers(tickers: Sequence[str], known_tickers: Sequence[str], 
     """
     unknown = [ticker for ticker in tickers if find_matching_ticker(ticker, known_tickers) is None]
     if len(unknown) == 1:
-        text = f"{location} has no ticker {unknown[0]!r}, it has {_shortened_list_text(known_tickers)}"
+        text = f"{location} has no ticker {unknown[0]!r}, it has {shortened_list_text(known_tickers)}"
         raise DataError(text + did_you_mean_text(unknown[0].upper(), known_tickers), key="data.tickers")
     if unknown:
-        text = f"{location} lacks {len(unknown)} of {len(tickers)} tickers: {_shortened_list_text(unknown)}"
+        text = f"{location} lacks {len(unknown)} of {len(tickers)} tickers: {shortened_list_text(unknown)}"
         raise DataError(f"{text}; add their prices, or leave them out", key="data.tickers")
 
 
-def _shortened_list_text(names: Sequence[str]) -> str:
+def shortened_list_text(names: Sequence[str]) -> str:
+    """Return the first names of a list, and the number of the others."""
     n_more = len(names) - MAX_LISTED_TICKERS
     return ", ".join(names[:MAX_LISTED_TICKERS]) + (f" and {n_more} more" if n_more > 0 else "")

@@ -47,10 +47,18 @@ class QualitySpec(ConfigSection):
         "error", description="Rows of one date with different values; drop removes all of them."
     )
     future: ErrorOrWarn = Field("error", description="Bars of dates after today.")
-    unfinished: ErrorOrDrop = Field("drop", description="A last bar that has no close yet.")
+    weekdays: ErrorOrWarn = Field(
+        "error", description="Bars on Sundays and none on Fridays, or on Saturdays and none on Mondays: a day off."
+    )
+    unfinished: ErrorOrDrop = Field(
+        "drop", description="A last bar that has no close yet, or whose market, where it is known, has not closed."
+    )
     positive: ErrorOrDrop = Field("error", description="A price missing beside others, zero, negative or infinite.")
     volume: ErrorOrDrop = Field("error", description="A volume that is negative or infinite.")
     off_calendar: ErrorWarnOrDrop = Field("warn", description="Bars of days on which the calendar has no session.")
+    basis: ErrorOrWarn = Field(
+        "error", description="Closes outside low to high on one side for 20 rows: adjusted beside unadjusted prices."
+    )
     ohlc: ErrorWarnOrDrop = Field("warn", description="A low above, or a high below, another price of its bar.")
     scale: ErrorWarnOrDrop = Field("error", description="Prices 100 times as large or small as most of the ticker's.")
     stale: ErrorWarnOrDrop = Field("warn", description="A close that stays the same for ten bars or more.")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 import numpy as np
@@ -17,10 +17,12 @@ import pandas as pd
 
 from quantlr.core.frequency import MAX_DAILY_GAP_DAYS, median_gap_days
 from quantlr.core.values import Array, BoolArray, IntArray
-from quantlr.data.bars import intraday_ticker_mask
+from quantlr.data.bars import SATURDAY, SUNDAY, intraday_ticker_mask, weekday_numbers
 from quantlr.data.calendars import CalendarSessions, load_sessions
-from quantlr.data.csv.layouts import PRICE_FIELDS
+from quantlr.data.csv.reader import PRICE_FIELDS
+from quantlr.data.markets import MarketSources, latest_close
 from quantlr.data.price_rows import PriceRows
+from quantlr.data.stamps import shifted_ticker_mask
 
 MAX_GAP_DAYS = 10
 """Calendar days between two bars above which bars are missing, where no calendar is known."""
@@ -46,6 +48,14 @@ MIN_PRICE, MAX_PRICE = 1e-30, 1e30
 """Prices between which the fourth power of any return can be calculated."""
 OHLC_RELATIVE_TOLERANCE = 1e-6
 """Relative difference up to which a low above another price of its bar is due to rounding."""
+MIN_OTHER_BASIS_ROWS = 20
+"""Consecutive rows with the close on one side of the bar from which on the columns differ in their adjustment."""
+SUNDAY_CALENDARS = ("XTAE", "XSAU")
+"""Calendars of exchanges that are open on Sundays and closed on Fridays."""
+RECENT_TIME = dt.timedelta(days=3)
+"""Age of a last bar above which its session is over in any zone."""
+SETTLEMENT_DELAY_AFTER_CLOSE = dt.timedelta(minutes=30)
+"""Time after the close from which on a session's bar is final."""
 MAX_DST_SHIFT_MINUTES = 60
 """Minutes by which daylight saving time changes a zone's offset from UTC."""
 
@@ -58,10 +68,14 @@ class ValidationContext:
     ----------
     latest_date : today's date, the latest of all time zones.
     calendar_by_ticker : name of the exchange's calendar by ticker, where it is known.
+    now : the time, by which the last bar's session is over or not; None where all are over.
+    market_sources : what is stated about the market of each ticker.
     """
 
     latest_date: dt.date
     calendar_by_ticker: Mapping[str, str]
+    now: dt.datetime | None = None
+    market_sources: MarketSources = field(default_factory=MarketSources)
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,10 +163,39 @@ def flag_future_dates(rows: PriceRows, context: ValidationContext) -> RuleResult
 
 
 def flag_unfinished_last_bars(rows: PriceRows, context: ValidationContext) -> RuleResult:
-    """A ticker's last bar that has prices but no close yet."""
+    """A ticker's last bar that has prices but no close yet, or whose market has not closed for half an hour."""
     is_last = np.append(~rows.same_ticker_as_previous_row[1:], True)
-    suspect = is_last & np.isnan(rows.columns["close"])
-    return RuleResult(suspect, lambda row: "the last bar has no close: it isn't finished")
+    lacks_close = np.isnan(rows.columns["close"])
+    suspect = is_last & lacks_close
+    final_times: dict[int, dt.datetime] = {}
+    now = context.now or dt.datetime.max.replace(tzinfo=dt.UTC)
+    is_recent = rows.date >= np.datetime64((now - RECENT_TIME).replace(tzinfo=None))
+    for row in np.flatnonzero(is_last & is_recent).tolist():
+        close = latest_close(rows, row, context.market_sources)
+        if close is not None and now < close + SETTLEMENT_DELAY_AFTER_CLOSE:
+            suspect[row], final_times[row] = True, close
+
+    def reason_text(row: int) -> str:
+        if lacks_close[row]:
+            return "the last bar has no close: it isn't finished"
+        return f"the session is not over: its market closes at {final_times[row]:%Y-%m-%d %H:%M} UTC"
+
+    return RuleResult(suspect, reason_text)
+
+
+def flag_shifted_weekdays(rows: PriceRows, context: ValidationContext) -> RuleResult:
+    """Bars on Sundays of a ticker without any on Fridays, or on Saturdays without Mondays: dates are a day off."""
+    is_explained = np.array([context.market_sources.hours(ticker) in SUNDAY_CALENDARS for ticker in rows.tickers])
+    is_daily = np.array(_median_gap_days_by_ticker(rows)) <= MAX_DAILY_GAP_DAYS
+    is_shifted = shifted_ticker_mask(rows) & ~is_explained & is_daily
+    weekday = weekday_numbers(rows.date)
+    suspect = is_shifted[rows.ticker_index] & (weekday >= SATURDAY)
+
+    def reason_text(row: int) -> str:
+        days, missing = ("Sundays", "Fridays") if weekday[row] == SUNDAY else ("Saturdays", "Mondays")
+        return f"bars on {days} and none on {missing}: the dates are a day off, as local days written in UTC"
+
+    return RuleResult(suspect, reason_text)
 
 
 def flag_invalid_prices(rows: PriceRows, context: ValidationContext) -> RuleResult:
@@ -200,6 +243,22 @@ def flag_inconsistent_ohlc(rows: PriceRows, context: ValidationContext) -> RuleR
     return RuleResult(is_high_too_low | is_low_too_high, reason_text)
 
 
+def flag_other_basis(rows: PriceRows, context: ValidationContext) -> RuleResult:
+    """Runs of rows with the close outside low to high on one side: prices of different adjustment in one row."""
+    high, low, close = (rows.columns[name] for name in ("high", "low", "close"))
+    side = (close > high * (1 + OHLC_RELATIVE_TOLERANCE)).astype(np.int64)
+    side -= close < low * (1 - OHLC_RELATIVE_TOLERANCE)
+    run = np.cumsum(~_pair_mask_to_row_mask(rows, side[1:] == side[:-1])) - 1
+    length = np.bincount(run)[run]
+
+    def reason_text(row: int) -> str:
+        place, limit = ("above the high", high[row]) if side[row] > 0 else ("below the low", low[row])
+        text = f"the close {close[row]:g} is {place} {limit:g}, and so for {length[row]} rows in a row"
+        return f"{text}: an adjusted close beside unadjusted prices; name it adj_close and add the close as traded"
+
+    return RuleResult((side != 0) & (length >= MIN_OTHER_BASIS_ROWS), reason_text)
+
+
 def flag_off_calendar_dates(rows: PriceRows, context: ValidationContext) -> RuleResult:
     """Bars of dates on which the exchange was closed."""
     suspect = np.zeros(len(rows), dtype=np.bool_)
@@ -211,11 +270,13 @@ def flag_off_calendar_dates(rows: PriceRows, context: ValidationContext) -> Rule
 
 
 def flag_hundredfold_prices(rows: PriceRows, context: ValidationContext) -> RuleResult:
-    """Prices 100 times as large or as small as most of the ticker's, as cents among dollars.
+    """Prices 100 times as large or as small as most of the ticker's, as cents among dollars; adjusted where they are.
 
-    Which are most is known only at the end: those that are dropped differ from the ticker's first row instead.
+    A reverse split of that size is none where the adjusted closes are continuous. Which are most is known only at the
+    end: those that are dropped differ from the ticker's first row instead.
     """
-    ratio = _ratio_to_previous_row(rows, rows.columns["close"])
+    close = np.where(np.isnan(rows.columns["adj_close"]), rows.columns["close"], rows.columns["adj_close"])
+    ratio = _ratio_to_previous_row(rows, close)
     smallest, largest = HUNDREDFOLD_RATIO_RANGE
     jump = ((ratio > smallest) & (ratio < largest)).astype(np.int64)
     jump -= (ratio > 1 / largest) & (ratio < 1 / smallest)
@@ -223,18 +284,18 @@ def flag_hundredfold_prices(rows: PriceRows, context: ValidationContext) -> Rule
         return RuleResult(jump != 0, lambda row: "")
     level = pd.Series(np.cumsum(jump))  # the power of 100 relative to the first row of all
     levels_by_ticker = level.groupby(rows.ticker_index)
-    to_drop = _hundredfold_result(rows, level - levels_by_ticker.transform("first"), "the ticker's first close")
+    to_drop = _hundredfold_result(close, level - levels_by_ticker.transform("first"), "the ticker's first close")
     most_frequent = levels_by_ticker.transform(lambda levels: levels.mode()[0])
-    return replace(_hundredfold_result(rows, level - most_frequent, "most of the ticker's"), to_drop=to_drop)
+    return replace(_hundredfold_result(close, level - most_frequent, "most of the ticker's"), to_drop=to_drop)
 
 
-def _hundredfold_result(rows: PriceRows, excess_level: pd.Series[int], reference: str) -> RuleResult:
+def _hundredfold_result(close: Array, excess_level: pd.Series[int], reference: str) -> RuleResult:
     """Return the rows whose power of 100 exceeds that of a reference, which the text names, or is below it."""
     excess = excess_level.to_numpy()
 
     def reason_text(row: int) -> str:
         size = f"a hundred times as {'large' if excess[row] > 0 else 'small'}"
-        return f"close {rows.columns['close'][row]:g} is {size} as {reference}: other units, or a split"
+        return f"close {close[row]:g} is {size} as {reference}: other units, or a split"
 
     return RuleResult(excess != 0, reason_text)
 
@@ -373,10 +434,12 @@ RULES_IN_DATE_ORDER: dict[str, ValidationRule] = {
     "repeated_rows": flag_duplicate_rows,
     "conflicting_rows": flag_conflicting_rows,
     "future": flag_future_dates,
+    "weekdays": flag_shifted_weekdays,
     "unfinished": flag_unfinished_last_bars,
     "positive": flag_invalid_prices,
     "volume": flag_invalid_volumes,
     "off_calendar": flag_off_calendar_dates,
+    "basis": flag_other_basis,
     "ohlc": flag_inconsistent_ohlc,
     "scale": flag_hundredfold_prices,
     "stale": flag_stale_closes,

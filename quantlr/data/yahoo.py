@@ -20,7 +20,7 @@ from quantlr.core.progress import ProgressCounter
 from quantlr.core.values import Note
 from quantlr.data.cache import CachedHistory, CacheIndexEntry, DamagedFileError, FetchResponse, PriceCache
 from quantlr.data.corporate_actions import find_history_revision, with_adjusted_close_and_volume
-from quantlr.data.csv.layouts import BarFrame
+from quantlr.data.csv.reader import BarFrame
 from quantlr.data.source import FetchedPrices, FetchRequest, Source, combine_digests, sha256_hex
 from quantlr.data.yahoo_client import (
     CALENDAR_BY_EXCHANGE_CODE,

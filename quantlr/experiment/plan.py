@@ -25,7 +25,13 @@ from quantlr.experiment.trial import Trial
 from quantlr.model.splits import fold_sums
 from quantlr.model.walk_forward import ModelSplit, gather_forecast_rows, make_model_splits
 from quantlr.pipeline.resources import ResourceEstimate, estimate_resources
-from quantlr.pipeline.stages import DEFAULT_STAGES, dataset_from_config, load_run_prices, require_known_outcome
+from quantlr.pipeline.stages import (
+    DEFAULT_STAGES,
+    dataset_from_config,
+    load_run_prices,
+    require_known_outcome,
+    walk_forward_spec,
+)
 from quantlr.report.storage import check_report_target
 
 
@@ -152,6 +158,7 @@ def plan(
     *,
     overrides: Mapping[str, Any] | None = None,
     features: Sequence[Feature] = (),
+    data: Any = None,
     output: str | Path = "reports",
     offline: bool = False,
     progress: Progress = ignore_progress,
@@ -160,7 +167,7 @@ def plan(
 
     Parameters
     ----------
-    config, overrides, features, progress : as in `quantlr.run`.
+    config, overrides, features, data, progress : as in `quantlr.run`.
     output : folder of reports. The plan says what would be written there, and counts the trials of its ledger.
     offline : whether to use stored prices only, without the network; a plan never uses it, but lists what a run would
         download.
@@ -178,7 +185,7 @@ def plan(
     >>> import quantlr
     >>> quantlr.plan("configs/sp500_daily.yaml").walk_forward.refits  # doctest: +SKIP
     """
-    loaded = load_config(config, overrides=overrides, features=features)
+    loaded = load_config(config, overrides=overrides, features=features, data=data)
     run, folder = loaded.run, Path(output) / loaded.run.name
     ledger = Ledger.from_output_folder(Path(output))
     check_report_target(Path(output), run.name)
@@ -202,7 +209,7 @@ def plan(
 
 
 def _make_walk_forward_plan(config: RunConfig, prices: Prices, ledger: Ledger) -> WalkForwardPlan:
-    dataset, spec = dataset_from_config(config, prices), config.walk_forward
+    dataset, spec = dataset_from_config(config, prices), walk_forward_spec(config, prices)
     splits, split_notes = make_model_splits(dataset, spec, config.model, DEFAULT_STAGES.walk_forward_steps)
     iso_dates = prices.sessions.strftime("%Y-%m-%d").tolist()
     models = tuple(_make_planned_model(split, dataset, iso_dates) for split in splits)
@@ -229,7 +236,7 @@ def _make_walk_forward_plan(config: RunConfig, prices: Prices, ledger: Ledger) -
         refits=sum(len(model.folds) for model in models),
         forecasts=len(up),
         scored=int((~np.isnan(up)).sum()),
-        gap=first_forecast_row(spec.train, horizon=config.label.horizon, embargo=spec.embargo) - spec.train,
+        gap=first_forecast_row(0, horizon=config.label.horizon, embargo=spec.embargo),
         first_fill=iso_dates[fill_session] if fill_session < len(iso_dates) else None,
         trials=len(related_trials),
         tried=trial.key in related_trials,

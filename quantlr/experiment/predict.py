@@ -17,6 +17,8 @@ import pandas as pd
 from quantlr.backtest.costs import Fill
 from quantlr.config.run_config import ConfigSource, RunConfig, load_config
 from quantlr.core.errors import DataError
+from quantlr.core.frequency import bar_unit
+from quantlr.core.market_views import market_of
 from quantlr.core.progress import Progress, ignore_progress
 from quantlr.core.timing import iso_date
 from quantlr.core.values import Note, Prices
@@ -28,9 +30,11 @@ from quantlr.pipeline.stages import Decisions, forecast_and_decide, load_run_pri
 
 STALE_AFTER_DAYS = 5
 """Default age above which prices are stale: the longest weekend, from Thursday to Tuesday, is not longer."""
+DAYS_PER_BAR = {"session": 0, "week": 7, "month": 31}
+"""Days by which a last bar may be older, by the word for a bar."""
 FILL_TIME_TEXTS: dict[Fill, str] = {
-    "next_close": "at the close of the session after {date}",
-    "next_open": "at the open of the session after {date}",
+    "next_close": "at the close of the {unit} after {date}",
+    "next_open": "at the open of the {unit} after {date}",
     "close": "at the close of {date} itself, which is not tradable after this forecast",
 }
 
@@ -130,7 +134,8 @@ class Predictions:
     name : of the config.
     model : kind of the model.
     today : the date that ages are counted to.
-    horizon : sessions ahead that are forecast.
+    horizon : bars ahead that are forecast.
+    bar_unit : the word for a bar: session, week or month.
     sha256 : digest of the prices.
     tickers : one prediction for every ticker with enough history, in the config's order.
     notes : what was dropped, left out, or did not converge.
@@ -140,6 +145,7 @@ class Predictions:
     model: str
     today: str
     horizon: int
+    bar_unit: str
     sha256: str
     tickers: tuple[Prediction, ...]
     notes: tuple[Note, ...]
@@ -150,6 +156,7 @@ def predict(
     *,
     overrides: Mapping[str, Any] | None = None,
     features: Sequence[Feature] = (),
+    data: Any = None,
     today: dt.date | None = None,
     stale_after: int = STALE_AFTER_DAYS,
     offline: bool = False,
@@ -160,9 +167,9 @@ def predict(
 
     Parameters
     ----------
-    config, overrides, features, offline, workers, progress : as in `quantlr.run`.
+    config, overrides, features, data, offline, workers, progress : as in `quantlr.run`.
     today : the date that the age of prices is counted to; None for that of the clock.
-    stale_after : age in days above which prices are called stale.
+    stale_after : age in days above which prices are called stale; of weekly and monthly bars, beyond a week or month.
 
     Returns
     -------
@@ -179,7 +186,7 @@ def predict(
     >>> import quantlr
     >>> quantlr.predict("configs/sp500_daily.yaml").tickers[0].probability  # doctest: +SKIP
     """
-    loaded = load_config(config, overrides=overrides, features=features)
+    loaded = load_config(config, overrides=overrides, features=features, data=data)
     today = today or dt.datetime.now().astimezone().date()
     with loaded.add_location_to_errors():
         prices = load_run_prices(loaded.run, offline=offline, progress=progress)
@@ -199,12 +206,17 @@ def predict_newest_rows(
     DataError : none is left.
     """
     forecasts, predictions = decisions.forecasts, []
+    unit = bar_unit(config.report.sessions_in_year(prices))
+    stale_after += DAYS_PER_BAR[unit]
     for row in np.flatnonzero(np.diff(forecasts.ticker, append=-1)).tolist():
         ticker, session, sessions = int(forecasts.ticker[row]), int(forecasts.session[row]), forecasts.sessions
         if prices.member_mask is not None and not prices.member_mask[prices.n_bars[ticker] - 1, ticker]:
             continue
         as_of, age = iso_date(sessions[session]), (today - sessions[session].date()).days
-        warnings = _staleness_warnings(sessions, session, age=age, today=today, stale_after=stale_after)
+        warnings = [*_staleness_warnings(sessions, session, age=age, today=today, stale_after=stale_after)]
+        if age == 0 and not market_of(prices, ticker).name:
+            unfinished = f"the bar of today, {as_of}, counts as finished, since the close of its market is not known"
+            warnings.append(f"{unfinished}; state the market as data.calendar: XNYS")
         at_the_mean, contributions, trained = _log_odds_contributions_and_training(decisions, row, config.model)
         weight = float(decisions.positions.weight[session, ticker])
         predictions.append(
@@ -219,7 +231,7 @@ def predict_newest_rows(
                 trained=trained,
                 weight=weight,
                 position=position_text(weight),
-                filled=FILL_TIME_TEXTS[config.execution.fill].format(date=as_of),
+                filled=FILL_TIME_TEXTS[config.execution.fill].format(date=as_of, unit=unit),
                 warnings=tuple(warnings),
             )
         )
@@ -232,6 +244,7 @@ def predict_newest_rows(
         model=config.model.kind,
         today=iso_date(today),
         horizon=forecasts.horizon,
+        bar_unit=unit,
         sha256=prices.sha256,
         tickers=tuple(predictions),
         notes=notes,

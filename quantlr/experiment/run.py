@@ -19,7 +19,7 @@ from quantlr.core.component_errors import classes_not_importable_elsewhere, iter
 from quantlr.core.progress import Progress, ProgressCounter, ignore_progress
 from quantlr.core.source_files import source_file_digests
 from quantlr.core.text import hide_home_folder
-from quantlr.core.values import Note, Prices, Report, RunData
+from quantlr.core.values import IntArray, Note, Prices, Report, RunData
 from quantlr.data.features import Feature
 from quantlr.experiment.evaluate import compute_metrics
 from quantlr.experiment.ledger import Ledger
@@ -28,6 +28,7 @@ from quantlr.experiment.trial import Trial, TrialResult
 from quantlr.pipeline.stages import DEFAULT_STAGES, Decisions, PipelineStages, load_run_prices, run_stages
 from quantlr.report.context import PageContext
 from quantlr.report.file_formats import csv_bytes, json_bytes, parquet_bytes
+from quantlr.report.fonts import missing_font_notes
 from quantlr.report.render import PageRenderer, open_page_renderer, render_pages_serially
 from quantlr.report.storage import check_report_target, make_reports_dir, make_ticker_index_file, write_report
 
@@ -78,6 +79,43 @@ class Run:
         columns |= {name: getattr(forecasts, name) for name in ("base_rate", "mean_gain", "mean_loss", "fold")}
         order = np.lexsort([forecasts.ticker, forecasts.session])
         return pd.DataFrame(columns).iloc[order].astype({"ticker": "str"}).reset_index(drop=True)
+
+    @property
+    def features(self) -> pd.DataFrame:
+        """The features of every row that the model saw, with its date and ticker; in the units that each documents."""
+        dataset = self.run_data.dataset
+        table = pd.DataFrame(dataset.features, columns=list(dataset.columns))
+        return pd.concat(
+            [_dates_and_tickers(dataset.sessions, dataset.session, dataset.tickers, dataset.ticker), table], axis=1
+        )
+
+    @property
+    def labels(self) -> pd.DataFrame:
+        """The label of every row of `features`.
+
+        Its columns are ``up`` (missing where the label is dropped or not known yet), ``horizon_return`` (simple
+        return over the horizon) and ``known_at``, the date at whose close the label is known.
+        """
+        dataset = self.run_data.dataset
+        is_known = dataset.label_known_at < len(dataset.sessions)
+        known_at = dataset.sessions[np.where(is_known, dataset.label_known_at, 0)]
+        table = _dates_and_tickers(dataset.sessions, dataset.session, dataset.tickers, dataset.ticker)
+        up = pd.Series(dataset.up).astype("boolean")
+        return table.assign(up=up, horizon_return=dataset.horizon_return, known_at=known_at.where(is_known))
+
+    @property
+    def coefficients(self) -> pd.DataFrame:
+        """The intercept and coefficients of every refit, in units of the raw features; without rows for other models.
+
+        ``date`` is the first session that the refit forecasts, and ``ticker`` is missing for a pooled model.
+        """
+        forecasts = self.run_data.forecasts
+        refits = forecasts.refits
+        rows = slice(None if refits.has_coefficients else 0)
+        tickers = (*forecasts.tickers, None)  # the last is that of a pooled model, -1
+        table = _dates_and_tickers(forecasts.sessions, refits.session[rows], tickers, refits.ticker[rows])
+        names = ["intercept", *refits.columns]
+        return pd.concat([table, pd.DataFrame(refits.coefficients.reshape(-1, len(names)), columns=names)], axis=1)
 
     @property
     def backtest(self) -> pd.DataFrame:
@@ -229,11 +267,20 @@ class Run:
         return folder
 
 
+def _dates_and_tickers(
+    sessions: pd.DatetimeIndex, session: IntArray, tickers: Sequence[str | None], ticker: IntArray
+) -> pd.DataFrame:
+    """Return the columns date and ticker of rows that are given by positions; -1 is the last of `tickers`."""
+    names = pd.Series(np.array(tickers, dtype=object)[ticker], dtype="str")
+    return pd.DataFrame({"date": sessions[session], "ticker": names})
+
+
 def run(
     config: ConfigSource,
     *,
     overrides: Mapping[str, Any] | None = None,
     features: Sequence[Feature] = (),
+    data: Any = None,
     output: str | Path | None = None,
     offline: bool = False,
     workers: int = 1,
@@ -250,6 +297,9 @@ def run(
     features : feature objects of your own, added to the config's unless it lists them already. The report's
         ``config.yaml`` lists them with their parameters; to run that file, pass the same objects again, or install
         their class (see `quantlr.Feature`).
+    data : prices to use instead of the config's source: a DataFrame as yfinance returns it, one row per bar, or one
+        column of closes per ticker, of pandas, polars or any library that Arrow reads. All its tickers are used unless
+        the config names tickers. To run the report's ``config.yaml`` again, pass the same prices.
     output : folder of reports. The report is written into ``output/NAME``; the run is recorded in the folder's ledger
         of trials, and the verdict counts those on overlapping prices. With None nothing is written, and the run counts
         itself alone.
@@ -278,7 +328,7 @@ def run(
     >>> result = quantlr.run("configs/sp500_daily.yaml")  # doctest: +SKIP
     >>> result.metrics["forecast"]["accuracy"]  # doctest: +SKIP
     """
-    loaded = load_config(config, overrides=overrides, features=features)
+    loaded = load_config(config, overrides=overrides, features=features, data=data)
     own_components = iter_user_defined_components(loaded.run)
     n_renderers = 1 if output is None or classes_not_importable_elsewhere(own_components) else workers
     with open_page_renderer(n_renderers) as draw:
@@ -321,7 +371,8 @@ def run_config(
     if sensitivity:
         metrics["sensitivity"] = [variation.to_dict() for variation in variations]
     notes = prices.notes + run_data.dataset.notes + run_data.forecasts.notes + run_data.result.notes
-    notes = (*notes, *same_close_edge_notes(metrics["backtest"]["fills"]))
+    words = (config.run.name, *prices.tickers, *run_data.dataset.columns)
+    notes = (*notes, *same_close_edge_notes(metrics["backtest"]["fills"]), *missing_font_notes(words))
     notes = tuple(replace(note, text=hide_home_folder(note.text)) for note in notes)
     return Run(config.run, metrics, notes, run_data, trials, ledger)
 

@@ -17,7 +17,9 @@ from quantlr.data.dataset import compute_feature_columns
 from quantlr.data.features import Feature
 from quantlr.experiment.run import Run, run_config
 from quantlr.model.feature_worth import FeatureWorth, feature_sets, measure_feature_worth
+from quantlr.model.splits import WalkForwardSpec
 from quantlr.model.walk_forward import walk_forward
+from quantlr.pipeline.stages import walk_forward_spec
 from quantlr.report.context import PageContext
 from quantlr.report.file_formats import csv_bytes
 from quantlr.report.storage import write_report_file
@@ -129,7 +131,7 @@ def measure_worth(
     with config.add_location_to_errors():
         columns = columns_by_entry(config.run, data.prices)
         sets = feature_sets(columns, data.dataset)
-        forecast = partial(_forecast, config.run, workers)
+        forecast = partial(_forecast, config.run, walk_forward_spec(config.run, data.prices), workers)
         measured = measure_feature_worth(data.dataset, data.forecasts, sets, forecast, progress=progress)
     return WorthResult(run, measured)
 
@@ -147,5 +149,5 @@ def columns_by_entry(config: RunConfig, prices: Prices) -> dict[str, list[str]]:
     return names
 
 
-def _forecast(config: RunConfig, workers: int, dataset: Dataset) -> Any:
-    return walk_forward(dataset, config.walk_forward, config.model, workers=workers)
+def _forecast(config: RunConfig, split_spec: WalkForwardSpec, workers: int, dataset: Dataset) -> Any:
+    return walk_forward(dataset, split_spec, config.model, workers=workers)

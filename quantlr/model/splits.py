@@ -27,6 +27,13 @@ RowValuesFunction = Callable[[slice], Array | BoolArray]
 ROWS_UNIT = Unit("rows, a ticker's own sessions")
 
 
+DAILY_SESSIONS_PER_YEAR, MIN_DAILY_SESSIONS_PER_YEAR, MONTHS_PER_YEAR = 252, 100, 12
+DAILY_TRAIN_ROWS, DAILY_REFIT_ROWS = 1000, 21
+"""Training rows and rows between refits of daily bars that are `auto`: four years and a month."""
+TRAIN_YEARS, MIN_AUTO_TRAIN_ROWS = 4, 60
+"""Years of weekly and monthly training rows, and the smallest number of them."""
+
+
 class WalkForwardSpec(ConfigSection):
     """Training window, refit schedule and embargo of the walk-forward."""
 
@@ -34,16 +41,37 @@ class WalkForwardSpec(ConfigSection):
         Literal["expanding", "rolling"],
         ChoiceDescriptions({"expanding": "all rows so far", "rolling": "the newest `train` rows"}),
     ] = Field("expanding", description="Training window of each refit.")
-    train: Annotated[StrictInt, ROWS_UNIT, Field(ge=2, le=10**9)] = Field(
-        1000, description="Training rows of the first refit, after the warm-up; with rolling, of every refit."
-    )
+    train: (
+        Annotated[StrictInt, ROWS_UNIT, Field(ge=2, le=10**9)]
+        | Annotated[Literal["auto"], ChoiceDescriptions({"auto": "1000, of weekly bars 208, of monthly ones 60"})]
+    ) = Field("auto", description="Training rows of the first refit, after the warm-up; with rolling, of every refit.")
     refit_every: (
         Annotated[StrictInt, ROWS_UNIT, Field(ge=1, le=10**9)]
-        | Annotated[Literal["never"], ChoiceDescriptions({"never": "fit once, before the first forecast"})]
-    ) = Field(21, description="Rows that are forecast between one refit and the next.")
+        | Annotated[
+            Literal["auto", "never"],
+            ChoiceDescriptions({
+                "auto": "a month: 21, of weekly bars 4, of monthly ones 1",
+                "never": "fit once, before the first forecast",
+            }),
+        ]
+    ) = Field("auto", description="Rows that are forecast between one refit and the next.")  # fmt: skip
     embargo: Annotated[StrictInt, ROWS_UNIT, Field(ge=0, le=10**9)] = Field(
         0, description="Rows left out between training and forecast, in addition to those whose labels are not known."
     )
+
+    def fold_sizes(self, sessions_per_year: int = DAILY_SESSIONS_PER_YEAR) -> tuple[int, int | None]:
+        """Return training rows and rows between refits, `auto` by the frequency of the bars; None if fitted once."""
+        is_daily = sessions_per_year >= MIN_DAILY_SESSIONS_PER_YEAR
+        train = DAILY_TRAIN_ROWS if is_daily else max(TRAIN_YEARS * sessions_per_year, MIN_AUTO_TRAIN_ROWS)
+        step = DAILY_REFIT_ROWS if is_daily else max(round(sessions_per_year / MONTHS_PER_YEAR), 1)
+        is_once = self.refit_every == "never"
+        refit_every = step if isinstance(self.refit_every, str) else self.refit_every
+        return train if isinstance(self.train, str) else self.train, None if is_once else refit_every
+
+    def resolve(self, sessions_per_year: int) -> WalkForwardSpec:
+        """Return the spec with the numbers of rows in place of `auto`."""
+        train, refit_every = self.fold_sizes(sessions_per_year)
+        return self.model_copy(update={"train": train, "refit_every": refit_every or "never"})
 
 
 def make_folds(n_rows: int, split_spec: WalkForwardSpec, *, horizon: int) -> Folds:
@@ -57,7 +85,7 @@ def make_folds(n_rows: int, split_spec: WalkForwardSpec, *, horizon: int) -> Fol
     ------
     NotEnoughHistory : no row is left to forecast.
     """
-    train = split_spec.train
+    train, refit_every = split_spec.fold_sizes()
     first = first_forecast_row(train, horizon=horizon, embargo=split_spec.embargo)
     if n_rows <= first:
         raise NotEnoughHistory(
@@ -65,7 +93,7 @@ def make_folds(n_rows: int, split_spec: WalkForwardSpec, *, horizon: int) -> Fol
             "fetch a longer history or shorten walk_forward.train",
             key="walk_forward.train",
         )
-    step = n_rows if split_spec.refit_every == "never" else split_spec.refit_every
+    step = refit_every or n_rows
     test_start = np.arange(first, n_rows, step, dtype=np.int64)
     test_stop = np.minimum(test_start + step, n_rows)
     train_stop = last_training_row(0, horizon=horizon, embargo=split_spec.embargo) + test_start + 1
@@ -77,7 +105,8 @@ def make_pooled_folds(dataset: Dataset, split_spec: WalkForwardSpec) -> list[Fol
     """Return the folds of one model of all tickers: one `Folds` per ticker, with the same refits.
 
     Windows count the sessions of the tickers' joint calendar instead of a ticker's own rows. A row trains a refit only
-    if its own label is known in time, however long its ticker did not trade.
+    if its own label is known in time, however long its ticker did not trade; of several markets, by the earliest close
+    of the refit's date.
 
     Raises
     ------
@@ -90,7 +119,7 @@ def make_pooled_folds(dataset: Dataset, split_spec: WalkForwardSpec) -> list[Fol
     for ticker in range(len(dataset.tickers)):
         rows = dataset.ticker_slice(ticker)
         session = np.searchsorted(calendar, dataset.session[rows])
-        label_known_at = dataset.label_known_at[rows]
+        label_known_at = dataset.label_known_to_all_at[rows]
         known = np.where(label_known_at == NOT_YET_KNOWN, NOT_YET_KNOWN, np.searchsorted(calendar, label_known_at))
         stop = np.searchsorted(known, label_cutoff, side="right")
         start = np.minimum(np.searchsorted(session, splits.train_start), stop)

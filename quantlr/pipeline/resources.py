@@ -58,11 +58,12 @@ def estimate_resources(config: RunConfig, prices: Prices) -> ResourceEstimate:
     memory, seconds = columns * bytes_per_column, 0.0
     if isinstance(config.model, LogisticRegression):
         is_pooled, spec = config.model.scope == "pooled", config.walk_forward
+        train, step = spec.fold_sizes(config.report.sessions_in_year(prices))
         rows = n_bars.max(keepdims=True) if is_pooled else n_bars
         rows_per_session = n_bars.sum() / rows.max() if is_pooled else 1.0
-        refit_every = rows if spec.refit_every == "never" else np.full(len(rows), float(spec.refit_every))
-        refits = np.where(rows > spec.train, np.ceil((rows - spec.train) / np.maximum(refit_every, 1.0)), 0.0)
-        window = np.minimum(spec.train, rows) if spec.window == "rolling" else (spec.train + rows) / 2
+        refit_every = np.full(len(rows), float(step)) if step else rows
+        refits = np.where(rows > train, np.ceil((rows - train) / np.maximum(refit_every, 1.0)), 0.0)
+        window = np.minimum(train, rows) if spec.window == "rolling" else (train + rows) / 2
         pairs = refits * window * rows_per_session
         per_pair = SECONDS_PER_TRAINING_PAIR * max(columns / COLUMNS_PER_MEASURED_PAIR, 1.0)
         per_refit = SECONDS_PER_REFIT + SECONDS_PER_CUBED_WEIGHT * float(columns) ** 3

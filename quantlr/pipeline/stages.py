@@ -14,24 +14,54 @@ from quantlr.backtest.policies import DecisionContext, decide_positions, make_de
 from quantlr.config.run_config import RunConfig
 from quantlr.core.component_errors import name_component_in_errors, require_returned
 from quantlr.core.errors import NotEnoughHistory
+from quantlr.core.market_views import market_views
 from quantlr.core.progress import Progress, ProgressCounter, ignore_progress
 from quantlr.core.timing import iso_date
 from quantlr.core.values import Array, BacktestResult, Dataset, Forecasts, Labels, Positions, Prices, RunData
 from quantlr.data.dataset import build_dataset, compute_feature_columns
 from quantlr.data.labels import Label
+from quantlr.data.markets import check_unknown_markets
 from quantlr.data.prices import load_prices
+from quantlr.model.splits import WalkForwardSpec
 from quantlr.model.walk_forward import DEFAULT_FUNCTIONS, WalkForwardFunctions, walk_forward
 from quantlr.pipeline.resources import require_resources
 
 
 def load_run_prices(config: RunConfig, *, offline: bool = False, progress: Progress = ignore_progress) -> Prices:
-    """Return the prices of a run, those of its benchmark's ticker included; see `data.prices.load_prices`."""
+    """Return the prices of a run, those of its benchmark's ticker included; see `data.prices.load_prices`.
+
+    Raises
+    ------
+    DataError : prices can't be used, or a part looks across tickers of different markets that are not known.
+    """
     benchmark = config.report.benchmark_ticker
-    return load_prices(config.data, benchmark=benchmark, offline=offline, progress=progress)
+    prices = load_prices(config.data, benchmark=benchmark, offline=offline, progress=progress)
+    notes = check_unknown_markets(prices, parts_across_tickers(config))
+    return replace(prices, notes=(*prices.notes, *notes)) if notes else prices
+
+
+def parts_across_tickers(config: RunConfig) -> list[str]:
+    """Return the keys of the parts of a config whose result for a ticker depends on other tickers."""
+    keys = [f"features.{index}" for index, feature in enumerate(config.features) if feature.reads_other_tickers]
+    keys += ["label"] if config.label.reads_other_tickers else []
+    keys += ["model.scope: pooled"] if config.model.scope == "pooled" else []
+    keys += ["policy"] if config.policy.compares_tickers else []
+    return keys + [f"overlays.{index}" for index, overlay in enumerate(config.overlays) if overlay.compares_tickers]
 
 
 def compute_label(prices: Prices, label: Label) -> Labels:
-    """Return the label of every bar."""
+    """Return the label of every bar, each ticker's by the closes that its market knows."""
+    parts = [(_compute_label_of_view(view.prices, label), view.is_own) for view in market_views(prices)]
+    labels = parts[0][0]
+    for part, is_own in parts[1:]:
+        up, horizon_return = (
+            np.where(is_own, getattr(part, name), getattr(labels, name)) for name in ("up", "horizon_return")
+        )
+        labels = Labels(up, horizon_return)
+    return labels
+
+
+def _compute_label_of_view(prices: Prices, label: Label) -> Labels:
     with name_component_in_errors(label, key="label"):
         labels = label.compute_labels(prices)
     shape = prices.close.shape
@@ -103,6 +133,11 @@ def dataset_from_config(
     return dataset
 
 
+def walk_forward_spec(config: RunConfig, prices: Prices) -> WalkForwardSpec:
+    """Return the walk-forward of a config, with numbers of rows by the frequency of the bars where it has none."""
+    return config.walk_forward.resolve(config.report.sessions_in_year(prices))
+
+
 def decision_context(
     config: RunConfig, prices: Prices, forecasts: Forecasts, stages: PipelineStages = DEFAULT_STAGES
 ) -> DecisionContext:
@@ -143,7 +178,7 @@ def forecast_and_decide(
 ) -> Decisions:
     """Return dataset, forecasts and positions of a config, those of the newest close included."""
     dataset = dataset_from_config(config, prices, stages, progress=progress)
-    split_spec, model, steps = config.walk_forward, config.model, stages.walk_forward_steps
+    split_spec, model, steps = walk_forward_spec(config, prices), config.model, stages.walk_forward_steps
     forecasts = walk_forward(dataset, split_spec, model, steps, workers=workers, progress=progress)
     counter = ProgressCounter("deciding", 2, progress)
     context = decision_context(config, prices, forecasts, stages)

@@ -126,12 +126,21 @@ class PageContext:
         )
 
     @property
+    def bar_unit(self) -> str:
+        """The word for one bar: session, week or month."""
+        return bar_unit(self.sessions_per_year)
+
+    @property
     def setup_text(self) -> str:
         """The setup of the run in one line: tickers, dates, features, refits and execution."""
         config, data = self.config, self.run_data
         tickers = ticker_list_text(self.forecast_tickers, max_chars=60)
         features = count_text(len(data.dataset.columns), "feature")
-        splits, execution, dates = config.walk_forward, config.execution, data.result.fill_dates
+        splits, execution, dates = (
+            config.walk_forward.resolve(self.sessions_per_year),
+            config.execution,
+            data.result.fill_dates,
+        )
         unit = bar_unit(self.sessions_per_year)
         refits = "fitted once" if splits.refit_every == "never" else f"refitted every {splits.refit_every} {unit}s"
         horizon = str(config.label.horizon) if unit == "session" else count_text(config.label.horizon, unit)

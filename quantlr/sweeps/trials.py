@@ -80,9 +80,10 @@ class StageDigests:
         sections |= {"sources": sources} if sources else {}
         data = sha256_of_json(sections["data"], config.report.benchmark_ticker, *sources)
         dataset = sha256_of_json(data, sections["features"], sections["label"])
-        model = sha256_of_json(dataset, sections["walk_forward"], sections["model"])
+        per_year = sections["report"]["sessions_per_year"]
+        model = sha256_of_json(dataset, sections["walk_forward"], sections["model"], per_year)
         betas = [overlay for overlay in sections["overlays"] if overlay["kind"] == "beta_neutral"]
-        context = sha256_of_json(model, sections["execution"], sections["report"]["sessions_per_year"], betas)
+        context = sha256_of_json(model, sections["execution"], per_year, betas)
         sections.pop("name")
         return cls(data, dataset, model, context, sha256_of_json(sections))
 

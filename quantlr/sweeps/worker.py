@@ -23,6 +23,7 @@ from quantlr.pipeline.stages import (
     load_run_prices,
     positions_from_forecasts,
     run_backtest,
+    walk_forward_spec,
 )
 from quantlr.report.file_formats import nonfinite_to_none
 from quantlr.stats.sharpe import sharpe_per_session
@@ -150,7 +151,7 @@ def run_trial_and_forecast_metrics(
     prices = cached_result("prices", digests.data, lambda: load_run_prices(config, offline=offline))
     is_audited = any(iter_user_defined_components(config))
     dataset = cached_result("dataset", digests.dataset, lambda: _audited_dataset(config, prices, is_audited))
-    split_spec, model = config.walk_forward, config.model
+    split_spec, model = walk_forward_spec(config, prices), config.model
     forecasts = cached_result("forecasts", digests.model, lambda: walk_forward(dataset, split_spec, model))
     context_digest = digests.decision_context
     context = cached_result("context", context_digest, lambda: decision_context(config, prices, forecasts))

@@ -12,7 +12,7 @@ import pandas as pd
 from quantlr.core.components import component_kind
 from quantlr.core.timing import iso_date
 from quantlr.core.values import PRICE_ARRAYS, Array, BoolArray, FeatureColumns, Prices
-from quantlr.data.csv.layouts import BarFrame
+from quantlr.data.csv.reader import BarFrame
 from quantlr.data.features import Feature
 from quantlr.data.prices import prices_from_bars
 from quantlr.data.scenarios import FEATURE_SCENARIOS, apply_scenario, bar_range_mask, with_halted_bars
@@ -242,4 +242,7 @@ def single_ticker_prices(prices: Prices, ticker_index: int) -> Prices:
     fields: dict[str, Any] = {name: getattr(prices, name)[:n_bars, column] for name in PRICE_ARRAYS}
     sessions = prices.sessions[prices.session[:n_bars, ticker_index]]
     session = np.arange(n_bars, dtype=np.int64)[:, None]
-    return replace(prices, tickers=prices.tickers[column], sessions=sessions, session=session, **fields)
+    markets = prices.markets[column]
+    return replace(
+        prices, tickers=prices.tickers[column], sessions=sessions, session=session, markets=markets, **fields
+    )

@@ -131,7 +131,8 @@ def unpurged_folds(rows: int, spec: WalkForwardSpec, *, horizon: int) -> Folds:
 def unpurged_pooled_folds(dataset: Dataset, spec: WalkForwardSpec) -> list[Folds]:
     return make_pooled_folds(
         replace(
-            dataset, label_known_at=np.where(dataset.label_known_at == NOT_YET_KNOWN, NOT_YET_KNOWN, dataset.session)
+            dataset,
+            label_known_to_all_at=np.where(dataset.label_known_at == NOT_YET_KNOWN, NOT_YET_KNOWN, dataset.session),
         ),
         spec,
     )
@@ -152,7 +153,7 @@ def folds_without_embargo(rows: int, spec: WalkForwardSpec, *, horizon: int) -> 
 
 def folds_counted_from_the_end(rows: int, spec: WalkForwardSpec, *, horizon: int) -> Folds:
     """Return folds whose refits are scheduled from the last row backwards."""
-    skipped = (rows - spec.train - horizon) % 7
+    skipped = (rows - spec.fold_sizes()[0] - horizon) % 7
     result = make_folds(rows - skipped, spec, horizon=horizon)
     return Folds(
         *(getattr(result, name) + skipped for name in ("train_start", "train_stop", "test_start", "test_stop"))

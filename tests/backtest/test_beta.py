@@ -10,14 +10,17 @@ import pytest
 import statsmodels.api as sm
 from quantlr.audits.auditor import audit_prices
 from quantlr.backtest.beta import market_levels, trailing_betas
+from quantlr.backtest.overlays import BetaNeutral
 from quantlr.config.run_config import load_config
 from quantlr.core.errors import ConfigError, DataError
+from quantlr.core.market_views import market_views
 from quantlr.core.values import Array, Prices
 from quantlr.data.prices import membership_mask
 from quantlr.pipeline.stages import decision_context, forecast_and_decide
 from quantlr.sweeps.trials import StageDigests
 
 from markets import apply_scenario, random_walk_prices
+from two_markets import two_market_prices
 
 WINDOW = 20
 
@@ -160,3 +163,36 @@ def test_a_market_without_prices_is_an_error() -> None:
     with pytest.raises(DataError, match="'SPY' is needed") as caught:
         trailing_betas(random_walk_prices(1, n_sessions=60), window=WINDOW, market="SPY")
     assert caught.value.key == "data.context"
+
+
+def test_betas_of_each_market_are_those_of_the_closes_that_it_knows() -> None:
+    """New York's close of a date changes the betas of New York on it, and Tokyo's from its next session on."""
+    prices, overlay = two_market_prices(4), BetaNeutral(window=WINDOW)
+    is_tokyo = np.array([ticker.startswith("TK") for ticker in prices.tickers])
+    betas, session = overlay.market_betas(prices), 58
+    changed = (prices.session == session) & ~is_tokyo
+    assert changed.any()
+    altered = overlay.market_betas(replace(prices, close=np.where(changed, 1.1 * prices.close, prices.close)))
+    np.testing.assert_array_equal(altered[: session + 1, is_tokyo], betas[: session + 1, is_tokyo])
+    np.testing.assert_array_equal(altered[:session], betas[:session])
+    assert not np.array_equal(altered[session], betas[session], equal_nan=True)
+    later = slice(session + 1, session + 4)
+    assert not np.array_equal(altered[later, is_tokyo], betas[later, is_tokyo], equal_nan=True)
+
+
+def test_the_market_of_two_markets_counts_each_return_once() -> None:
+    """The level that Tokyo sees grows, over all sessions, as the closes of a single ticker of New York do."""
+    prices = two_market_prices(4, traded="TK,NY")
+    (view,) = [view for view in market_views(prices) if view.is_own[0]]
+    is_new_york_only = replace(view.prices, member_mask=(view.prices.session >= 0) & ~view.is_own)
+    level = market_levels(is_new_york_only, market=None)
+    closes = view.prices.bars_to_sessions(view.prices.close)[:, 1]
+    known = closes[~np.isnan(closes)]
+    assert level[-1] == pytest.approx(known[-1] / known[0], rel=1e-12)
+
+
+def test_positions_in_two_markets_are_audited_clean() -> None:
+    prices = two_market_prices(5)
+    config = load_config(config_sections() | {"data": {"source": {"kind": "sample"}, "tickers": [*prices.tickers]}}).run
+    assert np.nansum(np.abs(forecast_and_decide(config, prices).positions.weight)) > 1
+    assert audit_prices(config, prices, n_cutoffs=2).is_clean

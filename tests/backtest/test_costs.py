@@ -18,7 +18,7 @@ from quantlr.backtest.metrics import break_even_cost_bps
 from quantlr.backtest.trades import trade_table
 from quantlr.core.errors import DataError
 from quantlr.core.values import Array, BacktestResult, Positions, Prices
-from quantlr.data.csv.layouts import BarFrame
+from quantlr.data.csv.reader import BarFrame
 from quantlr.data.prices import prices_from_bars
 
 from markets import random_walk_prices, with_unadjusted_quotes

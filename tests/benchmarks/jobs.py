@@ -254,6 +254,7 @@ def _dataset(features: Array, span: Array, *, columns: tuple[str, ...], freq: st
         up=np.where(np.isnan(span), np.nan, span > 0).ravel(),
         horizon_return=span.ravel(),
         label_known_at=np.tile(known, tickers),
+        label_known_to_all_at=np.tile(known, tickers),
         horizon=1,
     )
 

@@ -61,7 +61,7 @@ def test_json_is_one_object_per_config_with_the_resolved_config(call: Call) -> N
     assert result.stderr == ""
     first, second = (json.loads(line) for line in result.stdout.splitlines())
     assert (first["name"], second["name"]) == ("exp", "two")
-    assert first["config"]["walk_forward"] == {"window": "expanding", "train": 250, "refit_every": 21, "embargo": 0}
+    assert first["config"]["walk_forward"] == {"window": "expanding", "train": 250, "refit_every": "auto", "embargo": 0}
     fold = first["walk_forward"]["models"][0]["folds"][0]
     assert fold["train"] == {"first": "2000-03-03", "last": "2001-02-28", "rows": 250}
     assert first["walk_forward"]["refits"] == len(first["walk_forward"]["models"][0]["folds"]) == 28

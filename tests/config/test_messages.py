@@ -47,8 +47,8 @@ from refusals import SMALL, config_problems, write_config
         ("name: ../up\n", "exp.yaml:4:7: name: needs 1 to 80 of A-Z a-z 0-9 . _ -, not beginning with a dot, found '../up'"),
         ("name: /etc\n", "exp.yaml:4:7: name: needs 1 to 80 of"),
         ("execution: {commission_bps: -1}\n", "exp.yaml:4:29: execution.commission_bps: needs a number of at least 0, found -1"),
-        ("walk_forward: {train: 0}\n", "exp.yaml:4:23: walk_forward.train: needs a number of at least 2, found 0"),
-        ("walk_forward: {refit_every: often}\n", "exp.yaml:4:29: walk_forward.refit_every: needs a whole number or 'never', found 'often'"),
+        ("walk_forward: {train: 0}\n", "exp.yaml:4:23: walk_forward.train: needs a number of at least 2 or 'auto', found 0"),
+        ("walk_forward: {refit_every: often}\n", "exp.yaml:4:29: walk_forward.refit_every: needs a whole number or 'auto' or 'never', found 'often'"),
         ("model: {learning_rate: 0.1}\n", "exp.yaml:4:24: model.learning_rate: is for gradient_descent and nesterov; write auto, or"),
         ("model: {learning_rate: fast}\n", "exp.yaml:4:24: model.learning_rate: needs 'auto' or a number, found 'fast'"),
         ("policy: {kind: treshold}\n", "exp.yaml:4:16: policy.kind: unknown kind 'treshold'; did you mean threshold?"),
@@ -151,14 +151,17 @@ def test_invalid_and_duplicate_keys_are_reported_with_other_errors(tmp_path: Pat
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("walk_forward: {refit_every: true}", "needs a whole number or 'never', found true"),
+        ("walk_forward: {refit_every: true}", "needs a whole number or 'auto' or 'never', found true"),
         ("execution: {commission_bps: true}", "needs a number, found true"),
         ("execution: {commission_bps: '3'}", "needs a number, found '3'"),
         ("seed: 1.0", "needs a whole number, found 1.0"),
         ("seed: '7'", "needs a whole number, found '7'"),
         ("seed: 1_000", "needs a whole number, found '1_000'"),
         ("seed: " + "9" * 5000, "needs a whole number, found 999"),
-        ("walk_forward: {refit_every: 1" + "0" * 30 + "}", "needs a number of at most 1e+09 or 'never', found 1000"),
+        (
+            "walk_forward: {refit_every: 1" + "0" * 30 + "}",
+            "needs a number of at most 1e+09 or 'auto' or 'never', found 1000",
+        ),
         ("policy: {long_above: .5, short_below: []}", "needs a number, found a list"),
     ],
 )
@@ -204,7 +207,7 @@ def test_a_key_named_like_a_kind_has_its_own_location(tmp_path: Path) -> None:
     text = SMALL.replace("{kind: sample}", "{kind: file, file: a}")
     assert config_problems(write_config(tmp_path, text)) == [
         "exp.yaml:1:16: data.source.path: is needed, and missing",
-        "exp.yaml:1:29: data.source.file: unknown key; known here: kind, path",
+        "exp.yaml:1:29: data.source.file: unknown key; known here: kind, path, columns, separator, decimal, encoding, date_format, sheet",
     ]
 
 

@@ -20,7 +20,12 @@ from refusals import CONFIGS, SMALL, config_problems, write_config
 def test_defaults_are_the_documented_ones(tmp_path: Path) -> None:
     config = load_config(write_config(tmp_path, SMALL)).run
     assert config.name == "exp"
-    assert config.walk_forward.model_dump() == {"window": "expanding", "train": 1000, "refit_every": 21, "embargo": 0}
+    assert config.walk_forward.model_dump() == {
+        "window": "expanding",
+        "train": "auto",
+        "refit_every": "auto",
+        "embargo": 0,
+    }
     assert config.label.model_dump() == {"kind": "direction", "horizon": 1, "ties": "down"}
     assert config.model.model_dump() == {
         "kind": "logistic_regression", "solver": "newton", "learning_rate": "auto", "l2": 0.0, "tol": 1e-8,

@@ -75,7 +75,7 @@ REFUSED: list[tuple[str, Callable[[Lines], Lines], str]] = [
     ("35 cents for dollars", change_lines(lambda line: scale_prices(line, 100), 50, 60), "data.quality.scale: {x}:51: X 2020-03-10: close "),
     ("37 future dates", lambda lines: [*lines[:-1], f"2999-01-01{lines[-1][10:]}"], "data.quality.future: {x}:121: X 2999-01-01: date is after today (20"),
     ("38 one column too many", change_lines(lambda line: f"{line},7"), "data.source.path: {x}:51: needed 7 columns, as the header has, found 8: '2020-03-10,"),
-    ("39 a number as text", change_lines(lambda line: replace_cell(line, 4, '"1,234.5"')), "data.source.path: {x}:51: close: needed a number, found '1,234.5'; write it with a decimal point and no separators"),
+    ("39 a number as text", change_lines(lambda line: replace_cell(line, 4, '"1.234,5"')), "has a decimal point, and '1.234,5' in line 51 a decimal comma; write all numbers alike, or set data.source.decimal"),
     ("40 dd/mm or mm/dd", lambda lines: [lines[0], *(with_slashes(line) for line in lines[1:] if int(line[8:10]) < 13)], "data.source.path: {x}:2: date: found '01/01/2020': day and month can't be distinguished"),
 ]  # fmt: skip
 

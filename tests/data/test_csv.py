@@ -11,9 +11,12 @@ import pandas as pd
 import pytest
 from quantlr.core.errors import DataError, QuantlrError
 from quantlr.core.values import Prices
-from quantlr.data.csv.layouts import LAYOUT_DETECTORS, read_bars
+from quantlr.data.csv.layouts import LAYOUT_DETECTORS
+from quantlr.data.csv.reader import read_bars
 from quantlr.data.prices import DataSpec, load_prices
 from quantlr.data.sources import FileSource, SampleSource
+
+from exporter_files import EXPORTER_FILES
 
 EXAMPLES = Path(__file__).parent / "examples"
 JANUARY = {"start": "2013-01-07", "end": "2013-01-23"}
@@ -110,7 +113,7 @@ def test_every_layout_is_documented_and_has_an_example() -> None:
     for layout in LAYOUT_DETECTORS:
         assert (layout.__doc__ or "").strip()
     assert {path.name for path in EXAMPLES.iterdir()} == {name.partition("/")[0] for name, _, _ in EXAMPLE_FILES} | {
-        "README.md", "wide_closes.csv", "yfinance_history.csv", "yfinance_history.parquet",
+        "README.md", "wide_closes.csv", "yfinance_history.csv", "yfinance_history.parquet", *EXPORTER_FILES,
     }  # fmt: skip
 
 
@@ -159,9 +162,8 @@ def test_ambiguous_dates_are_refused_with_their_line(tmp_path: Path, dates: tupl
 @pytest.mark.parametrize(
     ("cell", "message"),
     [
-        ('"1,234.5"', "x.csv:3: Close: needed a number, found '1,234.5'; write it with a decimal point and no separators"),
-        ('"1234,5"', "x.csv:3: Close: needed a number, found '1234,5'; write it with a decimal point and no separators"),
-        ("$5", "x.csv:3: Close: needed a number, found '$5'; write it without the '$'"),
+        ('"1,23,45"', "x.csv:3: Close: needed a number with a decimal point, found '1,23,45'; correct the cell"),
+        ("5$ $", "x.csv:3: Close: needed a number, found '5$ $'; correct the cell"),
         ("five", "x.csv:3: Close: needed a number, found 'five'; correct the cell"),
         ("0x10", "x.csv:3: Close: needed a number, found '0x10'; correct the cell"),
         ("TRUE", "x.csv:3: Close: needed a number, found 'TRUE'; correct the cell"),
@@ -251,7 +253,7 @@ def test_the_file_nearest_to_the_folder_is_used(tmp_path: Path) -> None:
     np.testing.assert_array_equal(load(tmp_path, "A").close[:, 0], [5, 6])
     np.testing.assert_array_equal(load(tmp_path / "old", "A").close[:, 0], [1, 2])
     (tmp_path / "empty").mkdir()
-    with pytest.raises(DataError, match=r"holds no file that ends with \.csv, \.txt, \.csv\.gz"):
+    with pytest.raises(DataError, match=r"holds no file that ends with \.csv, \.txt, \.tsv, "):
         load(tmp_path / "empty", "A")
 
 

@@ -20,7 +20,7 @@ from quantlr.cli import main
 from quantlr.cli.terminal import run_for_exit_status
 from quantlr.core.errors import DataError, Fault
 from quantlr.core.values import Prices
-from quantlr.data.csv.layouts import read_bars
+from quantlr.data.csv.reader import read_bars
 from quantlr.data.prices import DataSpec, load_prices
 from quantlr.data.sources import FileSource
 

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from quantlr.core.errors import DataError
 from quantlr.core.values import Note, Prices
-from quantlr.data.csv.layouts import BarFrame
+from quantlr.data.csv.reader import BarFrame
 from quantlr.data.price_rows import PriceRows
 from quantlr.data.prices import DataSpec, latest_date_worldwide, load_prices
 from quantlr.data.source import FetchedPrices, FetchRequest, Source
@@ -89,6 +89,10 @@ def bars_that_break(rule: str) -> tuple[BarFrame, ValidationContext]:
         )  # closed on New Year's Day, and on three Mondays and a Friday
     elif rule == "ohlc":
         table.loc[day, "low"] = table.loc[day, "close"] * 1.2
+    elif rule == "basis":
+        table.iloc[:30, 3:5] /= 4.0
+    elif rule == "weekdays":
+        table.index = pd.DatetimeIndex(table.index) - pd.Timedelta(days=1)
     elif rule == "scale":
         table.iloc[30:35, :5] *= 100.0
     elif rule == "stale":
@@ -111,6 +115,8 @@ MESSAGE_START_BY_RULE = {
     "repeated_rows": "X 2020-02-12: duplicate row; correct",
     "conflicting_rows": "X 2020-02-12: two rows of one date, with open ",
     "future": "X 2020-02-13: date is after today (2020-02-12) (29 such rows); correct",
+    "weekdays": "X 2020-01-05: bars on Sundays and none on Fridays",
+    "basis": "X 2020-01-01: the close ",
     "unfinished": "X 2020-03-24: the last bar has no close: it isn't finished; correct",
     "positive": "X 2020-02-12: low needs a positive number, found 0.0; correct",
     "volume": "X 2020-02-12: volume can't be -1.0; correct",
@@ -150,7 +156,7 @@ def test_each_rule_finds_only_its_fault_and_takes_the_configured_action(rule: st
         assert rule_notes[0].text.endswith("; dropped") == (action == "drop")
         assert (np.diff(rows.date) > np.timedelta64(0)).all() or action == "warn"
         others = {note.key for note in notes} - {f"data.quality.{rule}"}
-        assert others <= {f"data.quality.{name}" for name in ("gaps", "large_moves", "opens")}, (
+        assert others <= {f"data.quality.{name}" for name in ("gaps", "large_moves", "opens", "ohlc")}, (
             "what its own fault leads to"
         )
 
@@ -158,9 +164,9 @@ def test_each_rule_finds_only_its_fault_and_takes_the_configured_action(rule: st
 def test_default_actions() -> None:
     assert QualitySpec().model_dump() == {
         "empty_rows": "drop", "time_zones": "error", "order": "warn", "repeated_rows": "drop",
-        "conflicting_rows": "error", "future": "error", "unfinished": "drop", "positive": "error", "volume": "error",
-        "off_calendar": "warn", "ohlc": "warn", "scale": "error", "stale": "warn", "gaps": "warn",
-        "large_moves": "warn", "opens": "warn", "short": "drop",
+        "conflicting_rows": "error", "future": "error", "weekdays": "error", "unfinished": "drop", "positive": "error",
+        "volume": "error", "off_calendar": "warn", "basis": "error", "ohlc": "warn", "scale": "error",
+        "stale": "warn", "gaps": "warn", "large_moves": "warn", "opens": "warn", "short": "drop",
     }  # fmt: skip
 
 

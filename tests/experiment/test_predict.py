@@ -142,7 +142,7 @@ def test_fill_time_text(fill: str, text: str) -> None:
 @pytest.mark.parametrize(
     ("today", "warning"),
     [
-        ("2011-02-25", None),
+        ("2011-02-25", "the bar of today, 2011-02-25, counts as finished"),
         ("2011-03-02", None),
         ("2011-03-03", "stale: 2011-02-25 is 6 days before today, 2011-03-03"),
         ("2011-02-24", "2011-02-25 is after today, 2011-02-24"),

@@ -193,6 +193,7 @@ def test_provenance_has_versions_data_and_notes(files: dict[str, bytes]) -> None
     assert provenance["data"]["source"] == "sample (sp500_1999_2018.parquet)"
     assert [note["text"] for note in provenance["notes"]] == [
         "opens not tradable: 40% of them equal the close before",
+        "^GSPC: a price index has no dividends; a long position would earn them, and a short one pay them",
         "warm-up rows were dropped",
     ]
 

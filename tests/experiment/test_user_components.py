@@ -175,7 +175,7 @@ def test_objects_of_all_five_catalogues_run_and_are_in_the_resolved_config(parts
     weights = run.run_data.positions.weight[run.run_data.forecasts.session, 0]
     np.testing.assert_allclose(weights, (decided + earlier) / 2)
     yaml = run.config.to_yaml()
-    for text in ("{kind: own_sample}", "{kind: two_days, horizon: 2", "{kind: half}", "kind: halved"):
+    for text in ("{kind: own_sample,", "{kind: two_days, horizon: 2", "{kind: half}", "kind: halved"):
         assert text in yaml
     plain = quantlr.run({**SMALL, "label": {"horizon": 2}}, features=[parts.Change(bars=3)])
     assert run.forecasts.equals(plain.forecasts)

@@ -44,6 +44,7 @@ def dataset_of(features: Array, up: Array) -> Dataset:
         up=up,
         horizon_return=0.01 * (2 * up - 1),
         label_known_at=known,
+        label_known_to_all_at=known,
         horizon=1,
     )
 

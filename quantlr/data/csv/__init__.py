@@ -1,1 +1,1 @@
-"""Reader of price files: bytes to cells, dates and numbers (raw_table), then columns and bars (layouts)."""
+"""Reader of price files: bytes to cells (formats, text, excel), dates and numbers, then columns and bars (reader)."""

@@ -65,6 +65,11 @@ class Feature(Component):
         return False
 
     @property
+    def reads_other_tickers(self) -> bool:
+        """Whether its values depend on another ticker, one that is traded or one of the context."""
+        return self.cross_sectional
+
+    @property
     def has_volume_level(self) -> bool:
         """Whether values are in proportion to volume, so that a later split multiplies all earlier ones."""
         return False

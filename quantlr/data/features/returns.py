@@ -90,10 +90,10 @@ class OvernightGap(Feature):
 class ContextReturns(Feature):
     """Returns of single sessions of another ticker, a reference series or one that is traded: an index, a currency.
 
-    Each bar takes the other ticker's newest bar of its own date or an earlier one. If the other market closes later on
-    the same date, that bar is not known yet: start at lag 2. If the other ticker has no bar of that date (its market
-    has other holidays), its newest bar may be at most `max_age` days older; beyond that the run stops and names the
-    date. Before its first bars the value is missing, which counts as warm-up.
+    Each bar takes the other ticker's newest bar that is known at its close: of its own date or an earlier one or, where
+    the two are of different markets, of one that closes no later. If no bar has become known since the close before
+    (the other market had a holiday), the newest may be at most `max_age` days older; beyond that the run stops and
+    names the date. Before its first bars the value is missing, which counts as warm-up.
     """
 
     kind: Literal["context_returns"] = "context_returns"
@@ -103,7 +103,7 @@ class ContextReturns(Feature):
     lags: Lags = Field((1,), description="Lags in the other ticker's own bars; 1 is its newest known bar.")
     returns: ReturnKind = Field("log", description=RETURN_KIND_DESCRIPTION)
     max_age: Annotated[StrictInt, Unit("calendar days"), Field(ge=0, le=366)] = Field(
-        0, description="How much older than the session the newest known bar may be; 0: of the same date."
+        0, description="How long before the session the newest bar may have been known; 0: since the session itself."
     )
 
     example_parameters = ({"ticker": "^GSPC"}, {"ticker": "^GSPC", "lags": (2, 1), "returns": "simple", "max_age": 4})
@@ -126,15 +126,22 @@ class ContextReturns(Feature):
 
     def _require_bars_within_max_age(self, prices: Prices, bar_dates: np.ndarray, bar_indices: IntArray) -> None:
         age = (prices.sessions.to_numpy() - bar_dates) / np.timedelta64(1, "D")
-        too_old = np.flatnonzero((bar_indices >= 0) & (age > self.max_age))
+        has_bar = np.isin(np.arange(len(age)), prices.session)
+        too_old = np.flatnonzero((bar_indices >= 0) & (age > self.max_age) & has_bar)
         if len(too_old):
             first = too_old[0]
             session, newest = iso_date(prices.sessions[first]), iso_date(bar_dates[first])
+            known = "is of" if prices.newest_bar is None else "has been known since"
             raise DataError(
-                f"{session}: the newest bar of {self.ticker} is of {newest}, "
+                f"{session}: the newest bar of {self.ticker} {known} {newest}, "
                 f"{age[first]:.0f} days older, and max_age allows {self.max_age} ({len(too_old)} such sessions); "
                 "raise max_age, or fetch the bars that are missing"
             )
+
+    @property
+    def reads_other_tickers(self) -> bool:
+        """Always True."""
+        return True
 
     def warm_up(self) -> int:
         """The largest lag, if the other ticker's history begins with the ticker's own."""

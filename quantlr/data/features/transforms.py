@@ -38,6 +38,11 @@ class FeatureTransform(Feature):
         return self.of.cross_sectional
 
     @property
+    def reads_other_tickers(self) -> bool:
+        """Whether the inner feature does, or the transform is cross-sectional."""
+        return self.cross_sectional or self.of.reads_other_tickers
+
+    @property
     def has_volume_level(self) -> bool:
         """Whether the inner feature has."""
         return self.of.has_volume_level
@@ -177,6 +182,11 @@ class FeatureProduct(Feature):
     def cross_sectional(self) -> bool:
         """Whether one of the two features is."""
         return any(feature.cross_sectional for feature in self.of)
+
+    @property
+    def reads_other_tickers(self) -> bool:
+        """Whether one of the two features does."""
+        return any(feature.reads_other_tickers for feature in self.of)
 
     @property
     def has_volume_level(self) -> bool:

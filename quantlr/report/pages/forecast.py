@@ -208,9 +208,11 @@ def rolling_accuracy_table(context: PageContext) -> Table:
         context.run_data.forecasts.sessions,
         sessions_per_year=context.sessions_per_year,
     )
-    table = fields_table(rolling)
+    table = fields_table(rolling, unit=context.bar_unit)
     if len(rolling.dates) < 2:
-        table["message"] = f"There are no more sessions than the window's {rolling.window}: too few for a curve."
+        table["message"] = (
+            f"There are no more {context.bar_unit}s than the window's {rolling.window}: too few for a curve."
+        )
     return table
 
 
@@ -218,7 +220,7 @@ CALIBRATION_PANEL = Panel(
     "calibration", "Calibration (reliability diagram)", calibration_table, draw_calibration, LONG_PADDING
 )
 ROLLING_ACCURACY_PANEL = Panel(
-    "rolling_accuracy", "Rolling accuracy ({window} sessions)", rolling_accuracy_table, draw_rolling_accuracy
+    "rolling_accuracy", "Rolling accuracy ({window} {unit}s)", rolling_accuracy_table, draw_rolling_accuracy
 )
 
 

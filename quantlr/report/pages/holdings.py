@@ -130,7 +130,7 @@ def exposure_table(context: PageContext) -> dict[str, Any]:
     """Return gross and net exposure as fractions of equity, averaged over a trailing window (see `RollingExposure`)."""
     result, per_year = context.run_data.result, context.sessions_per_year
     rolling = rolling_exposure(result, sessions_per_year=per_year)
-    average = f", {rolling.window}-session mean" if rolling.window > 1 else ""
+    average = f", {rolling.window}-{context.bar_unit} mean" if rolling.window > 1 else ""
     table = fields_table(rolling, average=average, date_range=result.fill_dates[[0, -1]])
     return table if rolling.gross_exposure.any() else table | {"message": "No position was held."}
 

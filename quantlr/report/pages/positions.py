@@ -222,7 +222,7 @@ def trades_by_side_table(context: PageContext) -> Table:
         make_table_row("Number of trades", trades["trades"], number_text, decimals=0),
         make_table_row("Win rate, after costs", trades["won"], percent_text),
         make_table_row("Mean return, after costs", trades["mean"], percent_text, decimals=2),
-        make_table_row("Sessions held, median", trades["sessions"], number_text, decimals=0),
+        make_table_row(f"{context.bar_unit.capitalize()}s held, median", trades["sessions"], number_text, decimals=0),
         make_table_row("Gross excess return (annual)", annual_return.values(), percent_text, decimals=2),
     ]}  # fmt: skip
 
@@ -255,7 +255,10 @@ def positions_title_and_text(context: PageContext) -> tuple[str, str]:
     strategy, break_even = (context.metrics["backtest"][key] for key in ("strategy", "break_even_cost_bps"))
     n_sessions = len(context.run_data.result.equity)
     if break_even is None:
-        return "No trades", f"No position was taken in {count_text(n_sessions, 'session')}: returns and costs are 0."
+        return (
+            "No trades",
+            f"No position was taken in {count_text(n_sessions, context.bar_unit)}: returns and costs are 0.",
+        )
     years, trades = n_sessions / context.sessions_per_year, context.trades
     turnover, annual_cost = strategy["turnover_per_year"], strategy["cost_total"] / years
     annual_gross = break_even * BASIS_POINT * turnover
@@ -271,7 +274,7 @@ def positions_title_and_text(context: PageContext) -> tuple[str, str]:
         bps = (number_text(value, decimals=1) for value in (break_even, annual_cost / turnover / BASIS_POINT))
         text += " ({} and {} basis points of the traded value)".format(*bps)
     if strategy["final_equity"] <= 0:
-        text += f". Equity fell to 0 after {count_text(n_sessions, 'session')}, where the backtest ends"
+        text += f". Equity fell to 0 after {count_text(n_sessions, context.bar_unit)}, where the backtest ends"
     exposure = percent_text(strategy["exposure"], decimals=0)
     outcome = _cost_outcome_text(strategy["final_equity"], annual_gross, annual_cost, turnover)
     return f"Average exposure {exposure}, {trades_text} trades a year: {outcome}", f"{text}."

@@ -121,10 +121,10 @@ def rolling_sharpe_table(context: PageContext) -> Table:
     """Return the Sharpe ratio over a trailing window with its band under no skill (see `RollingSharpe`)."""
     result, per_year = context.run_data.result, context.sessions_per_year
     rolling, name = rolling_sharpe(result, sessions_per_year=per_year), benchmark_label(context.metrics)
-    return fields_table(rolling, date_range=result.fill_dates[[0, -1]], benchmark_name=name)
+    return fields_table(rolling, date_range=result.fill_dates[[0, -1]], benchmark_name=name, unit=context.bar_unit)
 
 
-@panel("Rolling Sharpe ratio ({window} sessions, annualised)", rolling_sharpe_table)
+@panel("Rolling Sharpe ratio ({window} {unit}s, annualised)", rolling_sharpe_table)
 def rolling_sharpe_panel(ax: Axes, table: Table) -> None:
     """Draw rolling Sharpe ratios over their band under no skill."""
     dates, half_width = table["dates"], table["band_half_width"]

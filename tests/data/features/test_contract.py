@@ -137,4 +137,4 @@ def test_missing_documentation_is_found() -> None:
 
 def test_a_valid_feature_passes_every_check() -> None:
     check_feature(ValidFeature(lag=3))
-    assert len(FEATURE_CHECKS) == 9
+    assert len(FEATURE_CHECKS) == 10

@@ -1,0 +1,137 @@
+"""The session of each bar, from the date, the time and the zone that its row is stamped with.
+
+- A date, or a time without a zone: the date as written. With an offset from UTC that is not 0: the local date, as
+  written. UTC at midnight: the date as written.
+- Other times in UTC are those of local days, as when Tokyo's midnight is written as 15:00 of the day before. Each time
+  zone in which all are midnight, or all of one time of day, gives a column of dates. Columns with Sundays and no
+  Fridays, or Saturdays and no Mondays, are left out; if one column is left, or only one of them without a day of the
+  weekend, it is taken.
+"""
+
+from __future__ import annotations
+
+import zoneinfo
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+
+from quantlr.core.errors import DataError
+from quantlr.core.values import Array, BoolArray, IntArray, Note
+from quantlr.data.bars import FRIDAY, MONDAY, SATURDAY, SUNDAY, intraday_ticker_mask, weekday_numbers
+from quantlr.data.csv.raw_table import DateArray
+from quantlr.data.price_rows import PriceRows
+
+MINUTES_PER_DAY = 24 * 60
+MIN_WEEKEND_BARS = 3
+"""Bars on a day of the weekend from which on the missing weekday beside it counts."""
+WELL_KNOWN_ZONES = (
+    "America/New_York", "Europe/London", "Europe/Berlin", "Asia/Tokyo", "Asia/Hong_Kong", "Asia/Kolkata",
+    "Australia/Sydney", "America/Toronto", "America/Sao_Paulo",
+)  # fmt: skip
+"""Zones that are named before others with the same days."""
+N_SAMPLED_STAMPS = 40
+"""Stamps, spread over the history, by which most zones are ruled out."""
+
+
+def resolve_stamps(rows: PriceRows, timezone: str | None) -> tuple[PriceRows, list[Note]]:
+    """Return the rows with the date of their session, and a note on days that were written in UTC.
+
+    Parameters
+    ----------
+    rows : rows whose `date` has the time of day as written.
+    timezone : zone whose dates are the sessions, for rows with an offset from UTC; None finds it.
+
+    Raises
+    ------
+    DataError : times in UTC fit the days of no zone, or of several that give other dates.
+    """
+    days = rows.date.astype("datetime64[D]").astype(rows.date.dtype)
+    minutes = ((rows.date - days) / np.timedelta64(1, "m")).astype(np.int64)
+    offset = rows.utc_offset_minutes
+    if np.isnan(offset).all() or not (minutes.any() or timezone):
+        return replace(rows, date=days), []
+    date, new_offset = days.copy(), offset.copy()
+    is_intraday = intraday_ticker_mask(replace(rows, date=days))
+    notes: list[Note] = []
+    for ticker in range(len(rows.tickers)):
+        own = np.flatnonzero(rows.ticker_index == ticker)
+        if timezone is not None:
+            own = own[~np.isnan(offset[own])]
+            utc = rows.date[own] - (offset[own] * 60).astype("timedelta64[s]")
+            new_offset[own] = _zone_offset_minutes(utc, timezone)
+            date[own] = _local_days(utc, new_offset[own])
+        elif len(own) and (offset[own] == 0).all() and minutes[own].any() and not is_intraday[ticker]:
+            date[own], new_offset[own], zone = _find_local_days(rows, own)
+            text = f"its days are written in UTC; dated by those of {zone}"
+            notes.append(Note("data", text, ticker=rows.tickers[ticker], key="data.timezone"))
+    return replace(rows, date=date, utc_offset_minutes=new_offset), notes
+
+
+def _zone_offset_minutes(utc: DateArray, zone: str) -> Array:
+    """Return the minutes that a zone is ahead of UTC at each instant."""
+    instants = pd.DatetimeIndex(utc, tz="UTC")
+    local = instants.tz_convert(zone).tz_localize(None)
+    return np.asarray((local - instants.tz_localize(None)) / pd.Timedelta(minutes=1), dtype=np.float64)
+
+
+def _local_days(utc: DateArray, offset_minutes: Array) -> DateArray:
+    local = utc + (offset_minutes * 60).astype("timedelta64[s]")
+    return np.asarray(local.astype("datetime64[D]").astype(utc.dtype))
+
+
+def _find_local_days(rows: PriceRows, own: IntArray) -> tuple[DateArray, Array, str]:
+    """Return the dates of a ticker's rows, minutes ahead of UTC where they are known, and the zone's name."""
+    utc = rows.date[own]
+    columns: dict[bytes, tuple[DateArray, Array, str]] = {}
+    for zone, offset, is_midnight in sorted(_iter_fitting_zones(utc), key=lambda fitting: not fitting[2]):
+        days = _local_days(utc, offset)
+        if not is_shifted_by_a_day(days):
+            known_offset = offset if is_midnight else np.full(len(utc), np.nan)
+            columns.setdefault(days.tobytes(), (days, known_offset, zone))
+    weekday_columns = [column for column in columns.values() if weekday_numbers(column[0]).max() < SATURDAY]
+    for candidates in (list(columns.values()), weekday_columns):
+        if len(candidates) == 1:
+            return candidates[0]
+    found = f"times in UTC that {'give several columns of dates' if columns else 'are the days of no time zone'}"
+    examples = ", ".join(zone for *_, zone in list(columns.values())[:3])
+    found += f" ({examples})" if examples else ""
+    text = f"{rows.location_text_of_row(int(own[0]))}: {str(utc[0])[:16]} UTC: {found}"
+    raise DataError(f"{text}; name the zone of the market, as data.timezone: Asia/Tokyo", key="data.timezone")
+
+
+def _iter_fitting_zones(utc: DateArray) -> Iterator[tuple[str, Array, bool]]:
+    """Yield name and offsets of each zone in which all times are midnight, and of those with one time of day."""
+    sample = utc[np.unique(np.linspace(0, len(utc) - 1, N_SAMPLED_STAMPS).astype(np.int64))]
+    seen: set[bytes] = set()
+    others = sorted(zoneinfo.available_timezones() - {*WELL_KNOWN_ZONES}, key=lambda name: ("/" not in name, name))
+    for name in (*WELL_KNOWN_ZONES, *others):
+        if not _has_one_time_of_day(sample, _zone_offset_minutes(sample, name)):
+            continue
+        offset = _zone_offset_minutes(utc, name)
+        if offset.tobytes() not in seen and _has_one_time_of_day(utc, offset):
+            seen.add(offset.tobytes())
+            yield name, offset, bool(_minute_of_day(utc, offset)[0] == 0)
+
+
+def _minute_of_day(utc: DateArray, offset_minutes: Array) -> Array:
+    minutes = (utc - np.datetime64(0, "us")) / np.timedelta64(1, "m") + offset_minutes
+    return np.asarray(minutes % MINUTES_PER_DAY, dtype=np.float64)
+
+
+def _has_one_time_of_day(utc: DateArray, offset_minutes: Array) -> bool:
+    minute = _minute_of_day(utc, offset_minutes)
+    return bool((minute == minute[0]).all())
+
+
+def is_shifted_by_a_day(days: DateArray) -> bool:
+    """Return whether daily dates have Sundays and no Fridays, or Saturdays and no Mondays."""
+    count = np.bincount(weekday_numbers(days), minlength=7)
+    pairs = ((SUNDAY, FRIDAY), (SATURDAY, MONDAY))
+    return any(count[weekend] >= MIN_WEEKEND_BARS and count[needed] == 0 for weekend, needed in pairs)
+
+
+def shifted_ticker_mask(rows: PriceRows) -> BoolArray:
+    """(tickers,) whether a ticker's dates are shifted by a day; see `is_shifted_by_a_day`."""
+    return np.array([is_shifted_by_a_day(rows.date[rows.ticker_index == index]) for index in range(len(rows.tickers))])

@@ -1,0 +1,30 @@
+"""The examples of price files in tests/data/examples that each exporter's layout has one of."""
+
+EXPORTER_FILES = {
+    "investing_com.csv": "X",
+    "investing_com_de.csv": "X",
+    "tradingview.csv": "X",
+    "tradingview_iso.csv": "X",
+    "metatrader4.csv": "X",
+    "metatrader5.csv": "X",
+    "binance_klines.csv": "X",
+    "binance_header.csv": "X",
+    "ccxt.csv": "X",
+    "tushare.csv": "600519.SH",
+    "akshare.csv": "600519",
+    "baostock.csv": "sh.600519",
+    "crsp.csv": "AAPL",
+    "finrl.csv": "AAPL",
+    "stooq_polish.csv": "X",
+    "stooq_german.csv": "X",
+    "utf16.csv": "X",
+    "semicolon_comma.csv": "X",
+    "preamble.csv": "X",
+    "serial_dates.csv": "X",
+    "short_dates.csv": "X",
+    "table.feather": "X",
+    "table.pq": "X",
+    "packed.zip": "X",
+    "workbook.xlsx": "X",
+}
+"""The examples that hold the twelve days of AAPL as they were quoted, and the ticker of each."""
