@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
@@ -12,12 +13,16 @@ from quantlr.audits.user_components import audit_user_inputs
 from quantlr.config.run_config import RunConfig
 from quantlr.core.errors import LookAheadError
 from quantlr.core.values import FeatureColumns, Prices
+from quantlr.data.dataset import compute_feature_columns
 from quantlr.data.features.base import Feature
+from quantlr.data.features.returns import ContextReturns
 from quantlr.data.features.transforms import CrossSectionalRank
 from quantlr.data.features.volumes import RelativeVolume, Volume
+from quantlr.pipeline.stages import DEFAULT_STAGES, PipelineStages
 
 from benchmarks.simulation import Figure, experiment_config, proportion_figure
 from markets import random_walk_prices
+from two_markets import two_market_prices
 
 CONVICTION_MARKETS = 20
 
@@ -40,9 +45,10 @@ class CentredMean(Feature):
 
 
 def conviction_rates(_series: int, seed: int) -> Iterator[Figure]:
-    """Yield how often volume that later splits rescale, its rank and a centred feature are convicted, and others are.
+    """Yield how often inputs that know the future are convicted, and the same inputs without that.
 
-    In 20 markets, whatever the number asked for.
+    They are volume that later splits rescale, its rank, a centred mean, and New York's close of the date in Tokyo. In
+    20 markets, whatever the number asked for.
     """
     pooled = experiment_config(3, walk_forward={"train": 60, "refit_every": 10}, model={"scope": "pooled", "l2": 0.01})
     for label, feature, convicted in (
@@ -56,6 +62,14 @@ def conviction_rates(_series: int, seed: int) -> Iterator[Figure]:
         n_convicted = sum(_is_convicted(config, seed * CONVICTION_MARKETS + n) for n in range(CONVICTION_MARKETS))
         rates = {"min_rate": 1.0} if convicted else {"max_rate": 0.0}
         yield proportion_figure(f"{label}: convicted", n_convicted, CONVICTION_MARKETS, **rates)
+    for label, stages, rates in (
+        ("reference series by date", PipelineStages(compute_features=_features_by_date), {"min_rate": 1.0}),
+        ("reference series by the instant of its close", DEFAULT_STAGES, {"max_rate": 0.0}),
+    ):
+        n_convicted = sum(
+            _is_reference_convicted(stages, seed * CONVICTION_MARKETS + n) for n in range(CONVICTION_MARKETS)
+        )
+        yield proportion_figure(f"{label}: convicted", n_convicted, CONVICTION_MARKETS, **rates)
 
 
 def _is_convicted(config: RunConfig, seed: int) -> bool:
@@ -68,3 +82,17 @@ def _is_convicted(config: RunConfig, seed: int) -> bool:
         return False
     prices = random_walk_prices(seed, n_sessions=120, n_tickers=3, with_gaps=True)
     return not audit_prices(config, prices, n_cutoffs=1).is_clean
+
+
+def _features_by_date(prices: Prices, features: Sequence[Feature]) -> FeatureColumns:
+    """Return features as if all markets closed at once, so that a date's bar of any of them is known on that date."""
+    context = prices.context and replace(prices.context, markets=())
+    return compute_feature_columns(replace(prices, markets=(), context=context), features)
+
+
+def _is_reference_convicted(stages: PipelineStages, seed: int) -> bool:
+    """Return whether the audit of a ticker in Tokyo with a reference series in New York finds a leak."""
+    prices = two_market_prices(seed, traded="TK", context="NY")
+    config = experiment_config(1, walk_forward={"train": 60, "refit_every": 10}, model={"l2": 0.01})
+    config = config.model_copy(update={"features": (ContextReturns(ticker="NY0", max_age=30),)})
+    return not audit_prices(config, prices, stages, n_cutoffs=1).is_clean
