@@ -50,7 +50,11 @@ OVERLAY_LISTS: list[list[dict[str, Any]]] = [
     [],
     [example.model_dump() for overlay in OVERLAYS for example in overlay.examples()],
 ]
-EXECUTIONS: list[dict[str, Any]] = [{}, {"spread": "corwin_schultz", "per_share": 0.01, "cash_rate": 0.02}]
+EXECUTIONS: list[dict[str, Any]] = [
+    {},
+    {"fill": "next_open"},
+    {"spread": "corwin_schultz", "per_share": 0.01, "cash_rate": 0.02},
+]
 
 MODELS: list[dict[str, Any]] = [
     {},
@@ -287,3 +291,25 @@ def test_a_planted_leak_is_found_at_its_stage(stages: PipelineStages, model: dic
         if changed[-1] in stage.split("|"):
             return
     pytest.fail(f"found at {changed}")
+
+
+def folds_purged_by_the_horizon_alone(n_rows: int, spec: Any, *, horizon: int) -> Folds:
+    return make_folds(n_rows, spec, horizon=horizon - 1)
+
+
+@pytest.mark.parametrize("fill", ["next_close", "next_open"])
+@pytest.mark.parametrize("scope", ["per_ticker", "pooled"])
+def test_purge_without_the_delay_of_the_fill_is_a_leak(fill: str, scope: str) -> None:
+    def early_pooled_folds(dataset: Dataset, spec: Any) -> list[Folds]:
+        early = np.where(dataset.label_known_at == NOT_YET_KNOWN, NOT_YET_KNOWN, dataset.label_known_at - 1)
+        return make_pooled_folds(replace(dataset, label_known_at=early), spec)
+
+    steps = WalkForwardFunctions(
+        make_ticker_folds=folds_purged_by_the_horizon_alone, make_folds_for_all_tickers=early_pooled_folds
+    )
+    label = LABELS[0].model_validate({"horizon": 2, "of": "fill"})
+    run = config(label, POLICY_EXAMPLES[0], {"scope": scope}, execution={"fill": fill}, refit_every=1)
+    prices = random_walk_prices(1, n_sessions=130, n_tickers=3)
+    stages = PipelineStages(walk_forward_steps=steps)
+    assert first_changed_stage(run, prices, cut=110, scenario="noise") is None
+    assert first_changed_stage(run, prices, cut=110, scenario="noise", stages=stages) in TRAINING_STAGES.split("|")

@@ -37,6 +37,7 @@ SERIES = {
     "edge, bid-ask bounce": 4,
     "edge, stale opens": 3,
     "edge, true": 6,
+    "edge, between fills": 6,
     "autoregression": 2,
     "coefficient": 60,
     "coverage": 300,

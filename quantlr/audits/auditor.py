@@ -47,7 +47,7 @@ from quantlr.audits.trading_checks import CalibrationChecker, CalibrationRecorde
 from quantlr.config.run_config import ConfigSource, LoadedConfig, RunConfig, load_config
 from quantlr.core.errors import DataError
 from quantlr.core.progress import Progress, ProgressCounter, ignore_progress
-from quantlr.core.timing import iso_date
+from quantlr.core.timing import iso_date, label_lag
 from quantlr.core.values import Dataset, Prices
 from quantlr.data.dataset import build_dataset
 from quantlr.data.features import Feature
@@ -70,6 +70,7 @@ from quantlr.pipeline.stages import (
     DEFAULT_STAGES,
     PipelineStages,
     forecast_and_decide,
+    labels_from_config,
     load_run_prices,
     walk_forward_spec,
 )
@@ -165,7 +166,8 @@ class _Auditor:
         self, config: RunConfig, prices: Prices, stages: PipelineStages, workers: int, progress: Progress
     ) -> None:
         self.config, self.prices, self.stages = config, prices, stages
-        self.model, self.horizon = make_audit_model(config.model), config.label.horizon
+        self.model = make_audit_model(config.model)
+        self.horizon = label_lag(config.label.horizon, label_delay=config.label_delay)
         self.split_spec = walk_forward_spec(config, prices)
         self.collector = LeakCollector()
         recorder = CalibrationRecorder(stages.walk_forward_steps)
@@ -238,7 +240,7 @@ class _Auditor:
 
     def _make_audit_inputs(self, prices: Prices) -> AuditInputs:
         features = self.stages.compute_features(prices, self.config.features)
-        return AuditInputs(prices, features, self.stages.compute_label(prices, self.config.label))
+        return AuditInputs(prices, features, labels_from_config(self.config, prices, self.stages))
 
     def _make_dataset_splits(self, dataset: Dataset) -> DatasetSplits:
         steps = self.stages.walk_forward_steps
@@ -263,7 +265,10 @@ class _Auditor:
         if inputs is None or not refit_checkers:
             return
         try:
-            dataset = build_dataset(inputs.prices, inputs.features, inputs.labels, horizon=self.horizon)
+            horizon, label_delay = self.config.label.horizon, self.config.label_delay
+            dataset = build_dataset(
+                inputs.prices, inputs.features, inputs.labels, horizon=horizon, label_delay=label_delay
+            )
             splits = self._make_dataset_splits(dataset)
         except DataError:
             return  # in this scenario a feature is not finite, or no model has enough rows

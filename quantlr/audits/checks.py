@@ -132,7 +132,7 @@ def check_inputs_unchanged(original: AuditInputs, altered: AuditInputs, cutoff: 
     """Compare features and labels that were known at a cutoff, and record what changed."""
     prices = original.prices
     known_session = np.full_like(prices.session, -1)  # (bars, tickers), at whose close the label is known; -1 for never
-    delay = label_known_row(0, horizon=horizon)
+    delay = label_known_row(0, lag=horizon)
     known_session[: max(len(known_session) - delay, 0)] = prices.session[delay:]
     features = {name: (values, altered.features.get(name)) for name, values in original.features.items()}
     labels = {name: (getattr(original.labels, name), getattr(altered.labels, name)) for name in LABEL_FIELDS}
@@ -261,7 +261,7 @@ class PendingLabelChecker:
 
     def count_pending_labels(self, original: AuditInputs, altered: AuditInputs, cutoff_session: int) -> None:
         """Count the labels that are known one bar after the cutoff, and those of them that the later prices change."""
-        session, delay = original.prices.session, label_known_row(0, horizon=self.horizon)
+        session, delay = original.prices.session, label_known_row(0, lag=self.horizon)
         next_row = ((session >= 0) & (session <= cutoff_session)).sum(axis=0)
         ticker = np.flatnonzero((next_row >= delay) & (next_row < altered.prices.n_bars))
         row = next_row[ticker] - delay

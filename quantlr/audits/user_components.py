@@ -21,7 +21,7 @@ from quantlr.config.run_config import RunConfig
 from quantlr.core.component_errors import component_name, iter_user_defined_components
 from quantlr.core.components import Component
 from quantlr.core.errors import ComponentError, DataError, LookAheadError
-from quantlr.core.timing import iso_date
+from quantlr.core.timing import iso_date, label_lag
 from quantlr.core.values import PRICE_ARRAYS, Dataset, IntArray, Prices
 from quantlr.data.dataset import compute_feature_columns
 from quantlr.data.scenarios import (
@@ -33,7 +33,7 @@ from quantlr.data.scenarios import (
     TRUNCATION,
 )
 from quantlr.model.walk_forward import ModelSplit, make_model_splits
-from quantlr.pipeline.stages import DEFAULT_STAGES, Decisions, compute_label, walk_forward_spec
+from quantlr.pipeline.stages import DEFAULT_STAGES, Decisions, labels_from_config, walk_forward_spec
 
 INPUT_PATHS = (*CLOSE_PATHS, TRUNCATION)
 """Scenarios of which one, in turn, replaces the prices after a session; a dividend, a split and holidays follow."""
@@ -122,10 +122,10 @@ def _make_input_checker(
     features = [config.features[index] for index in positions]
 
     def compute_inputs(replaced: Prices) -> AuditInputs:
-        return AuditInputs(replaced, compute_feature_columns(replaced, features), compute_label(replaced, config.label))
+        return AuditInputs(replaced, compute_feature_columns(replaced, features), labels_from_config(config, replaced))
 
-    horizon = config.label.horizon
-    checker = InputChecker(prices, compute_inputs, horizon=horizon, seed=config.seed, collector=LeakCollector())
+    lag = label_lag(config.label.horizon, label_delay=config.label_delay)
+    checker = InputChecker(prices, compute_inputs, horizon=lag, seed=config.seed, collector=LeakCollector())
     return checker, columns
 
 

@@ -9,12 +9,10 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-import numpy as np
-
+from quantlr.backtest.costs import BASIS_POINT
 from quantlr.backtest.metric_types import BacktestView
 from quantlr.core.values import Array
-from quantlr.stats.benchmark_test import benchmark_adjusted_returns, timing_returns
-from quantlr.stats.bootstrap import mean_lower_bound_95
+from quantlr.stats.benchmark_test import timing_returns
 from quantlr.stats.cosine_test import cosine_test
 from quantlr.stats.hac import Interval
 from quantlr.stats.sharpe import sharpe_per_session
@@ -22,12 +20,10 @@ from quantlr.stats.sharpe import sharpe_per_session
 
 def alpha(backtest: BacktestView) -> dict[str, float] | None:
     """Annual alpha, and its lower 95 % bound by the bootstrap of the returns less beta times the benchmark's."""
-    benchmark, per_year = backtest.benchmark_excess_returns, backtest.sessions_per_year
-    if benchmark is None:
+    result, low95 = backtest.alpha_test, backtest.return_resamples.alpha_lower_bound_95()
+    if result is None or low95 is None:
         return None
-    adjusted = benchmark_adjusted_returns(backtest.excess_returns, benchmark)
-    low95 = mean_lower_bound_95(adjusted, np.random.default_rng(backtest.seed))
-    return {"annual": float(adjusted.mean()) * per_year, "low95": low95 * per_year}
+    return {"annual": result.alpha * backtest.sessions_per_year, "low95": low95 * backtest.sessions_per_year}
 
 
 def alpha_test(backtest: BacktestView) -> dict[str, Any] | None:
@@ -78,13 +74,19 @@ def timing(backtest: BacktestView) -> float:
     return float(_timing_returns(backtest).mean()) * backtest.sessions_per_year
 
 
+def timing_break_even_cost_bps(backtest: BacktestView) -> float | None:
+    """Break-even cost against holding each ticker's average weight: the cost per side, in bps, that equals the gain.
+
+    The gain is before costs, and the holding is not charged for its own trades.
+    """
+    turnover, gain = float(backtest.result.turnover.sum()), _timing_returns(backtest) + backtest.result.cost
+    return float(gain.sum()) / turnover / BASIS_POINT if turnover > 0 else None
+
+
 def timing_test(backtest: BacktestView) -> dict[str, Any]:
     """One-sided test that the return above the average holding is above 0."""
     return asdict(cosine_test(_timing_returns(backtest), horizon=1))
 
 
 def _timing_returns(backtest: BacktestView) -> Array:
-    result = backtest.result
-    cash_rate = np.reshape(result.session_cash_rate, (-1, 1))
-    excess = np.where(result.ticker_listed_mask, result.ticker_return - cash_rate, np.nan)
-    return timing_returns(result.weight, excess, result.cost)
+    return timing_returns(backtest.result.weight, backtest.ticker_excess_returns, backtest.result.cost)

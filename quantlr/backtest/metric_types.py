@@ -15,8 +15,10 @@ from quantlr.core.errors import Fault
 from quantlr.core.values import Array, BacktestResult, BoolArray, Forecasts, IntArray
 from quantlr.stats.benchmark_test import AlphaTest, alpha_test
 from quantlr.stats.clark_west import clark_west_test
+from quantlr.stats.directional import clustered_accuracy_and_auc_intervals
 from quantlr.stats.family_wise import TrialFamily
 from quantlr.stats.hac import Interval
+from quantlr.stats.return_resamples import ReturnResamples
 from quantlr.stats.sharpe_difference import SharpeDifference, sharpe_difference
 
 Section = Literal["forecast", "backtest", "strategy_only", "against_benchmark", "significance", "model"]
@@ -220,6 +222,18 @@ class EvaluatedForecasts:
             raise Fault("the Clark-West test needs all forecasts of a run, and what their refits were trained on")
         return clark_west_test(self.all_forecasts)
 
+    @cached_property
+    def clustered_intervals(self) -> tuple[Interval, Interval | None]:
+        """The 95 % intervals of accuracy and AUC by the bootstrap of whole sessions, drawn once for both."""
+        return clustered_accuracy_and_auc_intervals(
+            self.probability,
+            self.hits,
+            self.up,
+            session=self.session,
+            horizon=self.horizon,
+            rng=np.random.default_rng(self.seed),
+        )
+
     @property
     def predicted_up(self) -> BoolArray:
         """(n,) whether an up move is forecast: the probability is above one half, whatever the policy."""
@@ -263,11 +277,13 @@ class BacktestView:
     result : the strategy's or the benchmark's.
     sessions_per_year : for annual figures.
     seed : of everything random; each metric has a generator of its own, whichever others are computed.
+    strategy : of a benchmark's backtest, the strategy that it is compared with; both share their resamples.
     """
 
     result: BacktestResult
     sessions_per_year: int
     seed: int = 0
+    strategy: BacktestView | None = None
 
     @cached_property
     def trades(self) -> pd.DataFrame:
@@ -294,6 +310,12 @@ class BacktestView:
         return self.result.gross_return - self.result.session_cash_rate
 
     @property
+    def ticker_excess_returns(self) -> Array:
+        """(sessions, tickers) returns of the tickers in excess of cash; NaN before a first bar and after a last one."""
+        excess = self.result.ticker_return - np.reshape(self.result.session_cash_rate, (-1, 1))
+        return np.where(self.result.ticker_listed_mask, excess, np.nan)
+
+    @property
     def benchmark_excess_returns(self) -> Array | None:
         """(sessions,) net returns of the benchmark in excess of cash; None without one in each session."""
         benchmark = self.result.benchmark
@@ -312,6 +334,13 @@ class BacktestView:
         """Sharpe ratio less the benchmark's, per session; None without a benchmark, or where one is undefined."""
         benchmark = self.benchmark_excess_returns
         return None if benchmark is None else sharpe_difference(self.excess_returns, benchmark)
+
+    @cached_property
+    def return_resamples(self) -> ReturnResamples:
+        """Resamples of the sessions of the strategy and, where there is one, of its benchmark; drawn once."""
+        if self.strategy is not None:
+            return self.strategy.return_resamples
+        return ReturnResamples(self.excess_returns, self.benchmark_excess_returns, seed=self.seed)
 
     @property
     def annual_factor(self) -> float:

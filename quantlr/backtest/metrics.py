@@ -16,6 +16,7 @@ from quantlr.backtest import benchmark_metrics
 from quantlr.backtest.benchmark import Benchmark, BenchmarkTicker
 from quantlr.backtest.costs import BASIS_POINT
 from quantlr.backtest.fit_metrics import FIT_METRICS
+from quantlr.backtest.forecast_metrics import calibration_test, recalibration, stability
 from quantlr.backtest.metric_types import BacktestView, EvaluatedForecasts, Metric, Place, Section, SignificanceInput
 from quantlr.backtest.trades import net_trade_returns
 from quantlr.core.components import ConfigSection, Unit
@@ -26,8 +27,6 @@ from quantlr.core.values import Array, IntArray, Prices
 from quantlr.stats import sharpe as sharpe_stats
 from quantlr.stats.clark_west import years_needed
 from quantlr.stats.directional import (
-    clustered_accuracy_interval,
-    clustered_auc_interval,
     clustered_pesaran_timmermann_test,
     delong_auc_interval,
     pesaran_timmermann_test,
@@ -97,8 +96,7 @@ def accuracy_interval(forecasts: EvaluatedForecasts) -> Interval:
     """95 % interval of the accuracy: Wilson's, or by the bootstrap of whole sessions where forecasts are clustered."""
     if not forecasts.has_dependent_outcomes:
         return wilson_interval(int(forecasts.hits.sum()), len(forecasts.up))
-    rng = np.random.default_rng(forecasts.seed)
-    return clustered_accuracy_interval(forecasts.hits, session=forecasts.session, horizon=forecasts.horizon, rng=rng)
+    return forecasts.clustered_intervals[0]
 
 
 def majority_class_accuracy(forecasts: EvaluatedForecasts) -> float:
@@ -139,11 +137,9 @@ def area_under_roc(forecasts: EvaluatedForecasts) -> float | None:
 
 def auc_interval(forecasts: EvaluatedForecasts) -> Interval | None:
     """95 % interval of the AUC: DeLong's, or by the bootstrap of whole sessions where forecasts are clustered."""
-    probability, up = forecasts.probability, forecasts.up
     if not forecasts.has_dependent_outcomes:
-        return delong_auc_interval(probability, up)
-    rng = np.random.default_rng(forecasts.seed)
-    return clustered_auc_interval(probability, up, session=forecasts.session, horizon=forecasts.horizon, rng=rng)
+        return delong_auc_interval(forecasts.probability, forecasts.up)
+    return forecasts.clustered_intervals[1]
 
 
 def skill_test(forecasts: EvaluatedForecasts) -> dict[str, float | int | None]:
@@ -196,8 +192,8 @@ def annualize_sharpe(session_sharpe: float | None, backtest: BacktestView) -> fl
 
 def sharpe_interval(backtest: BacktestView) -> Interval | None:
     """95 % interval of the annual Sharpe ratio by the stationary bootstrap."""
-    rng = np.random.default_rng(backtest.seed)
-    interval = sharpe_stats.bootstrap_sharpe_interval(backtest.excess_returns, rng)
+    resamples = backtest.return_resamples
+    interval = resamples.sharpe_interval() if backtest.strategy is None else resamples.benchmark_sharpe_interval()
     return (interval[0] * backtest.annual_factor, interval[1] * backtest.annual_factor) if interval else None
 
 
@@ -262,6 +258,16 @@ def sum_of_session_costs(backtest: BacktestView) -> float:
     return float(backtest.result.cost.sum())
 
 
+def accuracy_on_sessions_held(backtest: BacktestView) -> float | None:
+    """Proportion of the sessions with a position, ticker by ticker, whose return had its side.
+
+    The return is the one that the position earns, from fill to fill, before costs; sessions without a move are left
+    out.
+    """
+    gain = backtest.result.ticker_gross_return[backtest.result.ticker_gross_return != 0]
+    return float((gain > 0).mean()) if len(gain) else None
+
+
 def n_trades(backtest: BacktestView) -> int:
     """Number of trades (round trips), open ones included."""
     return len(backtest.trades)
@@ -274,14 +280,14 @@ def win_rate(backtest: BacktestView) -> float | None:
 
 
 def profit_factor(backtest: BacktestView) -> float | None:
-    """Sum of the gains of winning trades over that of the losses of losing ones, in units of equity."""
-    gains = net_trade_returns(backtest.trades) * backtest.trades["size"]
-    loss = -float(gains[gains < 0].sum())
-    return float(gains[gains > 0].sum()) / loss if loss > 0 else None
+    """Sum of the profits of winning trades over that of the losses of losing ones, both after costs."""
+    profit = backtest.trades["profit"]
+    loss = -float(profit[profit < 0].sum())
+    return float(profit[profit > 0].sum()) / loss if loss > 0 else None
 
 
 def break_even_cost_bps(backtest: BacktestView) -> float | None:
-    """Break-even cost: the cost per side, in basis points of what is traded, that equals the gross excess return."""
+    """Break-even cost against cash: the cost per side, in bps of the traded value, that equals the excess return."""
     turnover = float(backtest.result.turnover.sum())
     return float(backtest.gross_excess_returns.sum()) / turnover / BASIS_POINT if turnover > 0 else None
 
@@ -341,6 +347,10 @@ METRICS: tuple[Metric, ...] = (
     Metric("pesaran_timmermann", "forecast", directional_skill_test, "Pesaran-Timmermann p value", 3,
            shown_key="p_value", shown_in=("report",)),
     Metric("reliability", "forecast", score_decompositions),
+    Metric("calibration", "forecast", recalibration, "calibration slope", 2, shown_key="slope",
+           shown_in=("report",)),
+    Metric("spiegelhalter", "forecast", calibration_test, "Spiegelhalter p value", 3, shown_key="p_value"),
+    Metric("stability", "forecast", stability),
     Metric("final_equity", "backtest", final_equity, "final equity", 2, better="higher"),
     Metric("total_return", "backtest", total_return, "total return", 1, is_percent=True, better="higher",
            shown_in=("fills",)),
@@ -355,7 +365,7 @@ METRICS: tuple[Metric, ...] = (
            better="higher"),
     Metric("trials", "significance", n_trials, "trials"),
     Metric("probabilistic_sharpe", "significance", probabilistic_sharpe, "probabilistic Sharpe ratio", 1,
-           is_percent=True, better="higher", shown_in=("tear_sheet",)),
+           "vs 0", is_percent=True, better="higher", shown_in=("tear_sheet",)),
     Metric("deflated_sharpe", "significance", deflated_sharpe, "deflated Sharpe ratio", 1, is_percent=True,
            better="higher", short_name="deflated", count_key="trials", shown_in=("tear_sheet", "gallery")),
     Metric("family_wise_p", "significance", family_wise_p_value, "family-wise p value of alpha", 3, better="lower",
@@ -387,6 +397,8 @@ METRICS: tuple[Metric, ...] = (
     Metric("calmar", "backtest", calmar_ratio, "Calmar ratio", 2, better="higher"),
     Metric("exposure", "backtest", mean_gross_exposure, "average exposure", 0, is_percent=True,
            shown_in=("tear_sheet", "trials")),
+    Metric("accuracy_held", "backtest", accuracy_on_sessions_held, "accuracy on the sessions held", 1, is_percent=True,
+           better="higher", shown_in=("tear_sheet",)),
     Metric("turnover_per_year", "backtest", annual_turnover, "turnover", 1, "annual, x equity",
            shown_in=("terminal", "tear_sheet", "ticker", "comparison", "sweep")),
     Metric("cost_total", "backtest", sum_of_session_costs, "total costs", 1, is_percent=True, better="lower",
@@ -395,8 +407,10 @@ METRICS: tuple[Metric, ...] = (
     Metric("win_rate", "backtest", win_rate, "win rate", 1, "after costs", is_percent=True, better="higher",
            shown_in=("ticker",)),
     Metric("profit_factor", "backtest", profit_factor, "profit factor", 2, better="higher", shown_in=("ticker",)),
-    Metric("break_even_cost_bps", "strategy_only", break_even_cost_bps, "break-even cost", 1, "bps per side",
-           better="higher", shown_in=("tear_sheet", "gallery")),
+    Metric("break_even_cost_bps", "strategy_only", break_even_cost_bps, "break-even cost vs cash", 1,
+           "bps", better="higher", short_name="break-even cost", shown_in=("tear_sheet", "gallery")),
+    Metric("timing_break_even_cost_bps", "strategy_only", benchmark_metrics.timing_break_even_cost_bps,
+           "break-even cost vs average holding", 1, "bps", better="higher", shown_in=("report",)),
     *FIT_METRICS,
 )  # fmt: skip
 """Every metric of ``metrics.json``, in the order in which it is shown."""

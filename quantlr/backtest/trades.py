@@ -15,7 +15,8 @@ def trade_table(result: BacktestResult) -> pd.DataFrame:
 
     Columns: ticker; side, "long" or "short"; entry and exit, dates of the fills, exit missing for an open trade;
     entry_price and exit_price, adjusted, the last price for an open trade; sessions held; return before costs, as a
-    fraction of the position; cost, in the same unit; size, the mean |weight| over the sessions held.
+    fraction of the position; cost, in the same unit; size, the mean |weight| over the sessions held; profit, the sum
+    over the sessions of weight times return less costs, as fractions of the session's equity.
     """
     n_sessions = len(result.weight)
     tables = result.weight, result.ticker_gross_return, result.ticker_cost
@@ -29,6 +30,7 @@ def trade_table(result: BacktestResult) -> pd.DataFrame:
     ticker, entry = np.divmod(start, n_sessions)
     end = entry + length
     size = np.add.reduceat(np.abs(weight), start) / length
+    trade_cost = _cost_by_trade(weight, cost, start, entry)
     position_return = ticker_return / np.where(weight == 0, 1.0, np.abs(weight))
     price = pd.DataFrame(result.price).ffill().to_numpy()
     table = pd.DataFrame(
@@ -41,8 +43,9 @@ def trade_table(result: BacktestResult) -> pd.DataFrame:
             "exit_price": price[end, ticker],
             "sessions": length,
             "return": np.multiply.reduceat(1.0 + position_return, start) - 1.0,
-            "cost": _cost_by_trade(weight, cost, start, entry) / np.where(weight[start] == 0, 1.0, size),
+            "cost": trade_cost / np.where(weight[start] == 0, 1.0, size),
             "size": size,
+            "profit": np.add.reduceat(ticker_return, start) - trade_cost,
         }
     ).astype({"ticker": "str"})
     is_trade = np.flatnonzero(weight[start] != 0)

@@ -32,7 +32,8 @@ def command(options: Options, *, config_path: Path, stale_after: int) -> None:
     """Forecast the next close with CONFIG's model, and show each feature's contribution and the position.
 
     The model is the one that the walk-forward's schedule of refits has for the newest session, and the computation is
-    that of the backtest. Nothing is written.
+    that of the backtest, whose verdict is shown below the position. Nothing is written, and no ledger of trials is
+    read: the verdict counts this trial alone.
     """
     from quantlr.cli.terminal import progress_bar
     from quantlr.config.run_config import load_config
@@ -53,6 +54,7 @@ def _print_predictions(options: Options, predictions: Predictions) -> None:
 
     results, tickers = options.results, predictions.tickers
     print_table(_predictions_table(predictions), results)
+    results.print(predictions.verdict or "no verdict: no return has been earned yet", highlight=False, soft_wrap=True)
     if all(prediction.at_the_mean is None for prediction in tickers):
         results.print(f"no contributions of the features: {predictions.model} has no coefficients", style="dim")
     elif options.verbose or len(tickers) <= MAX_TICKERS_EXPLAINED:
@@ -83,7 +85,10 @@ def _predictions_table(predictions: Predictions) -> Table:
     close = f"the close in {horizon} {unit}s"
     if horizon == 1:
         close = "the next close" if unit == "session" else f"next {unit}'s close"
-    title = f"{predictions.name}: probability that {close} is higher"
+    higher = f"{close} is higher"
+    if predictions.label_of == "fill":
+        higher = f"the price is higher {horizon} {unit}{'s'[: horizon > 1]} after the fill"
+    title = f"{predictions.name}: probability that {higher}"
     rows = (
         (item.ticker, item.as_of, f"{item.probability:.1%}", f"{item.trained.base_rate:.1%}", item.position)
         for item in predictions.tickers

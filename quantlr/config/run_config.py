@@ -99,6 +99,11 @@ class RunConfig(ConfigSection):
             raise ValueError(f"{needed}, and data.tickers has {n_tickers}: add tickers, or hold fewer")
         return policy
 
+    @property
+    def label_delay(self) -> int:
+        """Sessions from a decision to the price at which its label starts: to the fill, if the label is of fills."""
+        return self.execution.fill_delay_sessions if self.label.of == "fill" else 0
+
     @field_validator("overlays")
     @classmethod
     def _validate_beta_neutral(cls, overlays: tuple[Overlay, ...], info: ValidationInfo) -> tuple[Overlay, ...]:
@@ -114,9 +119,12 @@ class RunConfig(ConfigSection):
     def results_sha256(self) -> str:
         """Return the digest of all that results depend on: the config without its name and the contents of its report.
 
-        Cosmetic differences of the file, as comments and defaults that are written out, do not change it.
+        Cosmetic differences of the file, as comments and defaults that are written out, do not change it. Nor does
+        `label.of` where the fill is at the decision's own close: labels of fills and of closes are the same there.
         """
         values = self.model_dump(mode="json", exclude={"name", "report"})
+        if not self.label_delay:
+            values["label"].pop("of")
         return hashlib.sha256(json.dumps(values, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
     def to_yaml(self, *, folder: Path | None = None) -> str:

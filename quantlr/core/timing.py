@@ -4,13 +4,17 @@
   t itself. "Known" is an instant: a bar of another market is known where that market closes no later than the row's own
   (`latest_known_bar_index`). Within a market, and where no market is known, dates decide.
 - The label of row t says whether the price at the end of its horizon is above the price at its start. With a horizon of
-  h sessions it is known at the close of row t + h.
-- A row may train a model that forecasts row t only if its own label is known at t's close, less the embargo: the newest
-  training row is t - embargo - h (the h rows before t are purged). Scaling and statistics of the training rows use the
-  same rows and no others.
+  h sessions from t's close it is known at the close of row t + h: its lag is h. A label of fills (`label.of: fill`)
+  starts at the price at which the decision of row t is filled, d sessions later: its lag is d + h.
+- A row may train a model that forecasts row t only if its own label is known at t's close, less the embargo: with a lag
+  of l, the newest training row is t - embargo - l (the l rows before t are purged). Scaling and statistics of the
+  training rows use the same rows and no others.
 - A position decided at t's close is filled at the next close (default) or open, and earns returns from that price on.
+  So with a horizon of 1 and the next close, the session that a label of closes is about is never held: it ends at the
+  fill.
 
-Purge, embargo and training rows follow from the horizon and the embargo through the functions below and nowhere else.
+Purge, embargo and training rows follow from the label's lag and the embargo through the functions below and nowhere
+else.
 """
 
 from __future__ import annotations
@@ -65,9 +69,20 @@ class Market:
 UNKNOWN_MARKET = Market()
 
 
-def label_known_row(row: int, *, horizon: int) -> int:
+def label_lag(horizon: int, *, label_delay: int) -> int:
+    """Return the rows from a row to that at whose close its label is known.
+
+    Parameters
+    ----------
+    horizon : rows that the label spans.
+    label_delay : rows from a decision to the price at which its label starts; 0 where that is the decision's close.
+    """
+    return label_delay + horizon
+
+
+def label_known_row(row: int, *, lag: int) -> int:
     """Return the row at whose close the label of `row` is known."""
-    return row + horizon
+    return row + lag
 
 
 def label_cutoff_row(forecast_row: int, *, embargo: int = 0) -> int:
@@ -75,14 +90,14 @@ def label_cutoff_row(forecast_row: int, *, embargo: int = 0) -> int:
     return forecast_row - embargo
 
 
-def last_training_row(forecast_row: int, *, horizon: int, embargo: int = 0) -> int:
+def last_training_row(forecast_row: int, *, lag: int, embargo: int = 0) -> int:
     """Return the newest row whose label may train a model that forecasts `forecast_row`."""
-    return label_cutoff_row(forecast_row, embargo=embargo) - horizon
+    return label_cutoff_row(forecast_row, embargo=embargo) - lag
 
 
-def first_forecast_row(n_train: int, *, horizon: int, embargo: int = 0) -> int:
+def first_forecast_row(n_train: int, *, lag: int, embargo: int = 0) -> int:
     """Return the first row that a model trained on rows 0 to `n_train` - 1 may forecast."""
-    return n_train - 1 + horizon + embargo
+    return n_train - 1 + lag + embargo
 
 
 def latest_known_bar_index(

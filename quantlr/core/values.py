@@ -148,8 +148,8 @@ class Labels:
     Attributes
     ----------
     up : (bars, tickers) 1 up, 0 not up, NaN where the label is dropped or not known yet.
-    horizon_return : (bars, tickers) simple return from the bar's close to the close `horizon` bars later; NaN if not
-        known yet.
+    horizon_return : (bars, tickers) simple return over the label's span, by default from the bar's close to the close
+        `horizon` bars later; NaN if not known yet.
     """
 
     up: Array
@@ -173,8 +173,9 @@ class Dataset:
         is later than the last.
     label_known_to_all_at : (rows,) position of the first session by whose earliest close, of all markets, the label is
         known, and from which on it may train a model of all tickers.
-    horizon : bars from a row to the price that its label compares with.
+    horizon : bars that a label spans.
     notes : warm-up rows dropped, by ticker.
+    label_delay : bars from a row to the price at which its label starts; 0 where that is the row's close.
     """
 
     tickers: tuple[str, ...]
@@ -189,6 +190,7 @@ class Dataset:
     label_known_to_all_at: IntArray
     horizon: int
     notes: tuple[Note, ...] = ()
+    label_delay: int = 0
 
     def ticker_slice(self, ticker_index: int) -> slice:
         """Return the rows of one ticker, given by its position in `tickers`."""
@@ -306,11 +308,12 @@ class Forecasts:
     training_probability_mean, training_probability_std : (rows,) mean and standard deviation (ddof 0) of the
         probabilities that the refit gives these rows, calibrated as the forecast is.
     fold : (rows,) number of the refit, counted within the model.
-    horizon : bars from a forecast to its outcome.
+    horizon : bars that a forecast spans.
     refits : the fitted models, in the order of the forecasts.
     folds : training and forecast rows of each ticker's refits, as row numbers of the `Dataset`: one entry per ticker
         that has forecasts, in their order; for a pooled model one per ticker of the dataset.
     notes : tickers left out, fits that did not converge.
+    label_delay : as in `Dataset`.
     """
 
     tickers: tuple[str, ...]
@@ -333,6 +336,7 @@ class Forecasts:
     refits: Refits
     folds: tuple[Folds, ...]
     notes: tuple[Note, ...] = ()
+    label_delay: int = 0
 
     @property
     def has_dependent_outcomes(self) -> bool:
@@ -438,13 +442,7 @@ class RunData:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """The files of one run's report: pages, metrics and tables.
-
-    Attributes
-    ----------
-    name : name of the report folder.
-    files : contents by file name.
-    """
+    """The files of one run's report, contents by file name, and the name of its folder."""
 
     name: str
     files: dict[str, bytes]

@@ -10,7 +10,7 @@ import numpy as np
 from quantlr.core.component_errors import name_component_in_errors, require_returned
 from quantlr.core.errors import DataError
 from quantlr.core.market_views import first_session_known_to_all, market_views
-from quantlr.core.timing import NOT_YET_KNOWN, iso_date, label_known_row
+from quantlr.core.timing import NOT_YET_KNOWN, iso_date, label_known_row, label_lag
 from quantlr.core.values import Array, BoolArray, Dataset, FeatureColumns, Labels, Note, Prices
 from quantlr.data.features import Feature
 
@@ -61,10 +61,16 @@ def _checked_column(name: str, values: Any, prices: Prices, *, key: str) -> Arra
         raise DataError(f"the column {name!r} needs numbers: {error}", key=key) from error
 
 
-def build_dataset(prices: Prices, feature_columns: FeatureColumns, labels: Labels, *, horizon: int) -> Dataset:
+def build_dataset(
+    prices: Prices, feature_columns: FeatureColumns, labels: Labels, *, horizon: int, label_delay: int = 0
+) -> Dataset:
     """Return the rows of all tickers as members of the universe, without their warm-up; notes count what is left out.
 
     A row's label may be unknown, as that of the newest rows; its features may not.
+
+    Parameters
+    ----------
+    horizon, label_delay : as in `Dataset`.
 
     Raises
     ------
@@ -105,7 +111,7 @@ def build_dataset(prices: Prices, feature_columns: FeatureColumns, labels: Label
     rows = bar_indices, ticker_indices
     # The session at whose close the label of each bar is known.
     known = np.full_like(prices.session, NOT_YET_KNOWN)
-    first_known = label_known_row(0, horizon=horizon)
+    first_known = label_known_row(0, lag=label_lag(horizon, label_delay=label_delay))
     known[: max(len(known) - first_known, 0)] = prices.session[first_known:]
     known[known < 0] = NOT_YET_KNOWN
     label_known_at = known[rows]
@@ -125,6 +131,7 @@ def build_dataset(prices: Prices, feature_columns: FeatureColumns, labels: Label
         label_known_to_all_at=first_session_known_to_all(prices, label_known_at, ticker_indices),
         horizon=horizon,
         notes=tuple(notes),
+        label_delay=label_delay,
     )
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Annotated, ClassVar, Literal
 
 import numpy as np
@@ -11,7 +13,7 @@ from pydantic import Field, StrictFloat, StrictInt
 from quantlr.core.components import ChoiceDescriptions, Component, Ticker, Unit
 from quantlr.core.errors import DataError
 from quantlr.core.price_series import closes_at_sessions
-from quantlr.core.timing import label_known_row
+from quantlr.core.timing import iso_date, label_known_row
 from quantlr.core.values import Array, Labels, Prices
 
 TieHandling = Annotated[
@@ -22,22 +24,34 @@ TIES_DESCRIPTION = "What a return of exactly zero counts as."
 Horizon = Annotated[StrictInt, Unit("sessions of the ticker"), Field(ge=1, le=1_000)]
 
 
+SPAN_DESCRIPTIONS = {
+    "close": "the decision's close and a later close; with horizon 1 and next_close, a session that is never held",
+    "fill": "the fills between which the position earns, by execution.fill",
+}
+
+
 class Label(Component):
     """A binary outcome of each bar, which later bars decide."""
 
     entry_point_group: ClassVar[str] = "quantlr.labels"
     reads_other_tickers: ClassVar[bool] = False
     """Whether a ticker's label depends on another ticker."""
-    horizon: Horizon = Field(1, description="From a forecast to the end of what it forecasts.")
+    horizon: Horizon = Field(1, description="Span of what is forecast.")
+    of: Annotated[Literal["close", "fill"], ChoiceDescriptions(SPAN_DESCRIPTIONS)] = Field(
+        "close", description="Prices between which the return is taken."
+    )
 
     @abstractmethod
     def compute_labels(self, prices: Prices) -> Labels:
-        """Return the label of every bar, NaN where it is dropped or not known yet."""
+        """Return the label of every bar, NaN where it is dropped or not known yet, from its close on.
+
+        A label of fills is the same of other prices: `labels_of_fills` replaces the closes, and shifts the rows.
+        """
 
 
 def horizon_returns(close: Array, *, horizon: int) -> Array:
     """Return the simple return from each bar's close to the close at which its label is known, NaN if unknown."""
-    n_later = label_known_row(0, horizon=horizon)
+    n_later = label_known_row(0, lag=horizon)
     later_close = np.full_like(close, np.nan)
     later_close[: max(len(close) - n_later, 0)] = close[n_later:]
     return later_close / close - 1.0
@@ -56,7 +70,12 @@ class Direction(Label):
     kind: Literal["direction"] = "direction"
     ties: TieHandling = Field("down", description=TIES_DESCRIPTION)
 
-    example_parameters = ({}, {"horizon": 5, "ties": "up"}, {"horizon": 2, "ties": "drop"})
+    example_parameters = (
+        {},
+        {"horizon": 5, "ties": "up"},
+        {"horizon": 2, "ties": "drop"},
+        {"horizon": 3, "of": "fill"},
+    )
 
     def compute_labels(self, prices: Prices) -> Labels:
         """Up is 1 where the horizon return is above 0; `ties` decides on a return of 0, `drop` makes it NaN."""
@@ -116,6 +135,40 @@ class Outperformance(Label):
         excess = returns - horizon_returns(benchmark_close, horizon=self.horizon)
         excess[:, np.array(prices.tickers) == self.benchmark] = np.nan
         return Labels(up=up_labels(excess, ties=self.ties), horizon_return=returns)
+
+
+def labels_of_fills(
+    compute_labels: Callable[[Prices], Labels], prices: Prices, *, at_open: bool, label_delay: int
+) -> Labels:
+    """Return labels that start at the fill of a decision instead of its close.
+
+    Parameters
+    ----------
+    compute_labels : from prices to the labels that start at each bar's close.
+    at_open : whether orders are filled at the open; opens are then given as closes.
+    label_delay : bars from a decision to its fill.
+
+    Raises
+    ------
+    DataError : a bar has no open, and orders are filled at the open.
+    """
+    if at_open:
+        missing = np.isnan(prices.open) & ~np.isnan(prices.close)
+        if missing.any():
+            bar, ticker = np.argwhere(missing)[0].tolist()
+            date = iso_date(prices.sessions[prices.session[bar, ticker]])
+            text = f"label.of: fill at the next open needs opens, and {prices.tickers[ticker]} has none on {date}"
+            raise DataError(f"{text}; use the fill next_close, or label.of: close", key="label.of")
+        context = None if prices.context is None else replace(prices.context, close=prices.context.open)
+        prices = replace(prices, close=prices.open, context=context)
+    labels = compute_labels(prices)
+
+    def start_later(values: Array) -> Array:
+        shifted = np.full_like(values, np.nan)
+        shifted[: max(len(values) - label_delay, 0)] = values[label_delay:]
+        return shifted
+
+    return Labels(up=start_later(labels.up), horizon_return=start_later(labels.horizon_return))
 
 
 LABELS: tuple[type[Label], ...] = (Direction, DeadBand, Outperformance)

@@ -49,8 +49,9 @@ def compute_metrics(
         return values
 
     evaluated = evaluate_forecasts(run_data.forecasts, seed=config.seed)
-    results = run_data.result, run_data.result.benchmark or run_data.result
-    strategy, benchmark = (BacktestView(result, per_year, config.seed) for result in results)
+    strategy = BacktestView(run_data.result, per_year, config.seed)
+    benchmark_result = run_data.result.benchmark
+    benchmark = BacktestView(benchmark_result, per_year, config.seed, strategy) if benchmark_result else strategy
     prices, has_ledger = run_data.prices, family is not None
     if family is None:
         own_returns = monthly_returns([TrialResult.from_backtest(run_data.result, per_year)])

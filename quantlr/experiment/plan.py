@@ -16,7 +16,7 @@ import numpy as np
 from quantlr.config.run_config import ConfigSource, RunConfig, load_config
 from quantlr.core.component_errors import name_component_in_errors
 from quantlr.core.progress import Progress, ignore_progress
-from quantlr.core.timing import first_forecast_row
+from quantlr.core.timing import first_forecast_row, label_lag
 from quantlr.core.values import Dataset, IntArray, Note, Prices
 from quantlr.data.features import Feature
 from quantlr.data.prices import tickers_to_fetch
@@ -236,7 +236,9 @@ def _make_walk_forward_plan(config: RunConfig, prices: Prices, ledger: Ledger) -
         refits=sum(len(model.folds) for model in models),
         forecasts=len(up),
         scored=int((~np.isnan(up)).sum()),
-        gap=first_forecast_row(0, horizon=config.label.horizon, embargo=spec.embargo),
+        gap=first_forecast_row(
+            0, lag=label_lag(dataset.horizon, label_delay=dataset.label_delay), embargo=spec.embargo
+        ),
         first_fill=iso_dates[fill_session] if fill_session < len(iso_dates) else None,
         trials=len(related_trials),
         tried=trial.key in related_trials,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,17 +16,18 @@ import pandas as pd
 
 from quantlr.backtest.costs import Fill
 from quantlr.config.run_config import ConfigSource, RunConfig, load_config
-from quantlr.core.errors import DataError
+from quantlr.core.errors import DataError, NotEnoughHistory
 from quantlr.core.frequency import bar_unit
 from quantlr.core.market_views import market_of
 from quantlr.core.progress import Progress, ignore_progress
 from quantlr.core.timing import iso_date
 from quantlr.core.values import Note, Prices
 from quantlr.data.features import Feature
+from quantlr.experiment.evaluate import compute_metrics
 from quantlr.model.base import Model
 from quantlr.model.solvers import learning_rate_limit
 from quantlr.model.standardize import fold_scaling
-from quantlr.pipeline.stages import Decisions, forecast_and_decide, load_run_prices
+from quantlr.pipeline.stages import Decisions, forecast_and_decide, load_run_prices, run_backtest
 
 STALE_AFTER_DAYS = 5
 """Default age above which prices are stale: the longest weekend, from Thursday to Tuesday, is not longer."""
@@ -134,9 +135,12 @@ class Predictions:
     name : of the config.
     model : kind of the model.
     today : the date that ages are counted to.
-    horizon : bars ahead that are forecast.
+    horizon : bars that are forecast.
     bar_unit : the word for a bar: session, week or month.
+    label_of : "close" where they start at the forecast's close, "fill" where they start at the position's fill.
     sha256 : digest of the prices.
+    verdict : the sentence on the backtest of the same config and prices, without a ledger of trials; None where the
+        history is too short for a backtest.
     tickers : one prediction for every ticker with enough history, in the config's order.
     notes : what was dropped, left out, or did not converge.
     """
@@ -146,7 +150,9 @@ class Predictions:
     today: str
     horizon: int
     bar_unit: str
+    label_of: str
     sha256: str
+    verdict: str | None
     tickers: tuple[Prediction, ...]
     notes: tuple[Note, ...]
 
@@ -173,7 +179,8 @@ def predict(
 
     Returns
     -------
-    predictions : for each ticker probability, position, and the contribution of each feature to the log odds.
+    predictions : the verdict on the backtest, and for each ticker probability, position, and the contribution of each
+        feature to the log odds.
 
     Raises
     ------
@@ -191,13 +198,28 @@ def predict(
     with loaded.add_location_to_errors():
         prices = load_run_prices(loaded.run, offline=offline, progress=progress)
         decisions = forecast_and_decide(loaded.run, prices, workers=workers, progress=progress)
-    return predict_newest_rows(loaded.run, prices, decisions, today=today, stale_after=stale_after)
+        verdict = _backtest_verdict(loaded.run, prices, decisions, progress)
+    predictions = predict_newest_rows(loaded.run, prices, decisions, today=today, stale_after=stale_after)
+    return replace(predictions, verdict=verdict)
+
+
+def _backtest_verdict(config: RunConfig, prices: Prices, decisions: Decisions, progress: Progress) -> str | None:
+    """Return the verdict on the backtest of all decisions; None where there is no outcome or return yet."""
+    try:
+        run_data = run_backtest(config, prices, decisions, progress=progress)
+    except NotEnoughHistory:
+        return None
+    except DataError as error:
+        if error.key != "walk_forward.train":
+            raise
+        return None
+    return str(compute_metrics(config, run_data, progress=progress)["verdict"]["sentence"])
 
 
 def predict_newest_rows(
     config: RunConfig, prices: Prices, decisions: Decisions, *, today: dt.date, stale_after: int = STALE_AFTER_DAYS
 ) -> Predictions:
-    """Return the forecast and position of each ticker's newest row, of all that a run forecasts and decides.
+    """Return the forecast and position of each ticker's newest row, of all that a run decides, without the verdict.
 
     A ticker that is no longer a member of the universe at its newest bar is left out.
 
@@ -245,7 +267,9 @@ def predict_newest_rows(
         today=iso_date(today),
         horizon=forecasts.horizon,
         bar_unit=unit,
+        label_of=config.label.of,
         sha256=prices.sha256,
+        verdict=None,
         tickers=tuple(predictions),
         notes=notes,
     )

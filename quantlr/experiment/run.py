@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from quantlr.backtest.fills import same_close_edge_notes
+from quantlr.backtest.forecast_metrics import calibration_notes
 from quantlr.backtest.trades import trade_summary_by_side, trade_table
 from quantlr.config.run_config import ConfigSource, LoadedConfig, RunConfig, load_config
 from quantlr.core.component_errors import classes_not_importable_elsewhere, iter_user_defined_components
@@ -373,6 +374,8 @@ def run_config(
     notes = prices.notes + run_data.dataset.notes + run_data.forecasts.notes + run_data.result.notes
     words = (config.run.name, *prices.tickers, *run_data.dataset.columns)
     notes = (*notes, *same_close_edge_notes(metrics["backtest"]["fills"]), *missing_font_notes(words))
+    sizes_by_probability = config.run.policy.sizes_by_probability
+    notes = (*notes, *calibration_notes(metrics["forecast"], sizes_by_probability=sizes_by_probability))
     notes = tuple(replace(note, text=hide_home_folder(note.text)) for note in notes)
     return Run(config.run, metrics, notes, run_data, trials, ledger)
 

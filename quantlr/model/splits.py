@@ -14,7 +14,7 @@ from pydantic import Field, StrictInt
 
 from quantlr.core.components import ChoiceDescriptions, ConfigSection, Unit
 from quantlr.core.errors import NotEnoughHistory
-from quantlr.core.timing import NOT_YET_KNOWN, first_forecast_row, label_cutoff_row, last_training_row
+from quantlr.core.timing import NOT_YET_KNOWN, first_forecast_row, label_cutoff_row, label_lag, last_training_row
 from quantlr.core.values import Array, BoolArray, Dataset, Folds, IntArray
 
 SUM_BLOCK_ROWS = 2**14
@@ -81,12 +81,16 @@ def make_folds(n_rows: int, split_spec: WalkForwardSpec, *, horizon: int) -> Fol
     and the embargo has passed. Each later refit starts `refit_every` rows on and trains on the rows whose labels are
     known by then.
 
+    Parameters
+    ----------
+    horizon : rows from a row to that at whose close its label is known, as `core.timing.label_lag`.
+
     Raises
     ------
     NotEnoughHistory : no row is left to forecast.
     """
     train, refit_every = split_spec.fold_sizes()
-    first = first_forecast_row(train, horizon=horizon, embargo=split_spec.embargo)
+    first = first_forecast_row(train, lag=horizon, embargo=split_spec.embargo)
     if n_rows <= first:
         raise NotEnoughHistory(
             f"the first fold needs {first + 1} rows (train {train} + gap {first - train} + test 1), found {n_rows}; "
@@ -96,7 +100,7 @@ def make_folds(n_rows: int, split_spec: WalkForwardSpec, *, horizon: int) -> Fol
     step = refit_every or n_rows
     test_start = np.arange(first, n_rows, step, dtype=np.int64)
     test_stop = np.minimum(test_start + step, n_rows)
-    train_stop = last_training_row(0, horizon=horizon, embargo=split_spec.embargo) + test_start + 1
+    train_stop = last_training_row(0, lag=horizon, embargo=split_spec.embargo) + test_start + 1
     train_start = train_stop - train if split_spec.window == "rolling" else np.zeros_like(train_stop)
     return Folds(train_start, train_stop, test_start, test_stop)
 
@@ -113,7 +117,7 @@ def make_pooled_folds(dataset: Dataset, split_spec: WalkForwardSpec) -> list[Fol
     NotEnoughHistory : no session is left to forecast.
     """
     calendar = np.unique(dataset.session)
-    splits = make_folds(len(calendar), split_spec, horizon=dataset.horizon)
+    splits = make_folds(len(calendar), split_spec, horizon=label_lag(dataset.horizon, label_delay=dataset.label_delay))
     label_cutoff = label_cutoff_row(0, embargo=split_spec.embargo) + splits.test_start
     folds = []
     for ticker in range(len(dataset.tickers)):

@@ -13,7 +13,7 @@ from threadpoolctl import threadpool_limits
 from quantlr.core.errors import DegenerateFold, NotEnoughHistory
 from quantlr.core.parallel import allowed_worker_count, map_in_processes
 from quantlr.core.progress import Progress, ignore_progress
-from quantlr.core.timing import NOT_YET_KNOWN, iso_date
+from quantlr.core.timing import NOT_YET_KNOWN, iso_date, label_lag
 from quantlr.core.values import Array, Dataset, Folds, Forecasts, IntArray, Note, Refits
 from quantlr.model.base import FittedModel, Model, RefitProgressCallback, ignore_refit_progress
 from quantlr.model.calibration import Calibration, fit_platt_calibration
@@ -158,7 +158,9 @@ def make_model_splits(
         rows = dataset.ticker_slice(ticker)
         n_rows = rows.stop - rows.start
         try:
-            folds = functions.make_ticker_folds(n_rows, split_spec, horizon=dataset.horizon)
+            folds = functions.make_ticker_folds(
+                n_rows, split_spec, horizon=label_lag(dataset.horizon, label_delay=dataset.label_delay)
+            )
         except NotEnoughHistory as error:
             too_short.append((n_rows, NotEnoughHistory(f"{name}: {error.message}", key=error.key)))
             continue
@@ -400,6 +402,7 @@ def _join_forecasts(
         training_probability_std=probability_std,
         fold=np.concatenate(refit_indices),
         horizon=dataset.horizon,
+        label_delay=dataset.label_delay,
         refits=refits,
         folds=tuple(folds.shift_rows(split.first_row) for split in splits for folds in split.folds),
         notes=(*notes, *model_notes, *_iter_joint_notes(model_forecasts, refit_indices, refits)),

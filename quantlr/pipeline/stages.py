@@ -19,7 +19,7 @@ from quantlr.core.progress import Progress, ProgressCounter, ignore_progress
 from quantlr.core.timing import iso_date
 from quantlr.core.values import Array, BacktestResult, Dataset, Forecasts, Labels, Positions, Prices, RunData
 from quantlr.data.dataset import build_dataset, compute_feature_columns
-from quantlr.data.labels import Label
+from quantlr.data.labels import Label, labels_of_fills
 from quantlr.data.markets import check_unknown_markets
 from quantlr.data.prices import load_prices
 from quantlr.model.splits import WalkForwardSpec
@@ -117,6 +117,18 @@ def replaced_stage_names(stages: PipelineStages) -> dict[str, str]:
     return replaced
 
 
+def labels_from_config(config: RunConfig, prices: Prices, stages: PipelineStages = DEFAULT_STAGES) -> Labels:
+    """Return a config's label of every bar, which starts at the bar's close or at the fill of its decision."""
+    if config.label.of == "close":
+        return stages.compute_label(prices, config.label)
+    return labels_of_fills(
+        lambda fill_prices: stages.compute_label(fill_prices, config.label),
+        prices,
+        at_open=config.execution.fill == "next_open",
+        label_delay=config.label_delay,
+    )
+
+
 def dataset_from_config(
     config: RunConfig, prices: Prices, stages: PipelineStages = DEFAULT_STAGES, *, progress: Progress = ignore_progress
 ) -> Dataset:
@@ -126,9 +138,10 @@ def dataset_from_config(
     columns = stages.compute_features(prices, config.features)
     counter.step()
     counter = ProgressCounter("rows", 2, progress)
-    labels = stages.compute_label(prices, config.label)
+    labels = labels_from_config(config, prices, stages)
     counter.step()
-    dataset = build_dataset(prices, columns, labels, horizon=config.label.horizon)
+    horizon, label_delay = config.label.horizon, config.label_delay
+    dataset = build_dataset(prices, columns, labels, horizon=horizon, label_delay=label_delay)
     counter.step()
     return dataset
 

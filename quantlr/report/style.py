@@ -210,6 +210,11 @@ def draw_text_table(ax: Axes, table: Mapping[str, Any], *, column_right_edges: S
                 ax.text(edge, index + 0.5, cell, ha="right", color=GREY if row.is_heading else BLACK, **style)
 
 
+def p_value_text(p_value: float) -> str:
+    """Return a p value with its sign of comparison: "p = 0.042", or "p < 0.001"."""
+    return "p < 0.001" if p_value < 0.001 else f"p = {p_value:.3f}"
+
+
 def set_percent_ticks(axis: Axis, *, max_intervals: int) -> None:
     """Label an axis of fractions in percent, with at most `max_intervals` intervals between its ticks."""
     axis.set_major_formatter(percent_tick_label)

@@ -8,15 +8,19 @@ blocks, each the difference of two cumulative sums, without an array of the sess
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 from numpy.random import Generator
 
 from quantlr.core.values import Array, IntArray
-from quantlr.stats.hac import INTERVAL_95_QUANTILES, SIGNIFICANCE_LEVEL, Interval
+from quantlr.stats.hac import INTERVAL_95_QUANTILES, Z95, Interval
 
 N_DRAWS = 1000
+MAX_DRAWS = 10_000
+"""Resamples that `precise_bootstrap_sums` draws at most."""
+MAX_MONTE_CARLO_ERROR = 0.1
+"""Largest Monte Carlo error of a bound, relative to its distance from the median of the resamples."""
 MAX_BLOCKS_PER_CHUNK = 1_000_000
 """Blocks drawn at a time: bounds the memory."""
 MAX_SESSION_COUNTS_PER_CHUNK = 50_000
@@ -143,12 +147,43 @@ def percentile_interval(resampled_statistic: Array) -> Interval:
     return float(low), float(high)
 
 
-def mean_lower_bound_95(values: Array, rng: Generator) -> float:
-    """Return the one-sided lower 95 % bound of a mean; of a series of differences, the bootstrap is paired.
+def precise_bootstrap_sums(
+    values: Array, *, block_length: float, rng: Generator, compute_statistics: Callable[[Array], Sequence[Array]]
+) -> Array:
+    """Return the column sums of 1,000 resamples or as many as statistics need, up to 10,000: (draws, k).
+
+    The number is doubled until the 95 % intervals of all statistics are known to a tenth; see
+    `has_precise_interval`.
 
     Parameters
     ----------
-    values : (sessions,) in order.
+    values, block_length, rng : as in `stationary_bootstrap_sums`.
+    compute_statistics : from column sums, (draws, k), to the values of each statistic in these resamples, (draws,).
     """
-    sums = stationary_bootstrap_sums(values[:, None], block_length=optimal_block_length(values), rng=rng)
-    return float(np.quantile(sums[:, 0], SIGNIFICANCE_LEVEL)) / len(values)
+    sums = stationary_bootstrap_sums(values, block_length=block_length, rng=rng)
+    while len(sums) < MAX_DRAWS and not all(map(has_precise_interval, compute_statistics(sums))):
+        n_more = min(len(sums), MAX_DRAWS - len(sums))
+        more = stationary_bootstrap_sums(values, block_length=block_length, rng=rng, n_draws=n_more)
+        sums = np.concatenate([sums, more])
+    return sums
+
+
+def has_precise_interval(resampled_statistic: Array) -> bool:
+    """Return whether both bounds of a 95 % percentile interval have a small Monte Carlo error.
+
+    Small is less than a tenth of the bound's distance from the median. With N draws, the quantile at level q lies with
+    95 % probability between the order statistics N q - d and N q + d, d = 1.96 sqrt(N q (1 - q)) (the binomial
+    distribution's normal approximation; David and Nagaraja 2003, section 7.1); the error is half their difference.
+
+    Parameters
+    ----------
+    resampled_statistic : (draws,).
+    """
+    n, ordered = len(resampled_statistic), np.sort(resampled_statistic)
+    for level in INTERVAL_95_QUANTILES:
+        half_width = Z95 * np.sqrt(n * level * (1 - level))
+        low, high = np.clip(np.round([n * level - half_width, n * level + half_width]), 0, n - 1).astype(np.int64)
+        width = abs(float(np.quantile(ordered, level) - np.median(ordered)))
+        if (ordered[high] - ordered[low]) / 2 > MAX_MONTE_CARLO_ERROR * width:
+            return False
+    return True

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from quantlr.core.timing import last_training_row
+from quantlr.core.timing import label_lag, last_training_row
 from quantlr.core.values import Array, Forecasts
 from quantlr.stats.cosine_test import cosine_test, student_t_upper_quantile
 from quantlr.stats.hac import SIGNIFICANCE_LEVEL, STANDARD_NORMAL, TEST_POWER, sum_by_session
@@ -148,11 +148,11 @@ def _covariance_terms(forecasts: Forecasts, *, excess: Array, score: Array) -> t
     excess : (rows,) outcome less a reference; NaN without an outcome. It is changed in place.
     score : (rows,) forecast less a reference.
     """
-    n_local_tickers = 0
+    n_local_tickers, lag = 0, label_lag(forecasts.horizon, label_delay=forecasts.label_delay)
     for ticker in np.unique(forecasts.ticker):
         rows = slice(*np.searchsorted(forecasts.ticker, [ticker, ticker + 1]).tolist())
         if block_mean_variance_share(score[rows]) > MAX_BLOCK_MEAN_VARIANCE_SHARE:
-            excess[rows] -= mean_of_known_outcomes(excess[rows], horizon=forecasts.horizon)
+            excess[rows] -= mean_of_known_outcomes(excess[rows], horizon=lag)
             n_local_tickers += 1
     return np.where(np.isnan(forecasts.up), np.nan, np.where(score == 0, 0.0, excess * score)), n_local_tickers
 
@@ -172,12 +172,12 @@ def mean_of_known_outcomes(values: Array, *, horizon: int) -> Array:
     Parameters
     ----------
     values : (rows,) of consecutive rows of one ticker, NaN where there is no outcome.
-    horizon : rows from a row to its outcome.
+    horizon : rows from a row to that at whose close its outcome is known, as `core.timing.label_lag`.
     """
     is_value = ~np.isnan(values)
     total = np.concatenate([[0.0], np.cumsum(np.where(is_value, values, 0.0))])
     total = total[np.concatenate([[True], is_value])]
-    newest = last_training_row(0, horizon=horizon) + np.arange(len(values))
+    newest = last_training_row(0, lag=horizon) + np.arange(len(values))
     stop = np.concatenate([[0], np.cumsum(is_value)])[np.maximum(newest + 1, 0)]
     start = np.maximum(stop - LOCAL_OUTCOMES, 0)
     count = stop - start

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.random import Generator
 
 from quantlr.core.values import Array, BoolArray, IntArray
-from quantlr.stats.bootstrap import optimal_block_length, percentile_interval, stationary_bootstrap_sums
+from quantlr.stats.bootstrap import optimal_block_length, percentile_interval, precise_bootstrap_sums
 from quantlr.stats.cosine_test import cosine_test
 from quantlr.stats.hac import (
     STANDARD_NORMAL,
@@ -28,22 +28,6 @@ def midranks(values: Array) -> Array:
     """Return ranks from 1; equal values share their mean rank."""
     _, group, counts = np.unique(values, return_inverse=True, return_counts=True)
     return np.asarray((np.cumsum(counts) - (counts - 1) / 2.0)[group])
-
-
-def clustered_accuracy_interval(hits: BoolArray, *, session: IntArray, horizon: int, rng: Generator) -> Interval:
-    """Return the 95 % interval of the accuracy of forecasts that overlap in time or share a session.
-
-    Whole sessions are resampled, in blocks of the optimal length but no shorter than `horizon` sessions.
-
-    Parameters
-    ----------
-    hits, session : (n,) whether the forecast was right, and the session at whose close it was made.
-    horizon : sessions that a forecast spans.
-    """
-    sums = sum_by_session(session, hits.astype(np.float64), np.ones(len(hits)))
-    block = max(optimal_block_length(sums[:, 0] - hits.mean() * sums[:, 1]), float(horizon))
-    n_hits, n_forecasts = stationary_bootstrap_sums(sums, block_length=block, rng=rng).T
-    return percentile_interval(n_hits / n_forecasts)
 
 
 def delong_placements(score: Array, up: Array) -> tuple[Array, Array] | None:
@@ -80,26 +64,41 @@ def delong_auc_interval(score: Array, up: Array) -> Interval | None:
     return max(auc - half_width, 0.0), min(auc + half_width, 1.0)
 
 
-def clustered_auc_interval(
-    score: Array, up: Array, *, session: IntArray, horizon: int, rng: Generator
-) -> Interval | None:
-    """Return the 95 % interval of the area under the ROC curve where forecasts overlap or share a session.
+def clustered_accuracy_and_auc_intervals(
+    score: Array, hits: BoolArray, up: Array, *, session: IntArray, horizon: int, rng: Generator
+) -> tuple[Interval, Interval | None]:
+    """Return the 95 % intervals of accuracy and area under the ROC curve where forecasts overlap or share a session.
 
-    Whole sessions are resampled as for the accuracy. The area of a resample is taken to first order in its counts,
-    from the placements in the whole sample, as in DeLong's variance. None with fewer than two of either outcome.
+    Whole sessions are resampled, once for both, in blocks of the longer of the two optimal lengths, but no shorter than
+    `horizon` sessions. The area of a resample is taken to first order in its counts, from the placements in the whole
+    sample, as in DeLong's variance; it is None with fewer than two of either outcome.
+
+    Parameters
+    ----------
+    score, hits, up : (n,) probability of up, whether the forecast was right, and the outcome.
+    session : (n,) the session at whose close the forecast was made.
+    horizon : sessions that a forecast spans.
     """
-    placements = delong_placements(score, up)
-    if placements is None or min(map(len, placements)) < 2:
-        return None
-    auc, is_up = float(placements[0].mean()), up == 1
-    up_excess, other_excess = np.zeros(len(up)), np.zeros(len(up))
-    up_excess[is_up], other_excess[~is_up] = (values - auc for values in placements)
-    sums = sum_by_session(session, up_excess, other_excess, is_up.astype(np.float64), (~is_up).astype(np.float64))
-    influence = sums[:, 0] / len(placements[0]) + sums[:, 1] / len(placements[1])
-    block = max(optimal_block_length(influence), float(horizon))
-    up_sum, other_sum, n_up, n_other = stationary_bootstrap_sums(sums, block_length=block, rng=rng).T
-    low, high = percentile_interval(auc + up_sum / np.maximum(n_up, 1.0) + other_sum / np.maximum(n_other, 1.0))
-    return max(low, 0.0), min(high, 1.0)
+    is_up, placements = up == 1, delong_placements(score, up)
+    has_area = placements is not None and min(map(len, placements)) >= 2
+    up_excess, other_excess, auc = np.zeros(len(up)), np.zeros(len(up)), 0.0
+    if placements is not None and has_area:
+        auc = float(placements[0].mean())
+        up_excess[is_up], other_excess[~is_up] = (values - auc for values in placements)
+    columns = hits.astype(np.float64), np.ones(len(up)), up_excess, other_excess, is_up * 1.0, ~is_up * 1.0
+    sums = sum_by_session(session, *columns)
+    influence = sums[:, 2] / max(int(is_up.sum()), 1) + sums[:, 3] / max(int((~is_up).sum()), 1)
+    lengths = map(optimal_block_length, (sums[:, 0] - hits.mean() * sums[:, 1], influence))
+
+    def statistics(sums: Array) -> tuple[Array, Array]:
+        n_hits, n_forecasts, up_sum, other_sum, n_up, n_other = sums.T
+        areas = auc + up_sum / np.maximum(n_up, 1.0) + other_sum / np.maximum(n_other, 1.0)
+        return n_hits / n_forecasts, areas
+
+    block_length = max(*lengths, float(horizon))
+    draws = precise_bootstrap_sums(sums, block_length=block_length, rng=rng, compute_statistics=statistics)
+    accuracy, (low, high) = map(percentile_interval, statistics(draws))
+    return accuracy, (max(low, 0.0), min(high, 1.0)) if has_area else None
 
 
 def pesaran_timmermann_test(predicted_up: BoolArray, up: Array) -> dict[str, float] | None:

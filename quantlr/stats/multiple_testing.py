@@ -213,9 +213,10 @@ def n_cscv_blocks(n_sessions: int) -> int | None:
 
 
 def probability_of_overfitting(excess_returns: Array) -> float | None:
-    """Return the proportion of splits in which the best in sample is not above the median out of sample (omega <= 1/2).
+    """Return the proportion of splits in which the best in sample is below the median out of sample (omega < 1/2).
 
-    About 1/2 or more means that selecting the best setting has no value. None for a single setting, or too few
+    A split in which it is the median itself, as the middle one of an odd number of settings can be, counts half. About
+    1/2 or more means that selecting the best setting has no value. None for a single setting, or too few
     sessions.
 
     Parameters
@@ -225,4 +226,5 @@ def probability_of_overfitting(excess_returns: Array) -> float | None:
     n_blocks = n_cscv_blocks(len(excess_returns))
     if n_blocks is None or excess_returns.shape[1] < 2:
         return None
-    return float((out_of_sample_ranks(excess_returns, n_blocks=n_blocks) <= 0.5).mean())
+    ranks = out_of_sample_ranks(excess_returns, n_blocks=n_blocks)
+    return float(((ranks < 0.5) + 0.5 * (ranks == 0.5)).mean())

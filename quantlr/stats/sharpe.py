@@ -6,11 +6,9 @@ Ratios are per session unless stated otherwise, of returns in excess of cash.
 from __future__ import annotations
 
 import numpy as np
-from numpy.random import Generator
 
 from quantlr.core.values import Array
-from quantlr.stats.bootstrap import optimal_block_length, percentile_interval, stationary_bootstrap_sums
-from quantlr.stats.hac import STANDARD_NORMAL, Interval
+from quantlr.stats.hac import STANDARD_NORMAL
 
 MIN_RELATIVE_STD = 1e-15
 """Standard deviation, relative to the largest absolute return, up to which returns count as constant (rounding)."""
@@ -29,19 +27,6 @@ def sharpe_standard_error_per_session(excess_returns: Array) -> float | None:
     """Return the standard error of the Sharpe ratio of independent returns (Lo 2002): sqrt((1 + SR^2 / 2) / T)."""
     sharpe = sharpe_per_session(excess_returns)
     return None if sharpe is None else float(np.sqrt((1 + sharpe**2 / 2) / len(excess_returns)))
-
-
-def bootstrap_sharpe_interval(excess_returns: Array, rng: Generator) -> Interval | None:
-    """Return the 95 % percentile interval of the Sharpe ratio by the stationary bootstrap.
-
-    A resample of constant returns, as of a strategy that rarely trades, counts as a ratio of 0. None where the ratio
-    itself is undefined.
-    """
-    if sharpe_per_session(excess_returns) is None:
-        return None
-    deviation, length = excess_returns - excess_returns.mean(), optimal_block_length(excess_returns)
-    sums = stationary_bootstrap_sums(np.stack([deviation, deviation**2], axis=1), block_length=length, rng=rng)
-    return percentile_interval(resampled_sharpes(excess_returns, *sums.T))
 
 
 def resampled_sharpes(excess_returns: Array, deviation_sums: Array, squared_deviation_sums: Array) -> Array:

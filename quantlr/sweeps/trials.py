@@ -59,7 +59,7 @@ class StageDigests:
     Attributes
     ----------
     data : data section and ticker of the benchmark.
-    dataset : data, features and label.
+    dataset : data, features and label, and the fill if the label is of fills.
     model : dataset, folds and model.
     decision_context : model, execution, sessions per year, and the overlay that needs betas.
     config : the whole config without its name.
@@ -79,7 +79,8 @@ class StageDigests:
         sources = source_digests(iter_user_defined_components(config), session_token=session_token)
         sections |= {"sources": sources} if sources else {}
         data = sha256_of_json(sections["data"], config.report.benchmark_ticker, *sources)
-        dataset = sha256_of_json(data, sections["features"], sections["label"])
+        label = sections["label"], *([config.execution.fill] if config.label.of == "fill" else [])
+        dataset = sha256_of_json(data, sections["features"], *label)
         per_year = sections["report"]["sessions_per_year"]
         model = sha256_of_json(dataset, sections["walk_forward"], sections["model"], per_year)
         betas = [overlay for overlay in sections["overlays"] if overlay["kind"] == "beta_neutral"]

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from quantlr.backtest import metrics
+from quantlr.backtest import benchmark_metrics, metrics
 from quantlr.backtest.costs import ExecutionSpec
 from quantlr.backtest.engine import backtest_with_benchmark
 from quantlr.backtest.fit_metrics import FitView
@@ -30,10 +30,12 @@ from quantlr.backtest.rolling import (
     yearly_returns,
 )
 from quantlr.core.errors import Fault
+from quantlr.core.frequency import CountedSessions
 from quantlr.core.values import BacktestResult, Positions, Refits
 from quantlr.stats import sharpe as sharpe_stats
 from quantlr.stats.benchmark_test import alpha_test
 from quantlr.stats.family_wise import MonthlyReturns, RunningMaxima, TrialFamily
+from quantlr.stats.return_resamples import ReturnResamples
 from sklearn import metrics as sk
 
 from markets import forecasts, random_walk_prices
@@ -137,7 +139,7 @@ def test_sharpe_metrics_are_annual() -> None:
     run = view_of(np.random.default_rng(3).normal(0.001, 0.01, 900).tolist(), cash=0.0001)
     excess, root = run.excess_returns, np.sqrt(252)
     interval, error = metrics.sharpe_interval(run), metrics.annual_sharpe_standard_error(run)
-    per_session = sharpe_stats.bootstrap_sharpe_interval(excess, np.random.default_rng(0))
+    per_session = ReturnResamples(excess, seed=0).sharpe_interval()
     assert interval is not None
     assert per_session is not None
     assert interval == pytest.approx((per_session[0] * root, per_session[1] * root))
@@ -176,6 +178,20 @@ def test_significance_metrics_by_trials_and_benchmark() -> None:
         assert values["family_wise_p"] == family.maxima.family_wise_p_value(p_value)
     without_benchmark = SignificanceInput(view_of(net.tolist()), random_evaluated(1), families[0])
     assert metrics.family_wise_p_value(without_benchmark) is None
+
+
+def test_sharpe_interval_of_the_benchmark_shares_the_resamples() -> None:
+    """A benchmark equal to its strategy has the same interval; another one has its own."""
+    net, benchmark_net = np.random.default_rng(3).normal(0.001, 0.01, (2, 900)).tolist()
+    result = backtest_of(net)
+    for returns, is_same in ((net, True), (benchmark_net, False)):
+        strategy = replace(view_of(net), result=replace(result, benchmark=backtest_of(returns)))
+        benchmark = BacktestView(backtest_of(returns), 252, strategy=strategy)
+        assert (metrics.sharpe_interval(benchmark) == metrics.sharpe_interval(strategy)) is is_same
+    without_return = replace(result, net_return=np.full(900, np.nan))
+    strategy = replace(view_of(net), result=replace(result, benchmark=without_return))
+    assert metrics.sharpe_interval(BacktestView(without_return, 252, strategy=strategy)) is None
+    assert metrics.sharpe_interval(strategy) == metrics.sharpe_interval(view_of(net))
 
 
 def test_growth_by_arithmetic() -> None:
@@ -230,6 +246,53 @@ def test_break_even_cost_makes_the_total_net_return_zero() -> None:
     even = metrics.break_even_cost_bps(BacktestView(free, 252))
     assert even is not None
     assert net(even) == pytest.approx(0.0, abs=1e-12)
+
+
+@given(seed=st.integers(0, 10_000))
+def test_timing_break_even_cost_equals_the_holding_of_average_weights(seed: int) -> None:
+    """At this cost per side the strategy earns as much as holding each ticker's average weight, by a loop."""
+    prices = random_walk_prices(seed, n_sessions=90, n_tickers=3, with_gaps=True)
+    weight = np.random.default_rng(seed).choice([-0.3, 0.0, 0.3], (90, 3))
+    execution = ExecutionSpec(commission_bps=0, slippage_bps=0, borrow_bps_per_year=0, cash_rate=0.03)
+    positions = Positions(prices.tickers, prices.sessions, weight)
+    result = backtest_with_benchmark(positions, prices, execution, sessions_per_year=CountedSessions(252))
+    even = benchmark_metrics.timing_break_even_cost_bps(BacktestView(result, 252))
+    assert even is not None
+    holding = 0.0
+    for ticker in range(3):
+        price = pd.Series(result.price[:, ticker])
+        first, last = price.first_valid_index(), price.last_valid_index()
+        assert isinstance(first, int)
+        assert isinstance(last, int)
+        growth = price.ffill().pct_change().to_numpy()[first + 1 : last + 1]
+        cash = np.broadcast_to(result.session_cash_rate, len(price) - 1)[first:last]
+        holding += float(result.weight[first:last, ticker].mean() * (growth - cash).sum())
+    strategy = (result.gross_return - result.session_cash_rate).sum() - even * 1e-4 * result.turnover.sum()
+    assert strategy == pytest.approx(holding, abs=1e-12)
+
+
+def test_timing_break_even_cost_of_a_constant_weight_is_zero() -> None:
+    assert benchmark_metrics.timing_break_even_cost_bps(view_of([0.01, -0.03, 0.02, 0.04])) == pytest.approx(
+        0.0, abs=1e-9
+    )
+
+
+def test_accuracy_on_the_sessions_held_counts_the_side_of_each_return() -> None:
+    """Long into +, -, 0 and short into -; a flat session and one without a move do not count."""
+    held = np.array([1.0, 1.0, 1.0, -1.0, 0.0])[:, None]
+    gains = np.array([0.02, -0.01, 0.0, 0.03, 0.0])[:, None]
+    result = replace(backtest_of([0.02, -0.01, 0.0, 0.03, 0.0]), weight=held, ticker_gross_return=gains)
+    assert metrics.accuracy_on_sessions_held(BacktestView(result, 252)) == pytest.approx(2 / 3)
+    assert metrics.accuracy_on_sessions_held(view_of([0.0, 0.0])) is None
+
+
+def test_profit_factor_adds_up_the_profits_of_sessions() -> None:
+    """A trade that gains 50 % and then loses 50 % has a profit of 0, whatever a compounded return would be."""
+    returns = [0.5, -0.5, 0.0, 0.1, 0.0, -0.04, 0.0, -0.01]
+    held = np.array([1.0, 1.0, 0.0, 1.0, 0.0, 1.0, 0.0, 1.0])[:, None]
+    run = BacktestView(replace(backtest_of(returns), weight=held), 252)
+    assert run.trades["profit"].tolist() == pytest.approx([0.0, 0.1, -0.04, -0.01])
+    assert metrics.profit_factor(run) == pytest.approx(2.0)
 
 
 def test_undefined_metrics_are_none() -> None:

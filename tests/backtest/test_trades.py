@@ -37,6 +37,9 @@ def test_trades_by_arithmetic() -> None:
     )
     np.testing.assert_allclose(computed["cost"].iloc[0], 0.002)
     np.testing.assert_allclose(computed["cost"].iloc[2], 0.001)
+    growth = close[1:] / close[:-1] - 1
+    np.testing.assert_allclose(computed["profit"].iloc[0], growth[1] + growth[2] - 0.002)
+    np.testing.assert_allclose(computed["profit"].iloc[2], growth[5:9].sum() - 0.001)
 
 
 @given(seed=st.integers(0, 10_000))
@@ -50,6 +53,8 @@ def test_trades_include_all_costs_and_sessions(seed: int) -> None:
     )
     computed = trade_table(result)
     assert (computed["cost"] * computed["size"]).sum() == pytest.approx(result.cost.sum(), rel=1e-9)
+    net = result.ticker_gross_return.sum() - result.cost.sum()
+    assert computed["profit"].sum() == pytest.approx(net, abs=1e-12)
     assert computed["sessions"].sum() == (result.weight != 0).sum()
     assert (computed["cost"] > 0).all()
 

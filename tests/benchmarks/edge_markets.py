@@ -63,6 +63,14 @@ def tradable_market(rng: np.random.Generator, *, sessions: int, coefficient: flo
     return from_log_returns((DRIFT + DAILY_STD * values)[:, None])
 
 
+def held_session_market(rng: np.random.Generator, *, sessions: int, coefficient: float = 0.1) -> Prices:
+    """Return prices whose session after the next can be forecast, which a fill at the next close holds."""
+    values: Array = rng.normal(size=sessions)
+    for index in range(2, sessions):
+        values[index] += coefficient * values[index - 2]
+    return from_log_returns((0.0003 + DAILY_STD * values)[:, None])
+
+
 @dataclass(frozen=True, slots=True)
 class EdgeCell:
     """A market and a strategy, and how often the verdict must be "evidence of an edge".
@@ -149,6 +157,15 @@ EDGE_CELLS = {
         "AR(2) of .12 at a volatility target of 8 %",
         partial(tradable_market, sessions=5000),
         {"walk_forward": EXPANDING, "features": TWO_RETURNS, "policy": LONG_SHORT, "overlays": _targeting(0.08, 1.0)},
+        min_rate=0.8,
+        max_rate=1.0,
+        max_significant_rate=1.0,
+    ),
+    "edge, between fills": EdgeCell(
+        "AR of .1 between fills, label of fills, 3 bps a side",
+        partial(held_session_market, sessions=5000),
+        LEARNING_LAST_RETURN
+        | {"label": {"of": "fill"}, "policy": LONG_SHORT, "execution": {"commission_bps": 1, "slippage_bps": 2}},
         min_rate=0.8,
         max_rate=1.0,
         max_significant_rate=1.0,

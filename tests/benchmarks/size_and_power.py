@@ -36,7 +36,8 @@ from quantlr.model.walk_forward import walk_forward
 from quantlr.pipeline.stages import dataset_from_config, run_stages
 from quantlr.stats.clark_west import clark_west_test
 from quantlr.stats.directional import pesaran_timmermann_test
-from quantlr.stats.sharpe import bootstrap_sharpe_interval, sharpe_per_session
+from quantlr.stats.return_resamples import ReturnResamples
+from quantlr.stats.sharpe import sharpe_per_session
 from quantlr.stats.verdict import is_significant
 
 from benchmarks.convictions import conviction_rates
@@ -267,7 +268,8 @@ def sharpe_interval_coverage(
     n_covered = 0
     for index in range(series):
         rng = np.random.default_rng([seed, index])
-        n_covered += _interval_covers(bootstrap_sharpe_interval(draw(rng), rng), truth)
+        resamples = ReturnResamples(draw(rng), seed=index)
+        n_covered += _interval_covers(resamples.sharpe_interval(), truth)
     yield proportion_figure(f"{label}: coverage of the Sharpe ratio's interval", n_covered, series, min_rate=min_rate)
 
 

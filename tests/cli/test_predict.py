@@ -41,6 +41,9 @@ def test_json_equals_the_last_forecast_of_a_run(call: Call) -> None:
     assert (prediction["ticker"], prediction["as_of"]) == (last["ticker"], str(last["date"].date()))
     assert prediction["probability"] == last["probability"]
     assert prediction["warnings"] == []
+    verdict = run("exp.yaml").verdict
+    assert json.loads(result.stdout)["verdict"] == verdict
+    assert verdict in call("predict", "exp.yaml").stdout.replace("\n", " ")
 
 
 def test_many_tickers_have_a_row_each_and_contributions_with_verbose(call: Call) -> None:

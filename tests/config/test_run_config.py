@@ -26,7 +26,7 @@ def test_defaults_are_the_documented_ones(tmp_path: Path) -> None:
         "refit_every": "auto",
         "embargo": 0,
     }
-    assert config.label.model_dump() == {"kind": "direction", "horizon": 1, "ties": "down"}
+    assert config.label.model_dump() == {"kind": "direction", "horizon": 1, "of": "close", "ties": "down"}
     assert config.model.model_dump() == {
         "kind": "logistic_regression", "solver": "newton", "learning_rate": "auto", "l2": 0.0, "tol": 1e-8,
         "max_iter": 1000, "scope": "per_ticker", "class_weight": None, "half_life": None, "calibration": None,
@@ -75,7 +75,7 @@ def test_the_default_kind_may_be_written(tmp_path: Path) -> None:
     write_config(tmp_path, SMALL + "label: {ties: drop}\npolicy: {long_above: 0.52}\n", "base.yaml")
     child = "extends: base.yaml\nlabel: {kind: direction, horizon: 3}\npolicy: {kind: threshold, short_below: 0.4}\n"
     config = load_config(write_config(tmp_path, child)).run
-    assert config.label.model_dump() == {"kind": "direction", "horizon": 3, "ties": "drop"}
+    assert config.label.model_dump() == {"kind": "direction", "horizon": 3, "of": "close", "ties": "drop"}
     assert config.policy == Threshold(long_above=0.52, short_below=0.4)
 
 

@@ -53,7 +53,7 @@ def test_the_span_of_a_label_runs_over_the_tickers_own_bars() -> None:
     prices = random_walk_prices(3, n_sessions=80, n_tickers=2, with_gaps=True)
     span = Direction(horizon=4).compute_labels(prices).horizon_return[:, 1]
     for bar in range(int(prices.n_bars[1]) - 4):
-        assert span[bar] == pytest.approx(prices.close[label_known_row(bar, horizon=4), 1] / prices.close[bar, 1] - 1)
+        assert span[bar] == pytest.approx(prices.close[label_known_row(bar, lag=4), 1] / prices.close[bar, 1] - 1)
 
 
 def test_a_small_move_belongs_to_neither_and_has_a_return_all_the_same() -> None:

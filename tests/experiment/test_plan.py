@@ -26,11 +26,15 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "a week ahead": {"label.horizon": 5, "execution.fill": "close"},
     "rolling, with an embargo": {"walk_forward.window": "rolling", "walk_forward.embargo": 3, "label.horizon": 2},
     "fitted once": {"walk_forward.refit_every": "never", "execution.fill": "next_open"},
+    "between fills": {"label.of": "fill", "label.horizon": 2, "execution.fill": "next_open"},
     "ties dropped": {"label.ties": "drop", "data.tickers": ["IBM"]},
     "a dead band": {"label": {"kind": "dead_band", "band": 0.01}, "walk_forward.refit_every": 100},
     "several tickers, one too short": {
         "data.tickers": ["AAPL", "FB", "GOOG"], "data.end": "2013-03-01", "walk_forward.train": 1000,
         "label.horizon": 5,
+    },
+    "pooled, between fills": {
+        "data.tickers": ["AAPL", "IBM"], "model.scope": "pooled", "label.of": "fill", "walk_forward.window": "rolling",
     },
     "pooled": {
         "data.tickers": ["AAPL", "FB", "GOOG"], "data.start": "2003-01-01", "data.end": "2013-03-01",

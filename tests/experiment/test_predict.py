@@ -15,8 +15,9 @@ from quantlr.config.run_config import RunConfig, load_config
 from quantlr.core.errors import UserError
 from quantlr.core.values import Prices
 from quantlr.data.prices import load_prices
+from quantlr.experiment.evaluate import compute_metrics
 from quantlr.experiment.predict import Predictions, position_text, predict, predict_newest_rows
-from quantlr.pipeline.stages import forecast_and_decide
+from quantlr.pipeline.stages import forecast_and_decide, run_stages
 
 from markets import random_walk_prices
 
@@ -197,3 +198,18 @@ def test_predict_takes_a_mapping() -> None:
     assert predictions.sha256 == load_prices(load_config(minimal).run.data).sha256
     with pytest.raises(UserError, match=r"^overrides: walk_forward.train: FB: the first fold needs 501 rows"):
         predict(minimal, overrides={"walk_forward.train": 500}, today=TODAY)
+
+
+def test_prediction_before_the_first_return_has_no_verdict(monkeypatch: pytest.MonkeyPatch) -> None:
+    run_config, verdicts = config(1, walk_forward={"refit_every": 21}), []
+    markets = [random_walk_prices(3, n_sessions=n_sessions) for n_sessions in (131, 132, 400)]
+    for prices in markets:
+        monkeypatch.setattr("quantlr.experiment.predict.load_run_prices", lambda *_, prices=prices, **__: prices)
+        verdicts.append(predict(run_config, today=TODAY).verdict)
+    assert verdicts[:2] == [None, None]
+    assert verdicts[2] == run_config_verdict(run_config, markets[2])
+
+
+def run_config_verdict(run_config: RunConfig, prices: Prices) -> str:
+    metrics = compute_metrics(run_config, run_stages(run_config, prices))
+    return str(metrics["verdict"]["sentence"])

@@ -31,18 +31,19 @@ FILES = {
 }  # fmt: skip
 STRATEGY = [
     "final_equity", "total_return", "cagr", "volatility", "sharpe", "sharpe_ci95", "sharpe_standard_error",
-    "sharpe_lo", "sortino", "max_drawdown", "longest_drawdown_sessions", "calmar", "exposure", "turnover_per_year",
-    "cost_total", "trades", "win_rate", "profit_factor",
+    "sharpe_lo", "sortino", "max_drawdown", "longest_drawdown_sessions", "calmar", "exposure", "accuracy_held",
+    "turnover_per_year", "cost_total", "trades", "win_rate", "profit_factor",
 ]  # fmt: skip
 KEYS: dict[str, list[str]] = {
     "data": ["tickers", "first", "last", "sessions", "sessions_per_year", "first_fill", "sha256"],
     "forecast": [
         "n", "up_rate", "accuracy_always_up", "accuracy", "accuracy_ci95", "accuracy_base_rate", "log_loss",
         "log_loss_base_rate", "brier", "auc", "auc_ci95", "clark_west", "pesaran_timmermann",
-        "reliability",
+        "reliability", "calibration", "spiegelhalter", "stability",
     ],
     "backtest": [
-        "strategy", "benchmark", "benchmark_name", "break_even_cost_bps", "fill", "fills", "only_at_the_close",
+        "strategy", "benchmark", "benchmark_name", "break_even_cost_bps", "timing_break_even_cost_bps", "fill", "fills",
+        "only_at_the_close",
     ],
     "significance": [
         "trials", "probabilistic_sharpe", "deflated_sharpe", "family_wise_p", "expected_max_sharpe", "years_needed",
@@ -81,6 +82,11 @@ def test_files_and_metric_keys(files: dict[str, bytes]) -> None:
     assert list(metrics["forecast"]["clark_west"]) == [
         "statistic", "p_value", "degrees_of_freedom", "sessions", "min_sessions", "local_tickers",
     ]  # fmt: skip
+    assert list(metrics["forecast"]["calibration"]) == [
+        "slope", "intercept", "slope_standard_error", "intercept_standard_error", "p_value",
+    ]  # fmt: skip
+    assert list(metrics["forecast"]["stability"]) == ["thirds", "break", "best_year", "best_ticker", "tickers"]
+    assert list(metrics["forecast"]["spiegelhalter"]) == ["statistic", "p_value"]
     assert list(metrics["model"]["coefficients"]["^GSPC"]) == [
         "intercept", *(f"lagged_returns_{lag}" for lag in range(1, 6)), "volatility_20",
     ]  # fmt: skip
@@ -98,7 +104,7 @@ def test_table_columns(daily: Run, files: dict[str, bytes]) -> None:
     ]  # fmt: skip
     assert list(positions) == ["date", "ticker", "weight", "gross_return", "cost"]
     assert list(trades) == [
-        "ticker", "side", "entry", "exit", "entry_price", "exit_price", "sessions", "return", "cost", "size",
+        "ticker", "side", "entry", "exit", "entry_price", "exit_price", "sessions", "return", "cost", "size", "profit",
     ]  # fmt: skip
     pd.testing.assert_frame_equal(forecasts, daily.forecasts)
     pd.testing.assert_frame_equal(backtest, daily.backtest)

@@ -76,6 +76,25 @@ def make_forecasts(probability: Array, up: Array, *, n_tickers: int = 1, horizon
     )
 
 
+@pytest.mark.parametrize("case", ["noise", "three tickers, a week", "constant"])
+def test_page_names_the_calibration_slope(case: str) -> None:
+    text = " ".join(" ".join(item.get_text() for item in page(case).texts).split())
+    fit = page_context(CASES[case]).metrics["forecast"]["calibration"]
+    expected = "undefined" if fit is None else f"{fit['slope']:.2f}".replace("-", "−")
+    assert f"Calibration slope {expected}" in text
+
+
+@pytest.mark.parametrize("case", ["noise", "three tickers, a week", "four forecasts"])
+def test_page_names_the_stability_of_skill(case: str) -> None:
+    stability = page_context(CASES[case]).metrics["forecast"]["stability"]
+    texts = [text.get_text() for ax in page(case).axes for text in ax.texts]
+    text = next(text for text in texts if "by thirds" in text)
+    for third in stability["thirds"]:
+        assert ("–" if third["p_value"] is None else f"{third['p_value']:.3f}") in text
+    assert ("break" in text) == (stability["break"] is not None)
+    assert ("tickers" in text) == (stability["tickers"] is not None)
+
+
 def coin_flips(n: int, *, seed: int = 0) -> Array:
     return (np.random.default_rng(seed).random(n) < 0.5).astype(np.float64)
 

@@ -10,7 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from quantlr.core.values import Array
 from quantlr.stats import bootstrap
-from quantlr.stats.bootstrap import mean_lower_bound_95, optimal_block_length, stationary_bootstrap_sums
+from quantlr.stats.bootstrap import (
+    MAX_DRAWS,
+    N_DRAWS,
+    has_precise_interval,
+    optimal_block_length,
+    precise_bootstrap_sums,
+    stationary_bootstrap_sums,
+)
 from quantlr.stats.hac import sum_by_session
 
 with warnings.catch_warnings():
@@ -96,8 +103,34 @@ def test_sums_by_session_are_in_session_order() -> None:
     )
 
 
-def test_lower_bound_of_mean_of_independent_returns_is_normal() -> None:
-    values = np.random.default_rng(2).normal(0.1, 1.0, 4000)
-    expected = values.mean() - 1.6448536 * values.std() / np.sqrt(4000)
-    assert mean_lower_bound_95(values, np.random.default_rng(0)) == pytest.approx(expected, abs=0.003)
-    assert mean_lower_bound_95(np.full(30, 0.25), np.random.default_rng(0)) == pytest.approx(0.25)
+def test_bounds_are_precise_once_their_error_is_a_tenth_of_their_distance_from_the_median() -> None:
+    """A normal quantile's error is 1.96 sqrt(q (1 - q) / N) / density: a tenth of 1.96 needs N = 713 draws."""
+    rng = np.random.default_rng(0)
+    shares = {n: np.mean([has_precise_interval(rng.normal(size=n)) for _ in range(200)]) for n in (200, 713, 4000)}
+    assert shares[200] < 0.05
+    assert 0.05 < shares[713] < 0.6  # both bounds must be precise, and each is in about half of the samples
+    assert shares[4000] > 0.97
+    assert has_precise_interval(np.zeros(1000))
+
+
+@pytest.mark.parametrize("side", [-1.0, 1.0])
+def test_bound_in_a_heavy_tail_is_not_precise(side: float) -> None:
+    level = (np.arange(MAX_DRAWS - 1) + 0.5) / MAX_DRAWS
+    heavy = np.tan(np.pi * (level - 0.5))
+    assert not has_precise_interval(np.where(side * heavy > 0, heavy, level))
+
+
+def test_resamples_are_drawn_until_all_statistics_are_precise() -> None:
+    values = np.random.default_rng(0).normal(size=(60, 1))
+
+    def count_draws(*powers: float) -> int:
+        def compute_statistics(sums: Array) -> list[Array]:
+            return [np.sinh(power * sums[:, 0]) for power in powers]
+
+        rng = np.random.default_rng(1)
+        return len(precise_bootstrap_sums(values, block_length=2.0, rng=rng, compute_statistics=compute_statistics))
+
+    easy, hard = count_draws(0.01), count_draws(2.0)
+    assert easy in (N_DRAWS, 2 * N_DRAWS)
+    assert hard == MAX_DRAWS
+    assert count_draws(0.01, 2.0) == hard

@@ -226,6 +226,17 @@ def test_80_percent_of_samples_of_the_years_needed_are_significant() -> None:
     assert rejection_rate(400, skill=0.05, sessions=620) == pytest.approx(0.8, abs=0.06)
 
 
+def test_local_up_rate_uses_outcomes_that_are_known_after_the_delay_of_the_label() -> None:
+    """Terms depend on the horizon through the rows to a known outcome only: a delay counts like a longer horizon."""
+    values = simulated_forecasts(4, sessions=600, persistence=0.98)
+    terms = {
+        (horizon, delay): clark_west_terms(replace(values, horizon=horizon, label_delay=delay))[0]
+        for horizon, delay in ((1, 0), (1, 1), (2, 0))
+    }
+    np.testing.assert_array_equal(terms[1, 1], terms[2, 0])
+    assert not np.array_equal(terms[1, 1], terms[1, 0])
+
+
 def test_nested_test_is_the_published_formula_where_the_means_are_zero() -> None:
     """Clark and West (2007): f = (y - p_r)^2 - ((y - p_u)^2 - (p_r - p_u)^2)."""
     full, reduced = simulated_forecasts(1, skill=0.03), simulated_forecasts(2)

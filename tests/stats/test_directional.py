@@ -9,8 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from quantlr.core.values import Array, IntArray
 from quantlr.stats.directional import (
-    clustered_accuracy_interval,
-    clustered_auc_interval,
+    clustered_accuracy_and_auc_intervals,
     clustered_pesaran_timmermann_test,
     delong_auc_interval,
     midranks,
@@ -64,7 +63,9 @@ def test_auc_needs_both_outcomes_and_its_interval_two_of_each() -> None:
     name = np.array([0.0, 1.0, 1.0])
     assert roc_auc(score, name) == 1.0
     assert delong_auc_interval(score, name) is None
-    assert clustered_auc_interval(score, name, session=np.arange(3), horizon=1, rng=np.random.default_rng(0)) is None
+    hits, rng = np.ones(3, dtype=np.bool_), np.random.default_rng(0)
+    intervals = clustered_accuracy_and_auc_intervals(score, hits, name, session=np.arange(3), horizon=1, rng=rng)
+    assert intervals == ((1.0, 1.0), None)
 
 
 @given(seed=st.integers(0, 10_000), n=st.integers(20, 600), chance=st.floats(0.2, 0.8))
@@ -166,11 +167,9 @@ def test_clustered_intervals_equal_loop_over_drawn_sessions(horizon: int) -> Non
             for rows in slow_resamples(session, block=block, draws=400, seed=1)
         ]
     )
-    accuracy_interval = clustered_accuracy_interval(
-        hits, session=session, horizon=horizon, rng=np.random.default_rng(2)
-    )
-    auc_interval = clustered_auc_interval(score, up, session=session, horizon=horizon, rng=np.random.default_rng(2))
-    for actual, column in ((accuracy_interval, 0), (auc_interval, 1)):
+    rng = np.random.default_rng(2)
+    intervals = clustered_accuracy_and_auc_intervals(score, hits, up, session=session, horizon=horizon, rng=rng)
+    for column, actual in enumerate(intervals):
         spread = slow[:, column].std()
         assert actual is not None
         assert actual == pytest.approx(tuple(np.quantile(slow[:, column], [0.025, 0.975])), abs=0.4 * spread)
@@ -181,13 +180,10 @@ def test_clustered_intervals_are_wider_by_the_cluster_size() -> None:
     score = np.repeat(np.random.default_rng(2).normal(size=400), 5) + up * 0.2
     hits, session = (score > 0) == (up == 1), np.repeat(np.arange(400), 5)
     rng = np.random.default_rng(3)
-    low, high = clustered_accuracy_interval(hits, session=session, horizon=1, rng=rng)
+    (low, high), clustered = clustered_accuracy_and_auc_intervals(score, hits, up, session=session, horizon=1, rng=rng)
     independent = wilson_interval(int(hits.sum()), len(hits))
     assert (high - low) / (independent[1] - independent[0]) == pytest.approx(np.sqrt(5), rel=0.15)
-    clustered, independent_auc = (
-        clustered_auc_interval(score, up, session=session, horizon=1, rng=rng),
-        delong_auc_interval(score, up),
-    )
+    independent_auc = delong_auc_interval(score, up)
     assert clustered is not None
     assert independent_auc is not None
     assert (clustered[1] - clustered[0]) / (independent_auc[1] - independent_auc[0]) == pytest.approx(
@@ -199,9 +195,9 @@ def test_clustered_intervals_of_independent_forecasts_equal_the_others() -> None
     up = random_outcomes(4, 3000)
     score = np.random.default_rng(5).normal(size=3000) + 0.3 * up
     hits, session = (score > 0.15) == (up == 1), np.arange(3000)
-    actual = clustered_accuracy_interval(hits, session=session, horizon=1, rng=np.random.default_rng(0))
+    rng = np.random.default_rng(0)
+    actual, auc_interval = clustered_accuracy_and_auc_intervals(score, hits, up, session=session, horizon=1, rng=rng)
     assert actual == pytest.approx(wilson_interval(int(hits.sum()), 3000), abs=0.003)
-    auc_interval = clustered_auc_interval(score, up, session=session, horizon=1, rng=np.random.default_rng(0))
     expected = delong_auc_interval(score, up)
     assert auc_interval is not None
     assert expected is not None

@@ -5,7 +5,6 @@ import pytest
 from quantlr.core.values import Array
 from quantlr.stats.sharpe import (
     autocorrelations,
-    bootstrap_sharpe_interval,
     lo_aggregation_factor,
     lo_sharpe,
     probabilistic_sharpe,
@@ -88,33 +87,3 @@ def test_lo_sharpe_allows_for_autocorrelation() -> None:
     assert plain is not None
     assert actual == pytest.approx(plain * 252 / np.sqrt(252 + 2 * 251 * 0.4), rel=0.05)
     np.testing.assert_allclose(autocorrelations(returns, n_lags=9), acf(returns, nlags=9)[1:], atol=1e-12)
-
-
-def test_bootstrap_interval_of_independent_returns_equals_lo() -> None:
-    returns = np.random.default_rng(7).normal(0.05, 1, 4000)
-    ratio, error = sharpe_per_session(returns), sharpe_standard_error_per_session(returns)
-    assert ratio is not None
-    assert error is not None
-    actual = bootstrap_sharpe_interval(returns, np.random.default_rng(0))
-    assert actual == pytest.approx((ratio - 1.96 * error, ratio + 1.96 * error), abs=0.15 * error)
-
-
-def test_bootstrap_interval_equals_resampled_returns() -> None:
-    """Against ratios of resampled returns, with a large and a small mean."""
-    for mean in (0.1, 50.0):
-        returns = np.random.default_rng(8).standard_t(5, 300) + mean
-        rng = np.random.default_rng(9)
-        resampled = returns[rng.integers(0, 300, (4000, 300))]
-        ratios = resampled.mean(axis=1) / resampled.std(axis=1, ddof=1)
-        actual = bootstrap_sharpe_interval(returns, np.random.default_rng(0))
-        assert actual == pytest.approx(tuple(np.quantile(ratios, [0.025, 0.975])), abs=0.2 * ratios.std())
-
-
-def test_constant_resamples_count_as_zero() -> None:
-    returns = np.zeros(300)
-    returns[[50, 200]] = 0.01, 0.02
-    actual = bootstrap_sharpe_interval(returns, np.random.default_rng(0))
-    assert actual is not None
-    assert actual[0] == 0.0
-    assert 0.05 < actual[1] < 0.3
-    assert bootstrap_sharpe_interval(np.zeros(300), np.random.default_rng(0)) is None

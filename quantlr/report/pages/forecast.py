@@ -21,6 +21,7 @@ from quantlr.report.curves import draw_rolling_accuracy
 from quantlr.report.pages.accuracy import (
     LONG_PADDING,
     MAX_TICKER_ROWS,
+    SHORT_PADDING,
     accuracy_by_ticker_panel,
     accuracy_by_year_panel,
     ranked_excess_accuracy_panel,
@@ -40,9 +41,11 @@ from quantlr.report.style import (
     format_fraction_axis,
     label_axes,
     number_text,
+    p_value_text,
     percent_text,
     percent_tick_label,
 )
+from quantlr.stats.hac import Z95
 from quantlr.stats.reliability import reliability_band, reliability_curve
 from quantlr.stats.verdict import clark_west_text, is_significant, log_loss_comparison_text
 
@@ -201,6 +204,23 @@ def probability_by_outcome_panel(ax: Axes, table: Table) -> None:
     add_legend(ax, corner="upper left", n_columns=3)
 
 
+def _stability_text(metrics: Mapping[str, Any]) -> str:
+    """Return the tests of skill by thirds of the span, for a break and by ticker, and the largest shares of skill."""
+    stability = metrics["stability"]
+    p_values = [third["p_value"] for third in stability["thirds"]]
+    parts = [f"Clark-West p by thirds {', '.join('–' if value is None else f'{value:.3f}' for value in p_values)}"]
+    if (change := stability["break"]) is not None:
+        parts.append(f"break {p_value_text(change['p_value'])}")
+    if is_significant(metrics["clark_west"]["p_value"]):
+        bests = (stability[f"best_{key}"] and (stability[f"best_{key}"], key) for key in ("year", "ticker"))
+        shares = [f"{percent_text(best['share'], decimals=0)} in {best[key]}" for best, key in filter(None, bests)]
+        parts += [f"largest shares of the effect {', '.join(shares)}"] if shares else []
+    if tests := stability["tickers"]:
+        n_skilled = sum(is_significant(test["adjusted_p_value"]) for test in tests.values())
+        parts.append(f"{n_skilled:,} of {len(tests):,} tickers significant")
+    return "; ".join(parts)
+
+
 def rolling_accuracy_table(context: PageContext) -> Table:
     """Return the accuracy over a trailing window with its band under no skill (see `RollingAccuracy`)."""
     rolling = rolling_accuracy(
@@ -208,7 +228,7 @@ def rolling_accuracy_table(context: PageContext) -> Table:
         context.run_data.forecasts.sessions,
         sessions_per_year=context.sessions_per_year,
     )
-    table = fields_table(rolling, unit=context.bar_unit)
+    table = fields_table(rolling, subtitle=_stability_text(context.metrics["forecast"]), unit=context.bar_unit)
     if len(rolling.dates) < 2:
         table["message"] = (
             f"There are no more {context.bar_unit}s than the window's {rolling.window}: too few for a curve."
@@ -220,7 +240,11 @@ CALIBRATION_PANEL = Panel(
     "calibration", "Calibration (reliability diagram)", calibration_table, draw_calibration, LONG_PADDING
 )
 ROLLING_ACCURACY_PANEL = Panel(
-    "rolling_accuracy", "Rolling accuracy ({window} {unit}s)", rolling_accuracy_table, draw_rolling_accuracy
+    "rolling_accuracy",
+    "Rolling accuracy ({window} {unit}s)",
+    rolling_accuracy_table,
+    draw_rolling_accuracy,
+    SHORT_PADDING,
 )
 
 
@@ -246,7 +270,22 @@ def forecast_panels(context: PageContext) -> tuple[PlacedPanel, ...]:
 
 def forecast_title_and_text(context: PageContext) -> tuple[str, str]:
     """Return the finding on forecast skill, and the numbers that it rests on."""
-    return skill_title_and_text(context.metrics["forecast"])
+    metrics = context.metrics["forecast"]
+    title, text = skill_title_and_text(metrics)
+    return title, f"{text} {_calibration_text(metrics)}"
+
+
+def _calibration_text(metrics: Mapping[str, Any]) -> str:
+    """Return the calibration slope and Spiegelhalter's test as a sentence."""
+    fit, test = metrics["calibration"], metrics["spiegelhalter"]
+    if fit is None:
+        return "Calibration slope undefined."
+    error, p_value = fit["slope_standard_error"], fit["p_value"]
+    text = f"Calibration slope {number_text(fit['slope'], decimals=2)}"
+    text += "" if error is None else f" ± {number_text(Z95 * error, decimals=2)}"
+    if p_value is not None:
+        text += f", {'' if is_significant(p_value) else 'not '}significantly below 1"
+    return f"{text}." if test is None else f"{text} (Spiegelhalter {p_value_text(test['p_value'])})."
 
 
 def skill_title_and_text(metrics: Mapping[str, Any]) -> tuple[str, str]:

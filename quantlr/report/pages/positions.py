@@ -277,6 +277,9 @@ def positions_title_and_text(context: PageContext) -> tuple[str, str]:
         text += f". Equity fell to 0 after {count_text(n_sessions, context.bar_unit)}, where the backtest ends"
     exposure = percent_text(strategy["exposure"], decimals=0)
     outcome = _cost_outcome_text(strategy["final_equity"], annual_gross, annual_cost, turnover)
+    label, is_next_close = context.config.label, context.config.execution.fill == "next_close"
+    if label.of == "close" and label.horizon == 1 and is_next_close:
+        text += ". The session that is forecast is never held: it ends at the fill"
     return f"Average exposure {exposure}, {trades_text} trades a year: {outcome}", f"{text}."
 
 
