@@ -111,7 +111,7 @@ def resources_text(estimate: ResourceEstimate) -> str:
     seconds = estimate.seconds
     time = f"{seconds:,.0f} s" if seconds < 100 else f"{seconds / 60:,.0f} min" if seconds < 6000 else ""
     return (
-        f"roughly {memory_text(estimate.memory_bytes)} of memory, and {time or f'{seconds / 3600:,.0f} h'} for the fits"
+        f"roughly {memory_text(estimate.memory_bytes)} of memory beside the program, and {time or f'{seconds / 3600:,.0f} h'} for the fits"
     )
 
 

@@ -37,7 +37,7 @@ def test_plan_has_dates_rows_columns_and_costs(call: Call) -> None:
         "exp",
         "prices        sample (stocks5_2000_2013.parquet): 836 sessions, 2000-03-01 to 2003-06-30",
         "features      2 columns: lagged_returns_1, lagged_returns_2",
-        "label         direction: horizon 5, ties down",
+        "label         direction: horizon 5, of close, ties down",
         "policy        threshold: long_above 0.5",
         "report        reports/exp",
         "MSFT   836        2   834      28        580  2001-03-07  2003-06-30",

@@ -71,7 +71,7 @@ def test_json_has_every_trial(home: Path) -> None:
     assert (first["sharpe"], first["sessions"], first["runs"], first["together"]) == (0.05, 500, 1, 1)
     assert (first["first_session"], first["last_session"]) == ("2000-01-03", "2001-12-28")
     assert first["tickers"] == ["IBM"]
-    assert first["label"] == {"kind": "direction", "horizon": 1, "ties": "down"}
+    assert first["label"] == {"kind": "direction", "horizon": 1, "of": "close", "ties": "down"}
     assert first["config"]["features"][0]["kind"] == "lagged_returns"
     assert ledger["trials"][2]["error"] == "no room"
 
