@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks.size_and_power import EXPERIMENTS, mean_figure, proportion_figure
+from benchmarks.simulation import mean_figure, proportion_figure
+from benchmarks.size_and_power import EXPERIMENTS
 
 SERIES = {
     "random forecasts": 200,
@@ -13,18 +14,30 @@ SERIES = {
     "noise, a week": 60,
     "noise, a month": 60,
     "noise, ten tickers": 15,
-    "skill, 60 forecasts": 60,
-    "skill, a month": 40,
-    "skill, balanced": 20,
-    "skill, half-life": 10,
-    "skill, Platt": 15,
-    "skill, pooled": 10,
-    "skill, shifting drift": 12,
-    "skill, slow feature": 10,
+    "noise, h = 1, 60 forecasts": 60,
+    "noise, h = 5, 60 forecasts": 40,
+    "noise, h = 21, 250 forecasts": 40,
+    "noise, h = 1, balanced": 20,
+    "noise, h = 5, half-life": 10,
+    "noise, h = 21, Platt": 15,
+    "GARCH, Platt": 15,
+    "leverage effect, plain": 20,
+    "bid-ask bounce, balanced": 20,
+    "stale opens, half-life": 10,
+    "ten tickers, plain": 4,
+    "regimes, pooled": 8,
+    "one break, rolling": 6,
+    "unequal drifts, pooled": 10,
+    "regimes, weekday": 12,
+    "regimes, volume of 0.99": 10,
+    "local step": 30,
     "power, AR(1) of .05": 30,
     "edge, leverage": 5,
     "edge, volatility target": 10,
+    "edge, bid-ask bounce": 4,
+    "edge, stale opens": 3,
     "edge, true": 6,
+    "edge, between fills": 6,
     "autoregression": 2,
     "coefficient": 60,
     "coverage": 300,
@@ -32,6 +45,7 @@ SERIES = {
     "coverage, ten tickers": 30,
     "coverage, fat tails": 60,
     "best of 100": 40,
+    "best of 100 rules": 2,
 }
 """Number of simulated markets; the experiments left out differ from another by a parameter only."""
 

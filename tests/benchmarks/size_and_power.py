@@ -2,12 +2,14 @@
 
 python tests/benchmarks/size_and_power.py [--series N] [--seed N] [--only EXPERIMENT]... [--output DIR]
 
-Size: how often the tests of skill reject on noise, and on other markets without skill. Power: how often the test of
-skill rejects where there is some, and whether the known accuracy, Sharpe ratio and coefficient of simulated markets are
-recovered. Edge: how often the verdict is "evidence of an edge" under leverage and volatility targets without one, and
-with one, and how often alpha alone is significant. Coverage: how often a 95 % interval contains the truth. Selection:
-the Sharpe ratio of the best of a hundred strategies without skill, and its deflated Sharpe ratio. Each figure has the
-bounds that it keeps with a probability of 0.999 on either side, by the binomial or normal distribution.
+Size: how often the tests of skill reject on noise, and on other markets without skill, under each recipe. Power: how
+often the test of skill rejects where there is some, and whether the known accuracy, Sharpe ratio and coefficient of
+simulated markets are recovered. Edge: how often the verdict is "evidence of an edge" under leverage, volatility targets
+and part-time rules without one, and with one, and how often alpha alone is significant. Coverage: how often a 95 %
+interval contains the truth. Selection: the Sharpe ratio of the best of a hundred strategies without skill, and how
+often the tests that count all of them pass it. Convictions: how often an audit finds inputs that know the future.
+Each figure has its standard error, and the bounds that it keeps with a probability of 0.999 on either side, by the
+binomial or normal distribution.
 The script prints a table and writes size_and_power.json; its exit status is 1 if a figure is outside its bounds.
 """
 
@@ -18,7 +20,7 @@ import json
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,83 +28,28 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import numpy as np
-import pandas as pd
 from quantlr.backtest import metrics
 from quantlr.backtest.metric_types import EvaluatedForecasts, evaluate_forecasts
-from quantlr.config.run_config import RunConfig, load_config
 from quantlr.core.values import Array, Prices
 from quantlr.experiment.evaluate import compute_metrics
 from quantlr.model.walk_forward import walk_forward
 from quantlr.pipeline.stages import dataset_from_config, run_stages
-from quantlr.stats.benchmark_test import alpha_test
 from quantlr.stats.clark_west import clark_west_test
 from quantlr.stats.directional import pesaran_timmermann_test
-from quantlr.stats.family_wise import RunningMaxima, sum_unexplained_returns_by_month
-from quantlr.stats.hac import SIGNIFICANCE_LEVEL
 from quantlr.stats.return_resamples import ReturnResamples
-from quantlr.stats.sharpe import probabilistic_sharpe, sharpe_per_session
+from quantlr.stats.sharpe import sharpe_per_session
 from quantlr.stats.verdict import is_significant
-from scipy import stats
 
+from benchmarks.convictions import conviction_rates
 from benchmarks.edge_markets import EDGE_CELLS, EdgeCell
+from benchmarks.local_step import local_step_rejections
+from benchmarks.selection import best_of_random_strategies, best_of_swept_rules
+from benchmarks.simulation import Figure, experiment_config, market_generator, mean_figure, proportion_figure
 from benchmarks.skill_markets import SKILL_CELLS, SkillCell
 from markets import from_log_returns
 
-TAIL_PROBABILITY = 1e-3
-"""Probability that a figure is beyond either bound though the inference is correct."""
 SESSIONS = 1000
 PHI = 0.1
-
-
-@dataclass(frozen=True, slots=True)
-class Figure:
-    """A simulated figure and its bounds.
-
-    Attributes
-    ----------
-    label : description of the figure.
-    value, low, high : the figure and its bounds.
-    series : number of simulated markets.
-    seconds : run time.
-    """
-
-    label: str
-    value: float
-    low: float
-    high: float
-    series: int
-    seconds: float = 0.0
-
-    @property
-    def is_within_bounds(self) -> bool:
-        """Whether the figure is within its bounds."""
-        return self.low <= self.value <= self.high
-
-
-def proportion_figure(label: str, hits: int, n: int, *, min_rate: float = 0.0, max_rate: float = 1.0) -> Figure:
-    """Return a proportion with the bounds of a binomial whose rate lies between `min_rate` and `max_rate`."""
-    low = float(stats.binom.ppf(TAIL_PROBABILITY, n, min_rate)) / n if min_rate > 0 else 0.0
-    high = float(stats.binom.ppf(1 - TAIL_PROBABILITY, n, max_rate)) / n if max_rate < 1 else 1.0
-    return Figure(label, float(hits) / n, low, high, n)
-
-
-def mean_figure(label: str, value: float, truth: float, error: float, *, series: int, shortfall: float = 0.0) -> Figure:
-    """Return a mean with normal bounds; an estimated model may fall short of the truth by `shortfall`."""
-    half_width = float(stats.norm.ppf(1 - TAIL_PROBABILITY)) * float(error)
-    return Figure(label, float(value), float(truth) - shortfall - half_width, float(truth) + half_width, series)
-
-
-def experiment_config(tickers: int, *, horizon: int = 1, lags: int = 5, **sections: Any) -> RunConfig:
-    """Return a config that trades simulated tickers long and short."""
-    return load_config(
-        {
-            "data": {"source": {"kind": "sample"}, "tickers": [f"T{index}" for index in range(tickers)]},
-            "features": [{"kind": "lagged_returns", "lags": list(range(1, lags + 1))}],
-            "label": {"horizon": horizon},
-            "policy": {"short_below": 0.5},
-            **{"walk_forward": {"train": 250, "refit_every": 125}} | sections,
-        }
-    ).run
 
 
 def noise_prices(rng: np.random.Generator, tickers: int, *, sessions: int, drift: float) -> Prices:
@@ -162,7 +109,7 @@ def clark_west_rejections(series: int, seed: int, *, cell: SkillCell) -> Iterato
     config = experiment_config(cell.tickers, **cell.sections)
     n_rejected = 0
     for index in range(series):
-        prices = cell.market(np.random.default_rng([seed, index]))
+        prices = cell.market(market_generator(seed, cell.label, index))
         forecasts = walk_forward(dataset_from_config(config, prices), config.walk_forward, config.model)
         n_rejected += is_significant(clark_west_test(forecasts)["p_value"])
     rates = {"min_rate": cell.min_rate, "max_rate": cell.max_rate}
@@ -171,10 +118,10 @@ def clark_west_rejections(series: int, seed: int, *, cell: SkillCell) -> Iterato
 
 def edge_verdicts(series: int, seed: int, *, cell: EdgeCell) -> Iterator[Figure]:
     """Yield how often the verdict is an edge in a cell, and how often alpha, and alpha and timing, are significant."""
-    config = experiment_config(1, **cell.sections)
+    config = experiment_config(cell.tickers, **cell.sections)
     n_edges = n_alphas = n_both = 0
     for index in range(series):
-        run_data = run_stages(config, cell.market(np.random.default_rng([seed, index])))
+        run_data = run_stages(config, cell.market(market_generator(seed, cell.label, index)))
         result = compute_metrics(config, run_data)
         tests = (result["significance"][key] for key in ("alpha_test", "timing_test"))
         has_alpha, has_timing = (is_significant(test["p_value"]) for test in tests)
@@ -184,8 +131,7 @@ def edge_verdicts(series: int, seed: int, *, cell: EdgeCell) -> Iterator[Figure]
     rates = {"min_rate": cell.min_rate, "max_rate": cell.max_rate}
     yield proportion_figure(f"{cell.label}: evidence of an edge", n_edges, series, **rates)
     yield proportion_figure(f"{cell.label}: alpha alone", n_alphas, series)
-    max_rate = max(cell.max_rate, SIGNIFICANCE_LEVEL)
-    yield proportion_figure(f"{cell.label}: alpha and timing", n_both, series, max_rate=max_rate)
+    yield proportion_figure(f"{cell.label}: alpha and timing", n_both, series, max_rate=cell.max_significant_rate)
 
 
 def ar1_series(rng: np.random.Generator, sessions: int, *, phi: float = PHI) -> Array:
@@ -348,34 +294,6 @@ def _autocorrelated_returns(rng: np.random.Generator) -> Array:
     return 0.06 + ar1_series(rng, SESSIONS, phi=0.2)
 
 
-def best_of_random_strategies(series: int, seed: int) -> Iterator[Figure]:
-    """Yield the Sharpe ratio of the best of 100 strategies without skill over five years, and the size of its test.
-
-    The largest of 100 standard normal values has a mean of 2.508 and a standard deviation of .43.
-    """
-    trials, sessions = 100, 1260
-    dates, no_benchmark = pd.bdate_range("2000-01-03", periods=sessions), np.zeros(sessions)
-    best_sharpes, n_deflated, n_family_wise = [], 0, 0
-    for index in range(series):
-        returns = np.random.default_rng([seed, index]).normal(0, 0.01, (trials, sessions))
-        ratios = returns.mean(axis=1) / returns.std(axis=1, ddof=1)
-        best = int(ratios.argmax())
-        best_sharpes.append(ratios[best] * np.sqrt(252))
-        maxima = RunningMaxima.of_trials(
-            sum_unexplained_returns_by_month(row, no_benchmark, dates, sessions_per_year=252) for row in returns
-        )
-        threshold = (maxima.expected_max_sharpe or 0.0) / np.sqrt(252)
-        deflated = probabilistic_sharpe(returns[best], benchmark_sharpe=threshold)
-        n_deflated += deflated is not None and deflated >= 0.95
-        family_wise = maxima.family_wise_p_value(alpha_test(returns[best], no_benchmark).test.p_value)
-        n_family_wise += family_wise is not None and family_wise < 0.05
-    mean, error = float(np.mean(best_sharpes)), 0.43 / np.sqrt(5 * series)
-    yield mean_figure("best of 100 without skill: annual Sharpe ratio", mean, 2.508 / np.sqrt(5), error, series=series)
-    name = "best of 100 without skill"
-    yield proportion_figure(f"{name}: deflated Sharpe ratio of .95", n_deflated, series, max_rate=0.05)
-    yield proportion_figure(f"{name}: family-wise p below .05", n_family_wise, series, max_rate=0.05)
-
-
 Experiment = Callable[[int, int], Iterator[Figure]]
 BOOTSTRAP_COVERAGE = 0.93
 """Required coverage of a percentile bootstrap of 1,000 sessions, which is known to be slightly below 95 %."""
@@ -391,6 +309,7 @@ EXPERIMENTS: dict[str, Experiment] = {
     "noise, a month": partial(size_on_noise, horizon=21),
     "noise, ten tickers": partial(size_on_noise, tickers=10),
     **{name: partial(clark_west_rejections, cell=cell) for name, cell in SKILL_CELLS.items()},
+    "local step": local_step_rejections,
     **{name: partial(edge_verdicts, cell=cell) for name, cell in EDGE_CELLS.items()},
     "autoregression": ar1_accuracy_and_sharpe,
     "coefficient": coefficient_interval_coverage,
@@ -412,9 +331,16 @@ EXPERIMENTS: dict[str, Experiment] = {
         min_rate=BOOTSTRAP_COVERAGE,
     ),
     "best of 100": best_of_random_strategies,
+    "best of 100 rules": best_of_swept_rules,
+    "convictions": conviction_rates,
 }
-SERIES_DIVISORS = {"autoregression": 20}
-"""Experiments with long series simulate a fraction of the number of markets."""
+SERIES_DIVISORS = {
+    **{name: cell.divisor for name, cell in SKILL_CELLS.items()},
+    **dict.fromkeys(EDGE_CELLS, 5),
+    "best of 100 rules": 10,
+    "autoregression": 20,
+}
+"""Slow experiments simulate a fraction of the number of markets."""
 
 
 def all_figures(*, series: int, seed: int, experiments: dict[str, Experiment] | None = None) -> Iterator[Figure]:
@@ -437,12 +363,13 @@ def main() -> int:
     options = parser.parse_args()
     experiments = {name: EXPERIMENTS[name] for name in options.only or EXPERIMENTS}
     figures = []
-    print(f"{'':66} {'value':>8}  {'bounds':>16}  {'series':>6}")
+    print(f"{'':80} {'value':>8} {'error':>7}  {'bounds':>16}  {'series':>6}")
     for figure in all_figures(series=options.series, seed=options.seed, experiments=experiments):
         figures.append(figure)
         bounds = f"{figure.low:.4f} to {figure.high:.4f}"
         flag = "" if figure.is_within_bounds else "   OUTSIDE"
-        print(f"{figure.label:66} {figure.value:8.4f}  {bounds:>16}  {figure.series:6,}{flag}", flush=True)
+        value = f"{figure.value:8.4f} {figure.standard_error:7.4f}"
+        print(f"{figure.label:80} {value}  {bounds:>16}  {figure.series:6,}{flag}", flush=True)
     path = Path(options.output) / "size_and_power.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     rows = [asdict(figure) | {"is_within_bounds": figure.is_within_bounds} for figure in figures]

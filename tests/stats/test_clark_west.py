@@ -87,7 +87,7 @@ def loop_terms(values: Forecasts) -> dict[tuple[int, int], float]:
                 continue
             excess = excesses[index]
             if is_slow:
-                known = [e for e in excesses[: max(index - values.horizon + 1, 0)] if not math.isnan(e)][-250:]
+                known = [e for e in excesses[: max(index - values.horizon + 1, 0)] if not math.isnan(e)][-200:]
                 excess = excess - sum(known) / len(known) if len(known) >= 60 else 0.0
             terms[ticker, int(values.session[row])] = scores[index] * excess
     return terms
@@ -160,7 +160,7 @@ def test_unknown_future_outcomes_do_not_reach_a_local_up_rate() -> None:
     before, after = (mean_of_known_outcomes(v, horizon=horizon) for v in (values, changed))
     assert before[row] == after[row]
     assert before[row + 1] != after[row + 1]
-    assert before[row] == pytest.approx(values[row - horizon - 249 : row - horizon + 1].mean())
+    assert before[row] == pytest.approx(values[row - horizon - 199 : row - horizon + 1].mean())
 
 
 def test_slow_scores_have_a_large_share_between_blocks() -> None:
