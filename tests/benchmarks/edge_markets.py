@@ -88,7 +88,7 @@ class EdgeCell:
     -----
     In most cells the next session can be forecast, so that the rule of skill stops nothing: leverage and volatility
     targets then must be stopped by alpha and timing. Where a strategy is as often short as long, and pays no costs, it
-    has no beta, both are one test, and the verdict has its size, 5 %.
+    has no beta, and both are one test.
     """
 
     label: str
