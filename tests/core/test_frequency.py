@@ -132,7 +132,7 @@ def test_weekly_run_is_annualised_by_the_calendar(tmp_path: Any) -> None:
     assert benchmark["sharpe"] == pytest.approx(returns.mean() / returns.std() * 52**0.5, rel=1e-9)
     assert "sessions_per_year: auto" in run.config.to_yaml()
     context = PageContext.from_run(run.config, run.run_data, run.metrics, run.notes)
-    assert "refitted every 21 weeks, horizon 1 week;" in context.setup_text
+    assert "refitted every 4 weeks, horizon 1 week;" in context.setup_text
     months = (1 + returns).groupby(returns.index.to_period("M")).prod() - 1  # type: ignore[attr-defined]
     benchmark_result = run.run_data.result.benchmark
     assert benchmark_result is not None

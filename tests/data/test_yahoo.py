@@ -30,8 +30,8 @@ def test_raw_prices_are_adjusted_as_yahoo_adjusts_them(market: Market) -> None:
     np.testing.assert_allclose(prices.volume[[0, 99, 100, 199, 200], 0], [2e5, 2e5, 1e5, 1e5, 1e6])
     np.testing.assert_allclose(prices.close[:, 1], list(market.yahoo.shares["^III"].close.values()))
     assert prices.source == "yahoo"
-    # The made-up market trades on every weekday, the exchange that it names does not.
-    assert {note.key for note in prices.notes} == {"data.quality.off_calendar"}
+    # The made-up market trades on every weekday, the exchange that it names does not; and ^III is a price index.
+    assert {note.key for note in prices.notes} == {"data.quality.off_calendar", "data.tickers"}
 
 
 def test_the_adjusted_close_of_yahoos_published_example(market: Market) -> None:

@@ -30,7 +30,7 @@ from quantlr.stats import verdict
 
 pytestmark = pytest.mark.usefixtures("without_drawing")
 
-EXAMPLE = Path(__file__).parents[2] / "reports" / "example"
+EXAMPLE = Path(__file__).parents[2] / "docs" / "example"
 MARKUP_NAME = 'a<script>alert(1)</script>&"q" onload=x'
 
 
