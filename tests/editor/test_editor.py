@@ -96,5 +96,5 @@ def check_hover(server: Server) -> None:
     assert "execution.commission" in hover_text
     assert "Unit: basis points of what is traded, per side. Default: 1." in hover_text
     hover_text = server.hover(text, LAST_LINE + 2, 10)
-    assert "model.solver" in hover_text
+    assert "regression.solver" in hover_text  # titled by the kind of model
     assert "* `nesterov`: " in hover_text
