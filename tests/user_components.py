@@ -158,7 +158,7 @@ class Sample(SampleSource):
 
 
 class Wrong(quantlr.Policy):
-    """A policy that returns what it is told to."""
+    """A policy that returns what it is given."""
 
     kind: Literal["wrong"] = "wrong"
     value: str = Field("", description="What to return.")

@@ -104,7 +104,7 @@ class LazyCommandGroup(click.Group):
                 path = path if _working_folder_exists() else "the working folder no longer exists; change to another"
                 click.echo(f"{path}: {text}" if path else text, err=True)
             except OSError:
-                _discard_unwritten_output()  # nothing can be told
+                _discard_unwritten_output()  # no message can be written
             sys.exit(SYSTEM_ERROR_EXIT_STATUS)
 
     def list_commands(self, ctx: click.Context) -> list[str]:

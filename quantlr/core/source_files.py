@@ -12,7 +12,7 @@ from quantlr.core.components import Component
 
 PACKAGE_NAME = __name__.partition(".")[0]
 INSTALLED_FOLDER_NAMES = ("site-packages", "dist-packages")
-"""Folders of installed packages, where a module's neighbours are those of other packages."""
+"""Folders of installed packages, where the modules beside a module are those of other packages."""
 
 
 def source_path(component_class: type) -> Path | None:

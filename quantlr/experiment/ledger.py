@@ -47,7 +47,7 @@ COUNTED_KEYS_SQL = "SELECT config_sha256, variation FROM trials WHERE retracted 
 
 @dataclass(frozen=True, slots=True)
 class HoldoutLooks:
-    """What was evaluated on a hold-out before, which is therefore not untouched.
+    """What was evaluated on a hold-out before, which has therefore been used already.
 
     Attributes
     ----------

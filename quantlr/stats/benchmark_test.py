@@ -2,7 +2,7 @@
 
 A mean return above the benchmark's can come from more risk of the same kind. The first test is therefore of the alpha
 of a regression on the benchmark. Where the volatility of the benchmark varies and its mean return does not, holding
-less of it at high volatility has an alpha without any knowledge of the direction. The second test is therefore of the
+less of it at high volatility has an alpha without forecasting the direction. The second test is therefore of the
 return above that of holding each ticker's average weight in every session. A strategy has to pass both.
 """
 

@@ -42,7 +42,7 @@ READ = {
 
 @pytest.fixture
 def load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], Component]]:
-    """Return a function that loads the class of a module whose file and neighbours are below `tmp_path`."""
+    """Return a function that loads the class of a module; its file and those beside it are below `tmp_path`."""
     for name, text in FILES.items():
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Memory and time are estimated from sizes: near what is measured, and told and refused before anything is computed."""
+"""Memory and time are estimated from sizes: near what is measured, and printed or refused before any computing."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Numbers in text cells: the decimal mark, decided from all cells of a file, and the parsing of each column by it.
 
 A mark is proven to be the decimal one by a number in which it is the last of two different marks, is not followed by
-exactly three digits, or follows a lone 0 or more than three digits; or in which the other mark is repeated. A mark that
+exactly three digits, or follows one 0 or more than three digits; or in which the other mark is repeated. A mark that
 is only ever followed by three digits proves nothing: 1.234 may be one and a bit, or a thousand.
 """
 
