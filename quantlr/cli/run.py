@@ -32,10 +32,12 @@ HeadlineRow = tuple[str, str, str, str]
 @verb("run", "settings", "name", "offline", "output", "jobs")
 @configs_argument
 @click.option("--open", "open_report", is_flag=True, help="Open report.html in the browser afterwards.")
-@click.option("--replace", is_flag=True, help="Replace the former report even if it is of another config.")
+@click.option(
+    "--replace", "replace_former", is_flag=True, help="Replace the former report even if it is of another config."
+)
 @click.option("--sensitivity", is_flag=True, help="Also vary costs, the time of the fills, and the sessions scored.")
 def command(
-    options: Options, *, config_paths: tuple[Path, ...], open_report: bool, replace: bool, sensitivity: bool
+    options: Options, *, config_paths: tuple[Path, ...], open_report: bool, replace_former: bool, sensitivity: bool
 ) -> int:
     """Run experiments and write their reports to OUTPUT/NAME.
 
@@ -52,7 +54,9 @@ def command(
         paths_by_name: dict[str, Path] = {}
 
         def run_one(path: Path) -> None:
-            folder = _run_and_print(options, path, paths_by_name, renderer, replace=replace, sensitivity=sensitivity)
+            folder = _run_and_print(
+                options, path, paths_by_name, renderer, replace_former=replace_former, sensitivity=sensitivity
+            )
             if open_report:
                 click.launch(str(folder / "report.html"))
 
@@ -65,7 +69,7 @@ def _run_and_print(
     paths_by_name: dict[str, Path],
     draw: PageRenderer,
     *,
-    replace: bool,
+    replace_former: bool,
     sensitivity: bool,
 ) -> Path:
     """Run one config, write and print its report, and return the report's folder.
@@ -92,9 +96,9 @@ def _run_and_print(
         )
         previous_metrics = read_previous_metrics(output / name)
         kept_dir = kept_report_dir(output / name, run.config.to_yaml(folder=output / name))
-        folder = run.save(output, replace_other_config=replace, draw=draw, progress=progress)
+        folder = run.save(output, replace_other_config=replace_former, draw=draw, progress=progress)
     _print_run(options, run, previous_metrics, folder)
-    if kept_dir and replace:
+    if kept_dir and replace_former:
         options.messages.print("the former report, of another config, was replaced")
     elif kept_dir:
         text = f"the former report, of another config, is kept in {kept_dir}; --replace would replace it, and"
