@@ -68,7 +68,7 @@ class Metric:
         "backtest", from a `BacktestView`, once of the strategy and once of its benchmark; "strategy_only", from the
         strategy's `BacktestView`; "by_ticker", from a `TickerAttribution`, a list in the order of its tickers;
         "against_benchmark", from the same with its benchmark; "significance", from a
-        `SignificanceInput`; "model", from a `FitView`.
+        `BacktestAndTrials`; "model", from a `FitView`.
     compute : returns the value; None where it is undefined.
     name : in the field's words, without unit; empty for a metric that only ``metrics.json`` has.
     decimals : digits after the decimal point.
@@ -363,7 +363,7 @@ class BacktestView:
 
 
 @dataclass(frozen=True, slots=True)
-class SignificanceInput:
+class BacktestAndTrials:
     """A strategy's backtest and forecasts, and the trials that it is one of.
 
     Attributes
