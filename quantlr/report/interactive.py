@@ -25,7 +25,7 @@ from quantlr.core.values import Array
 from quantlr.model.contributions import log_odds_contributions
 from quantlr.report.context import PageContext
 from quantlr.report.file_formats import nonfinite_to_none
-from quantlr.report.pages.holdings import make_price_table
+from quantlr.report.pages.holdings import price_panel_table
 from quantlr.report.pages.layout import Table
 from quantlr.report.pages.tearsheet import growth_table
 from quantlr.report.style import count_text, growth_text, number_text, percent_text
@@ -60,11 +60,11 @@ class InteractiveChart:
 
 
 def price_with_positions_table(context: PageContext, ticker_index: int) -> Table:
-    """Return a ticker's price and trades (see `make_price_table`)."""
+    """Return a ticker's price and trades (see `price_panel_table`)."""
     data, trades = context.run_data, context.trades
     ticker = data.forecasts.tickers[ticker_index]
     trades, fill = trades[trades["ticker"] == ticker], context.config.execution.fill
-    return make_price_table(data.result, ticker_index, trades, name=ticker, fill=fill)
+    return price_panel_table(data.result, ticker_index, trades, name=ticker, fill=fill)
 
 
 def position_table(context: PageContext, ticker_index: int) -> Table:
@@ -121,13 +121,13 @@ def describe_price(table: Table) -> tuple[str, TextTable]:
     if not len(price):
         return f"{table['ticker']} was not traded.", TextTable("Price and positions by year", (), ())
     first, last, low, high = map(partial(number_text, decimals=2), (price[0], price[-1], price.min(), price.max()))
-    n_trades = {side: len(table[side]) for side in ("long", "short")}
+    n_round_trips = {side: len(table[side]) for side in ("long", "short")}
     sentence = (
         f"{table['ticker']}, adjusted {kind}: {first} at the first fill, {last} at the end, between {low} and {high}; "
-        f"{count_text(n_trades['long'], 'long trade')}, {count_text(n_trades['short'], 'short trade')}."
+        f"{count_text(n_round_trips['long'], 'long trade')}, {count_text(n_round_trips['short'], 'short trade')}."
     )
     held: dict[str, Array] = {}
-    for side in n_trades:
+    for side in n_round_trips:
         entry, exit_ = (np.sort(table[side][column].to_numpy()) for column in ("entry", "exit"))
         days = dates.to_numpy()
         held[side] = np.searchsorted(entry, days, side="right") > np.searchsorted(exit_, days, side="right")

@@ -21,7 +21,7 @@ from quantlr.model.contributions import log_odds_contributions
 from quantlr.report.context import PageContext
 from quantlr.report.html import render_template, report_html
 from quantlr.report.interactive import InteractivePart, interactive_data, json_for_html
-from quantlr.report.pages.holdings import make_price_table
+from quantlr.report.pages.holdings import price_panel_table
 from quantlr.report.pages.tearsheet import growth_table
 
 from chromium import BROWSER, NO_BROWSER_REASON, ChromiumTab, open_chromium
@@ -71,7 +71,7 @@ def test_numbers_equal_the_tables_of_the_pages(case: str) -> None:
         assert_equal_to(series(data, data["columns"], name), growth["dates"], growth[name])
     for index, ticker in enumerate(data["tickers"]):
         own_trades = context.trades[context.trades["ticker"] == ticker["ticker"]]
-        prices = make_price_table(run_data.result, index, own_trades, name="", fill="next_close")
+        prices = price_panel_table(run_data.result, index, own_trades, name="", fill="next_close")
         assert_equal_to(series(data, ticker["columns"], "price"), prices["dates"], prices["price"])
         forecasts = run_data.forecasts
         rows = forecasts.ticker == index
