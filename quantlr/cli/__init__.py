@@ -34,6 +34,7 @@ GC_THRESHOLD_OBJECTS = 100_000
 COMMAND_HELP = {
     "run": "Run experiments and write their reports.",
     "plan": "Show what a run would do, down to the dates of its folds.",
+    "watch": "Show a config as a page that is renewed whenever the file is saved.",
     "predict": "Forecast the next close from the newest prices, with the reasons, the position and the verdict.",
     "sweep": "Run every setting of a grid, and judge the best one.",
     "worth": "Test what each feature adds to the forecasts.",
