@@ -29,8 +29,14 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "questions_asked": questions_asked,
 }
 """The text of each part by its name in the comments, ending in a line break."""
-PANEL_ROW = re.compile(r"^\| `(\w+)` \|(?: [^|]* \|)? ([^|]+) \|$", re.MULTILINE)
+CELL = r" ((?:[^|\n\\]|\\.)*) \|"
+PANEL_ROW = re.compile(rf"^\| `(\w+)` \|(?:{CELL})?{CELL}$", re.MULTILINE)
 """A row of the table of panels: key, title if it is there already, and how to read it."""
+PANEL_TABLE_HEADER = (
+    "| panel | how to read it |\n| --- | --- |",
+    "| key | title on the page | how to read it |\n| --- | --- | --- |",
+)
+"""The header of such a table as it is written by hand, and with titles."""
 
 
 def filled_pages() -> dict[Path, str]:
@@ -56,9 +62,9 @@ def with_panel_titles(page: str, titles: dict[str, str]) -> str:
     """Return the page with each panel's title beside its key; what a title takes from its table is in braces."""
 
     def row(found: re.Match[str]) -> str:
-        key, reading = found[1], found[2]
+        key, reading = found[1], found[3]
         title = re.sub(r"(?<=\w)\{\w+\}", "", titles.get(key, ""))  # a remark that some runs have
         title = re.sub(r"\{(\w+).*?\}", r"*\1*", title).replace("_", " ").replace("|", "\\|")
         return f"| `{key}` | {title} | {reading} |"
 
-    return PANEL_ROW.sub(row, page)
+    return PANEL_ROW.sub(row, page.replace(*PANEL_TABLE_HEADER))
