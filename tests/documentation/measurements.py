@@ -23,7 +23,7 @@ MARKETS = {
     "noise, h = 5": "noise, a week ahead",
     "noise, h = 21": "noise, a month ahead",
     "ten tickers": "ten correlated tickers",
-    "unequal drifts": "five unequal drifts",
+    "five unequal drifts": "five unequal drifts",
     "GARCH": "GARCH",
     "leverage effect": "leverage effect",
     "bid-ask bounce": "bid-ask bounce",
@@ -45,12 +45,12 @@ FIGURES = {
             for n in (60, 250, 1000, 4000)
             if (horizon, n) != (21, 60)  # too short for the test
         },
-        "Clark-West, up-rates that shift: weekday with a penalty": f"regimes, weekday{REJECTS}",
-        "Clark-West, up-rates that shift: a slow feature, AR(1) of 0.95": f"regimes, volume of 0.95{REJECTS}",
-        "Clark-West, up-rates that shift: a slow feature, AR(1) of 0.99": f"regimes, volume of 0.99{REJECTS}",
+        "Clark-West, shifting up-rates: weekday, with a penalty": f"regimes, weekday, rolling, l2 = 100{REJECTS}",
+        "Clark-West, shifting up-rates: slow feature, AR(1) of 0.95": f"regimes, volume an AR(1) of 0.95, rolling{REJECTS}",
+        "Clark-West, shifting up-rates: slow feature, AR(1) of 0.99": f"regimes, volume an AR(1) of 0.99, rolling{REJECTS}",
     },
     "Power: the test rejects where there is skill": {
-        "Clark-West on an AR(1) of 0.05, 4,000 forecasts; should be 70% or more": f"power, AR(1) of .05{REJECTS}",
+        "Clark-West on an AR(1) of 0.05, 4,000 forecasts; 70% or more": f"AR(1) of .05, 4,000 forecasts{REJECTS}",
     },
     'The verdict is "evidence of an edge" without one, at most 1% (the best of many: 5%)': {
         "twice the equity": f"long at twice the equity{EDGE}",
