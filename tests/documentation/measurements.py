@@ -46,8 +46,11 @@ FIGURES = {
             if (horizon, n) != (21, 60)  # too short for the test
         },
         "Clark-West, shifting up-rates: weekday, with a penalty": f"regimes, weekday, rolling, l2 = 100{REJECTS}",
-        "Clark-West, shifting up-rates: slow feature, AR(1) of 0.95": f"regimes, volume an AR(1) of 0.95, rolling{REJECTS}",
-        "Clark-West, shifting up-rates: slow feature, AR(1) of 0.99": f"regimes, volume an AR(1) of 0.99, rolling{REJECTS}",
+        **{
+            f"Clark-West, shifting up-rates: slow feature, AR of {phi}": f"regimes, volume an AR(1) of {phi}, rolling"
+            + REJECTS
+            for phi in (0.95, 0.99)
+        },
     },
     "Power: the test rejects where there is skill": {
         "Clark-West on an AR(1) of 0.05, 4,000 forecasts; 70% or more": f"AR(1) of .05, 4,000 forecasts{REJECTS}",
