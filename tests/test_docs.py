@@ -380,6 +380,12 @@ def test_lesson_pictures_are_of_the_current_program() -> None:
         assert np.abs(drawn[:height, :width] - shipped[:height, :width]).mean() < 0.02, name
 
 
+def test_glossary_is_in_alphabetical_order() -> None:
+    words = re.findall(r"^\| (?!word |---)(.+?) \|", PAGES["docs/glossary.md"], re.MULTILINE)
+    assert words == sorted(set(words), key=str.lower)
+    assert len(words) > 60
+
+
 def test_measurements_have_the_names_that_the_benchmark_writes() -> None:
     labels = figures_by_label()
     skill = {f"{cell.label}{REJECTS}" for cell in SKILL_CELLS.values()}
