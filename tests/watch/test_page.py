@@ -130,9 +130,8 @@ def save_and_wait(tab: ChromiumTab, watched: Watched, text: str, shown: str) -> 
 @needs_browser
 def test_saved_change_is_shown_and_zoom_session_and_scroll_stay(tab: ChromiumTab, watched: Watched) -> None:
     chart = "document.querySelector('[data-part=equity]')"
-    tab.evaluate(
-        f"document.querySelector('[data-part=in]').click(); interactiveCharts.select(100); {chart}.scrollIntoView({{behavior: 'instant'}})"
-    )
+    tab.evaluate("document.querySelector('[data-part=in]').click(); interactiveCharts.select(100)")
+    tab.evaluate(f"{chart}.scrollIntoView({{behavior: 'instant'}})")
     top = f"Math.round({chart}.getBoundingClientRect().top)"
     state = f"[interactiveCharts.xRange.start, interactiveCharts.xRange.end, interactiveCharts.session, {top}]"
     before, equity = tab.evaluate(state), tab.evaluate("interactiveCharts.source.data.net_equity.join()")
