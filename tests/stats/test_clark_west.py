@@ -20,6 +20,7 @@ from quantlr.stats.clark_west import (
 )
 from quantlr.stats.cosine_test import cosine_test
 from scipy import stats
+from scipy.signal import lfilter
 
 from markets import forecasts
 
@@ -40,11 +41,9 @@ def simulated_forecasts(
     `shift` is added to the probabilities and to their training mean, and leaves their timing as it is.
     """
     rng = np.random.default_rng(seed)
-    score = np.empty((tickers, sessions))
-    last = rng.normal(size=tickers)
-    for session in range(sessions):
-        last = persistence * last + math.sqrt(1 - persistence**2) * rng.normal(size=tickers)
-        score[:, session] = last
+    start = persistence * rng.normal(size=tickers)
+    shocks = math.sqrt(1 - persistence**2) * rng.normal(size=(sessions, tickers))
+    score = lfilter([1.0], [1.0, -persistence], shocks.T, zi=start[:, None])[0]
     up = (rng.random((tickers, sessions)) < up_rate + skill * score).astype(np.float64)
     result = forecasts(
         (up_rate + shift + 0.02 * score).ravel(),
