@@ -159,6 +159,11 @@ def test_identical_runs_have_zero_difference_and_constant_runs_no_sharpe_differe
     assert difference_of(means, (0, 2)).value == pytest.approx(-excess[:, 0].mean())
 
 
+def test_change_of_unit_scales_value_and_interval_alone() -> None:
+    scaled = PairedDifference(0.1, -0.2, 0.4, 0.6, 8.0).scaled(10.0)
+    assert scaled == PairedDifference(1.0, -2.0, 4.0, 0.6, 8.0)
+
+
 @given(p_values=st.lists(st.floats(0, 1), min_size=1, max_size=5))
 def test_holm_adjustment_equals_closed_bonferroni_test(p_values: list[float]) -> None:
     """A hypothesis is rejected if every set of hypotheses that contains it is rejected."""
