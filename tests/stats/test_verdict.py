@@ -154,6 +154,12 @@ def test_first_rule_that_applies_decides(changes: dict[str, Any], rule: str, tex
     assert verdict.sentence.endswith(".")
 
 
+def test_probabilities_worse_than_the_base_rate_do_not_matter_to_positions_of_one_size() -> None:
+    metrics = copy.deepcopy(SKILLED)
+    metrics["forecast"]["log_loss"] = 0.7
+    assert decide_verdict(metrics, PROFIT, sessions_per_year=252, has_trial_ledger=True).rule == "evidence"
+
+
 def test_rules_apply_in_order() -> None:
     """The verdict is that of the first rule that fails."""
     in_order = [NO_SKILL, NO_PROFIT, COSTS, SAME_CLOSE, NO_ALPHA, NO_TIMING, SEARCHED]
