@@ -217,6 +217,7 @@ def test_metrics_state_the_kind_and_null_where_a_model_has_no_such_number(probit
     )
 
 
+@pytest.mark.usefixtures("without_drawing")
 def test_the_report_of_a_probit_is_complete_and_runs_again(
     probit_run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
