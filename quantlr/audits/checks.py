@@ -128,7 +128,9 @@ class AuditInputs:
     labels: Labels
 
 
-def record_changed_inputs(original: AuditInputs, altered: AuditInputs, cutoff: CutoffComparison, *, horizon: int) -> None:
+def record_changed_inputs(
+    original: AuditInputs, altered: AuditInputs, cutoff: CutoffComparison, *, horizon: int
+) -> None:
     """Compare features and labels that were known at a cutoff, and record what changed."""
     prices = original.prices
     known_session = np.full_like(prices.session, -1)  # (bars, tickers), at whose close the label is known; -1 for never
@@ -156,7 +158,11 @@ def _is_bitwise_equal(column: Array, altered_column: Array, mask: BoolArray) -> 
 
 
 def _check_known_values(
-    prices: Prices, stage_and_name: tuple[str, str], columns: tuple[Array, Array], is_known: BoolArray, cutoff: CutoffComparison
+    prices: Prices,
+    stage_and_name: tuple[str, str],
+    columns: tuple[Array, Array],
+    is_known: BoolArray,
+    cutoff: CutoffComparison,
 ) -> None:
     """Compare an original and an altered column, (bars, tickers), where they were known."""
     bars, tickers = np.nonzero(is_known)

@@ -202,7 +202,9 @@ class RefitChecker:
     def _refit_ticker_date(self, refit_index: int) -> tuple[str, str]:
         return self.split.name, iso_date(self.split.refit_dates[self.checked_refits.start + refit_index])
 
-    def _check_fold_rows(self, altered_splits: DatasetSplits, altered_split: ModelSplit, cutoff: CutoffComparison) -> bool:
+    def _check_fold_rows(
+        self, altered_splits: DatasetSplits, altered_split: ModelSplit, cutoff: CutoffComparison
+    ) -> bool:
         """Compare which rows train the refits up to the cutoff."""
         n_refits = self.checked_refits.stop
         was = self.splits.relative_fold_bounds(self.split, slice(0, n_refits))

@@ -216,7 +216,9 @@ def _audit_decisions(
     sessions = np.unique(decisions.forecasts.session)[:-1]
     is_held = (np.nan_to_num(decisions.positions.weight[sessions]) != 0).any(axis=1)
     for session in sorted({*_spread(sessions), *_spread(sessions[is_held])}):
-        checker.check_positions(contexts, CutoffComparison(session, iso_date(prices.sessions[session]), "", collector), rng)
+        checker.check_positions(
+            contexts, CutoffComparison(session, iso_date(prices.sessions[session]), "", collector), rng
+        )
         if collector.leaks:
             raise _look_ahead_error(component, collector.leaks[0], key=key)
 

@@ -16,10 +16,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import BaseModel, Field, StrictInt, ValidationError, ValidationInfo, field_validator
 
 from quantlr.backtest.costs import ExecutionSpec
-from quantlr.backtest.metrics import ReportSpec
 from quantlr.backtest.overlays import OVERLAYS, BetaNeutral, Overlay
 from quantlr.backtest.policies import POLICIES, Policy, Threshold
-from quantlr.config.loader import apply_overrides, copy_nested, parse_setting, parse_and_merge_config_files, require_file_kind
+from quantlr.backtest.report_spec import ReportSpec
+from quantlr.config.loader import (
+    apply_overrides,
+    copy_nested,
+    parse_and_merge_config_files,
+    parse_setting,
+    require_file_kind,
+)
 from quantlr.config.messages import problems_from_validation_error, sort_problems_by_line
 from quantlr.config.yaml_tree import (
     ConfigProblem,

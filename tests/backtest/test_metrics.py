@@ -14,10 +14,10 @@ from quantlr.backtest.engine import backtest_with_benchmark
 from quantlr.backtest.fit_metrics import FitView
 from quantlr.backtest.metric_types import (
     SECTION_PATHS,
+    BacktestAndTrials,
     BacktestView,
     EvaluatedForecasts,
     Metric,
-    BacktestAndTrials,
     evaluate_forecasts,
 )
 from quantlr.backtest.metrics import METRICS, find_metric, metrics_of_section, metrics_shown_in

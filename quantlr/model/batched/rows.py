@@ -66,7 +66,11 @@ class ModelRows:
         factories: list[LocalRowsFactory] = [
             partial(self._make_rows, rows, windows, last_session) for rows, windows in blocks
         ]
-        return factories if self._local_X is None else [_make_constant_rows_factory(make_rows()) for make_rows in factories]
+        return (
+            factories
+            if self._local_X is None
+            else [_make_constant_rows_factory(make_rows()) for make_rows in factories]
+        )
 
     def _make_rows(self, rows: slice, windows: TrainingWindows, last_session: int) -> LocalRows:
         X = self._local_X

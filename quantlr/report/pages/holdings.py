@@ -42,7 +42,9 @@ def price_table(context: PageContext) -> Table:
     return price_panel_table(context.run_data.result, ticker, context.trades, name=name, fill=fill)
 
 
-def price_panel_table(result: BacktestResult, ticker_index: int, trades: pd.DataFrame, *, name: str, fill: str) -> Table:
+def price_panel_table(
+    result: BacktestResult, ticker_index: int, trades: pd.DataFrame, *, name: str, fill: str
+) -> Table:
     """Return the adjusted price (sessions,) of a ticker, and entry and exit dates of its long and short trades.
 
     `long` and `short` are tables with the columns `entry` and `exit`; an open trade ends with the last date.
