@@ -194,8 +194,11 @@ def test_identical_runs_have_zero_difference_and_constant_runs_no_sharpe_differe
 
 
 def test_change_of_unit_scales_value_and_interval_alone() -> None:
-    scaled = PairedDifference(0.1, -0.2, 0.4, 0.6, 8.0).scaled(10.0)
-    assert scaled == PairedDifference(1.0, -2.0, 4.0, 0.6, 8.0)
+    draws = np.linspace(-0.2, 0.4, 200)
+    original = PairedDifference(0.1, 8.0, draws)
+    scaled = original.scaled(10.0)
+    assert (scaled.value, scaled.block_length, scaled.p_value) == (1.0, 8.0, original.p_value)
+    assert scaled.interval() == pytest.approx([10.0 * end for end in original.interval()])
 
 
 @given(p_values=st.lists(st.floats(0, 1), min_size=1, max_size=5))
