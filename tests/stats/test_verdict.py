@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from quantlr.stats.sharpe import probabilistic_sharpe
+from quantlr.stats.verdict import decide_verdict
 
 from stats.verdict_cases import (
     COSTS,
@@ -16,10 +17,12 @@ from stats.verdict_cases import (
     NO_PROFIT,
     NO_SKILL,
     NO_TIMING,
+    PROFIT,
     SAME_CLOSE,
     SAME_RETURNS,
     SEARCHED,
     SIZED,
+    SKILLED,
     STALE_OPENS,
     TOO_SHORT,
     UNKNOWN,
@@ -100,8 +103,7 @@ def test_first_rule_that_applies_decides(changes: dict[str, Any], rule: str, tex
 
 
 def test_probabilities_worse_than_the_base_rate_do_not_matter_to_positions_of_one_size() -> None:
-    metrics = copy.deepcopy(SKILLED)
-    metrics["forecast"]["log_loss"] = 0.7
+    metrics = SKILLED | {"forecast": SKILLED["forecast"] | {"log_loss": 0.7}}
     assert decide_verdict(metrics, PROFIT, sessions_per_year=252, has_trial_ledger=True).rule == "evidence"
 
 
