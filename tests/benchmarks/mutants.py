@@ -24,8 +24,8 @@ PAGE = """# Mutation tests
 
 <!-- Written by python tests/benchmarks/mutants.py --write docs/mutants.md -->
 
-[mutmut](https://mutmut.readthedocs.io) changes `stats/`, `backtest/` and `model/` in one place after another, in {total:,}
-all together: another operator, number, argument or word. A change is noticed if a test fails or does not end.
+[mutmut](https://mutmut.readthedocs.io) changes `stats/`, `backtest/` and `model/` in one place after another, in
+{total:,} all together: another operator, number, argument or word. A change is noticed if a test fails or does not end.
 
 | package | changes | tried | a test failed | did not end | survived | reached by no test | noticed |
 | --- | --- | --- | --- | --- | --- | --- | --- |
