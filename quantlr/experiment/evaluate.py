@@ -11,6 +11,7 @@ from quantlr.backtest.fills import compare_fill_metrics, is_significant_only_at_
 from quantlr.backtest.fit_metrics import FitView
 from quantlr.backtest.metric_types import BacktestView, Section, SignificanceInput, evaluate_forecasts
 from quantlr.backtest.metrics import METRICS, metrics_of_section
+from quantlr.backtest.naive_rules import evaluate_naive_rules
 from quantlr.config.run_config import RunConfig
 from quantlr.core.progress import Progress, ProgressCounter, ignore_progress
 from quantlr.core.timing import iso_date
@@ -39,7 +40,7 @@ def compute_metrics(
     progress : called after each metric.
     """
     per_year = config.report.sessions_in_year(run_data.prices)
-    counter = ProgressCounter("measuring", 2 + len(METRICS) + len(metrics_of_section("backtest")), progress)
+    counter = ProgressCounter("measuring", 3 + len(METRICS) + len(metrics_of_section("backtest")), progress)
 
     def compute_section(section: Section, source: Any) -> dict[str, Any]:
         values: dict[str, Any] = {}
@@ -57,6 +58,16 @@ def compute_metrics(
         own_returns = monthly_returns([TrialResult.from_backtest(run_data.result, per_year)])
         family = TrialFamily(1, RunningMaxima.of_trials(own_returns))
     fills = compare_fill_metrics(run_data.positions, prices, config.execution, sessions_per_year=per_year)
+    counter.step()
+    naive_rules = evaluate_naive_rules(
+        run_data.forecasts,
+        prices,
+        config.policy,
+        config.execution,
+        sessions_per_year=per_year,
+        n_sessions=len(run_data.result.equity),
+    )
+    naive_rule_metrics = {item.rule.key: item.metrics for item in naive_rules}
     counter.step()
     metrics = {
         "data": {
@@ -81,6 +92,7 @@ def compute_metrics(
         "significance": compute_section("significance", SignificanceInput(strategy, evaluated, family))
         | compute_section("against_benchmark", strategy),
         "model": compute_section("model", _fit_view(config.model, run_data)),
+        "naive_rules": naive_rule_metrics,
     }
     verdict = decide_verdict(
         metrics,

@@ -40,8 +40,8 @@ from quantlr.stats.paired import (
     PairDifferences,
     holm_adjusted_p_values,
     n_draws_for_tests,
-    paired_forecast_differences,
     paired_return_differences,
+    paired_score_differences,
 )
 
 MIN_RUNS, MAX_RUNS = 2, 12
@@ -274,10 +274,10 @@ def _make_run_pairs(
     if len(returns) >= MIN_COMMON_SESSIONS:
         means, sharpes = paired_return_differences(returns, n_draws=n_draws, seed=BOOTSTRAP_SEED)
     if forecasts:
-        hits = np.stack([run.hits for run in forecasts], axis=1)
-        first, options = forecasts[0], {"n_draws": n_draws, "seed": BOOTSTRAP_SEED}
-        losses, accuracies = paired_forecast_differences(
-            log_losses, hits, session=first.session, horizon=first.horizon, **options
+        hits = np.stack([run.hits for run in forecasts], axis=1).astype(np.float64)
+        first, seed = forecasts[0], BOOTSTRAP_SEED
+        losses, accuracies = paired_score_differences(
+            (log_losses, hits), session=first.session, horizon=first.horizon, n_draws=n_draws, seed=seed
         )
     indices = list(combinations(range(returns.shape[1]), 2))
     tests: dict[tuple[str, int, int], MetricTest] = {}

@@ -25,6 +25,7 @@ from quantlr.report.summary import (
     learning_rate_text,
     metric_label,
     metric_text,
+    naive_rules_table,
     sensitivity_table,
     solver_text,
 )
@@ -112,6 +113,7 @@ def report_html(
         pictures=embedded,
         tables=[
             *headline_tables(context.metrics, "tear_sheet", "report"),
+            naive_rules_table(context.metrics),
             sensitivity_table(context.metrics),
             *tables,
         ],

@@ -132,7 +132,7 @@ def common_evaluated_forecasts(runs: Sequence[SavedRun]) -> list[EvaluatedForeca
 
 def forecast_log_loss_matrix(evaluated_by_run: Sequence[EvaluatedForecasts]) -> Array:
     """Return the log loss of each forecast of each run, in nats: (forecasts, runs)."""
-    return np.stack([np.logaddexp(0.0, run.log_odds) - run.up * run.log_odds for run in evaluated_by_run], axis=1)
+    return np.stack([run.log_losses for run in evaluated_by_run], axis=1)
 
 
 def compared_metrics() -> list[Metric]:
@@ -206,7 +206,7 @@ class MetricTest:
     def difference_text(self, *, decimals: int, factor: float = 1.0) -> str:
         """Return the difference times `factor`, with its interval, p value and significance."""
         if self.is_identical:
-            return IDENTICAL_RUNS_TEXTS[self.metric.key]
+            return IDENTICAL_RUNS_TEXTS.get(self.metric.key, "the same")
         if self.difference is None or self.adjusted_p_value is None:
             return "not compared"
         scaled, p_value = self.difference.scaled(factor), self.adjusted_p_value

@@ -8,19 +8,21 @@ resamples as the 95 % interval: twice the proportion of differences on the rarer
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 
 import numpy as np
 
-from quantlr.core.values import Array, BoolArray, IntArray
+from quantlr.core.values import Array, IntArray
 from quantlr.stats.bootstrap import optimal_block_length, percentile_interval, stationary_bootstrap_matrix_sums
 from quantlr.stats.hac import sum_by_session
 from quantlr.stats.sharpe import resampled_sharpes, sharpe_per_session
 
 MIN_DRAWS, DRAWS_PER_TEST = 2000, 60
 """Resamples: enough that the smallest possible p value, 2 / draws, is small even when multiplied by all tests."""
+RunPairs = Sequence[tuple[int, int]]
+"""Pairs of runs, by their positions."""
 PairDifferences = dict[tuple[int, int], "PairedDifference | None"]
 """By the positions of two runs, the first before the second; None where the number of either is undefined."""
 
@@ -54,7 +56,7 @@ def n_draws_for_tests(n_tests: int) -> int:
 
 
 def paired_return_differences(
-    excess_returns: Array, *, n_draws: int, seed: int
+    excess_returns: Array, *, n_draws: int, seed: int, compared: RunPairs | None = None
 ) -> tuple[PairDifferences, PairDifferences]:
     """Return the differences of mean returns and those of Sharpe ratios, both per session.
 
@@ -63,6 +65,7 @@ def paired_return_differences(
     excess_returns : (sessions, runs) net returns in excess of cash, over the same sessions.
     n_draws : resamples for each block length.
     seed : of the generator of each block length.
+    compared : the pairs of runs, by their positions; None for all.
     """
     n, n_runs = excess_returns.shape
     mean, std = excess_returns.mean(axis=0), excess_returns.std(axis=0)
@@ -72,7 +75,7 @@ def paired_return_differences(
     means: PairDifferences = {}
     sharpes: PairDifferences = {}
     standardized = excess_returns / np.where(std > 0, std, 1.0)
-    for length, pairs in _pairs_by_block_length(standardized, min_block_length=1.0).items():
+    for length, pairs in _pairs_by_block_length(standardized, min_block_length=1.0, compared=compared).items():
         rng = np.random.default_rng(seed)
         sums = stationary_bootstrap_matrix_sums(columns, block_length=length, rng=rng, n_draws=n_draws)
         resampled_mean = (mean + sums[:, :n_runs] / n).T
@@ -86,34 +89,43 @@ def paired_return_differences(
     return dict(sorted(means.items())), dict(sorted(sharpes.items()))
 
 
-def paired_forecast_differences(
-    log_losses: Array, hits: BoolArray, *, session: IntArray, horizon: int, n_draws: int, seed: int
-) -> tuple[PairDifferences, PairDifferences]:
-    """Return the differences of mean log losses and those of accuracies, over the same forecasts.
+def paired_score_differences(
+    scores: Sequence[Array],
+    *,
+    session: IntArray,
+    horizon: int,
+    n_draws: int,
+    seed: int,
+    compared: RunPairs | None = None,
+    transform: Callable[[Array], Array] = np.asarray,
+) -> list[PairDifferences]:
+    """Return the differences of the means of each score, over the same forecasts.
 
     Parameters
     ----------
-    log_losses, hits : (forecasts, runs) log loss of each forecast, in nats, and whether it was right.
+    scores : each (forecasts, runs), a number for every forecast of every run, such as its log loss.
     session : (forecasts,) the session at whose close each was made; whole sessions are resampled.
     horizon : sessions that a forecast spans, and the least block length.
-    n_draws, seed : as in `paired_return_differences`.
+    n_draws, seed, compared : as in `paired_return_differences`.
+    transform : makes of means the numbers that are compared, element by element.
     """
     differences: list[PairDifferences] = []
-    for scores in (log_losses, hits.astype(np.float64)):
-        mean = scores.mean(axis=0)
-        session_sums = sum_by_session(session, *scores.T, np.ones(len(scores)))
+    for score in scores:
+        mean = score.mean(axis=0)
+        session_sums = sum_by_session(session, *score.T, np.ones(len(score)))
         n_forecasts = session_sums[:, -1:]
         deviation = session_sums[:, :-1] - mean * n_forecasts
-        columns = np.concatenate([deviation, n_forecasts], axis=1)
+        columns, value = np.concatenate([deviation, n_forecasts], axis=1), transform(mean)
         by_pair: PairDifferences = {}
-        for length, pairs in _pairs_by_block_length(deviation, min_block_length=float(horizon)).items():
+        pairs_by_length = _pairs_by_block_length(deviation, min_block_length=float(horizon), compared=compared)
+        for length, pairs in pairs_by_length.items():
             rng = np.random.default_rng(seed)
             sums = stationary_bootstrap_matrix_sums(columns, block_length=length, rng=rng, n_draws=n_draws)
-            resampled_mean = (mean + sums[:, :-1] / sums[:, -1:]).T
+            resampled = transform(mean + sums[:, :-1] / sums[:, -1:]).T
             for a, b in pairs:
-                by_pair[a, b] = _paired_difference(mean[a], mean[b], resampled_mean[[a, b]], length)
+                by_pair[a, b] = _paired_difference(value[a], value[b], resampled[[a, b]], length)
         differences.append(dict(sorted(by_pair.items())))
-    return differences[0], differences[1]
+    return differences
 
 
 def holm_adjusted_p_values(p_values: Sequence[float]) -> list[float]:
@@ -127,10 +139,12 @@ def holm_adjusted_p_values(p_values: Sequence[float]) -> list[float]:
     return list(map(float, adjusted))
 
 
-def _pairs_by_block_length(columns: Array, *, min_block_length: float) -> dict[float, list[tuple[int, int]]]:
+def _pairs_by_block_length(
+    columns: Array, *, min_block_length: float, compared: RunPairs | None
+) -> dict[float, list[tuple[int, int]]]:
     """Return pairs of columns by the optimal block length of their difference, rounded to a power of two."""
     pairs: dict[float, list[tuple[int, int]]] = {}
-    for first, second in combinations(range(columns.shape[1]), 2):
+    for first, second in combinations(range(columns.shape[1]), 2) if compared is None else compared:
         optimal = optimal_block_length(columns[:, second] - columns[:, first])
         pairs.setdefault(max(2.0 ** round(np.log2(optimal)), min_block_length), []).append((first, second))
     return pairs
