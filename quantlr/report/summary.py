@@ -278,17 +278,19 @@ def naive_rules_table(metrics: Mapping[str, Any], keys: Sequence[str] = ()) -> T
     keys : of the metrics that are columns; () for all that competitors are shown by.
     """
     shown = [metric for metric in metrics_shown_in("competitors") if not keys or metric.key in keys]
-    rules, shifted = metrics.get("naive_rules", {}), find_metric("shifted_positions")
+    title, columns = "Naive rules", tuple(metric.column_heading for metric in shown)
+    if "naive_rules" not in metrics:
+        return TextTable(title, columns, [])
+    rules, shifted = metrics["naive_rules"], find_metric("shifted_positions")
     values = {"this run": {metric.key: metric.value(metrics) for metric in shown}}
-    values |= {rule.name: rules[rule.key] for rule in NAIVE_RULES if rule.key in rules}
+    values |= {rule.name: rules[rule.key] for rule in NAIVE_RULES}
     rows = [
         (name, tuple(metric_text(metric, numbers[metric.key]) for metric in shown)) for name, numbers in values.items()
     ]
     p_value = shifted.value(metrics)
     p_text = "no test" if p_value is None else p_value_text(p_value)
     rows.append(("same positions, shifted in time", (*[""] * (len(shown) - 1), p_text)))
-    columns = tuple(metric.column_heading for metric in shown)
-    return TextTable("Naive rules", columns, rows if rules else [])
+    return TextTable(title, columns, rows)
 
 
 def new_ledger_text(path: Path) -> str:

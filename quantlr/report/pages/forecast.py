@@ -274,16 +274,17 @@ def forecast_panels(context: PageContext) -> tuple[PlacedPanel, ...]:
     """Return the panels of the page; with several tickers, their accuracy takes half the room of the return groups."""
     n_tickers = len(np.unique(context.evaluated_forecasts.ticker))
     returns: Rectangle = (0.052, 0.063, 0.263, 0.342) if n_tickers == 1 else (0.052, 0.297, 0.263, 0.108)
-    panels = (
+    panels: tuple[PlacedPanel, ...] = (
         PlacedPanel(CALIBRATION_PANEL, (0.052, 0.579, 0.263, 0.191), has_x_labels=False),
         PlacedPanel(forecast_counts_panel, (0.052, 0.507, 0.263, 0.045)),
         PlacedPanel(roc_panel, (0.388, 0.507, 0.263, 0.263)),
         PlacedPanel(probability_by_outcome_panel, (0.724, 0.655, 0.263, 0.115)),
-        PlacedPanel(NAIVE_RULES_PANEL, (0.724, 0.48, 0.263, 0.12)),
         PlacedPanel(return_by_probability_panel, returns),
         PlacedPanel(ROLLING_ACCURACY_PANEL, (0.388, 0.268, 0.599, 0.137)),
         PlacedPanel(accuracy_by_year_panel, (0.388, 0.043, 0.599, 0.145)),
     )
+    if "naive_rules" in context.metrics:
+        panels = (*panels, PlacedPanel(NAIVE_RULES_PANEL, (0.724, 0.48, 0.263, 0.12)))
     if n_tickers > MAX_TICKER_ROWS:
         return (*panels, PlacedPanel(ranked_excess_accuracy_panel, (0.052, 0.063, 0.263, 0.112)))
     if n_tickers > 1:
