@@ -66,7 +66,8 @@ class RaceResult:
         """One row per competitor: name, kind, processor time, and each metric with its difference from the model's.
 
         The metrics are `log_loss`, `accuracy`, `auc`, `cagr` and `sharpe`; each has `_difference`, `_low95`,
-        `_high95`, `_p_value` and `_holm_p_value`, which are missing for the model itself.
+        `_high95`, `_p_value`, and `_holm_p_value`, `_holm_low` and `_holm_high`, adjusted for all of them; these are
+        missing for the model itself.
         """
         return race_table(self.entries)
 

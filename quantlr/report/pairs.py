@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -19,10 +19,11 @@ from quantlr.core.values import Array, BacktestResult
 from quantlr.report.saved_runs import SavedRun
 from quantlr.report.style import MINUS_SIGN
 from quantlr.report.summary import metric_text
-from quantlr.stats.hac import SIGNIFICANCE_LEVEL
-from quantlr.stats.paired import PairedDifference
+from quantlr.stats.hac import SIGNIFICANCE_LEVEL, Interval
+from quantlr.stats.paired import PairedDifference, holm_adjusted_p_values, holm_test_counts
 
 MetricValues = dict[str, float | None]
+TestKey = TypeVar("TestKey")
 IDENTICAL_RUNS_TEXTS = {"sharpe": "the same returns in every session", "log_loss": "the same forecasts"}
 """What is written in place of a difference of two runs that are identical, by metric."""
 
@@ -190,13 +191,16 @@ class MetricTest:
     difference : with its interval; None where a value is undefined, there are too few common sessions, or the runs
         forecast different labels.
     is_identical : whether the two runs are equal in every session or forecast.
-    adjusted_p_value : adjusted for all tests of the comparison; None where the runs are not tested.
+    adjusted_p_value : adjusted for all tests of the comparison by Holm's method; None where the runs are not tested.
+    adjusted_interval : the interval at the level at which Holm's method tests the difference: it leaves out 0 exactly
+        where `adjusted_p_value` is below 5 %.
     """
 
     metric: Metric
     difference: PairedDifference | None
     is_identical: bool
-    adjusted_p_value: float | None
+    adjusted_p_value: float | None = None
+    adjusted_interval: Interval | None = None
 
     @property
     def is_significant(self) -> bool:
@@ -204,22 +208,33 @@ class MetricTest:
         return self.adjusted_p_value is not None and self.adjusted_p_value < SIGNIFICANCE_LEVEL
 
     def difference_text(self, *, decimals: int, factor: float = 1.0) -> str:
-        """Return the difference times `factor`, with its interval, p value and significance."""
+        """Return the difference times `factor`, with its adjusted interval, p value and significance."""
         if self.is_identical:
             return IDENTICAL_RUNS_TEXTS.get(self.metric.key, "the same")
-        if self.difference is None or self.adjusted_p_value is None:
+        if self.difference is None or self.adjusted_p_value is None or self.adjusted_interval is None:
             return "not compared"
-        scaled, p_value = self.difference.scaled(factor), self.adjusted_p_value
-        numbers = (scaled.value, scaled.low95, scaled.high95)
-        value, low, high = (signed_number_text(number, decimals=decimals) for number in numbers)
+        p_value, numbers = self.adjusted_p_value, (self.difference.value, *self.adjusted_interval)
+        value, low, high = (signed_number_text(factor * number, decimals=decimals) for number in numbers)
         p_text = "p < 0.001" if p_value < 0.001 else f"p = {p_value:.{3 if p_value < 0.1 else 2}f}"
         significance = "significant (5%)" if self.is_significant else "not significant"
         return f"{value} ({low} to {high}, {p_text}): {significance}"
 
     def to_dict(self) -> dict[str, Any] | None:
-        """Return the difference and its p values as in ``compare.json``; None where there is no difference."""
-        adjusted = {"adjusted_p_value": self.adjusted_p_value}
-        return None if self.difference is None else asdict(self.difference) | adjusted
+        """Return the difference, intervals and p values as in ``compare.json``; None where there is no difference."""
+        adjusted = {"adjusted_p_value": self.adjusted_p_value, "adjusted_interval": self.adjusted_interval}
+        return None if self.difference is None else self.difference.to_dict() | adjusted
+
+
+def adjust_tests(tests: Mapping[TestKey, MetricTest]) -> dict[TestKey, MetricTest]:
+    """Return tests with p values and intervals adjusted by Holm's method for all but those of identical runs."""
+    tested = {key: test.difference for key, test in tests.items() if test.difference and not test.is_identical}
+    p_values = [difference.p_value for difference in tested.values()]
+    adjusted = zip(holm_adjusted_p_values(p_values), holm_test_counts(p_values), strict=True)
+    by_key = {
+        key: replace(tests[key], adjusted_p_value=p_value, adjusted_interval=difference.interval(count))
+        for (key, difference), (p_value, count) in zip(tested.items(), adjusted, strict=True)
+    }
+    return dict(tests) | by_key
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,12 +16,11 @@ from quantlr.backtest.metric_types import BacktestView, EvaluatedForecasts, Metr
 from quantlr.backtest.metrics import metrics_shown_in
 from quantlr.backtest.naive_rules import competitor_metrics
 from quantlr.core.values import Array
-from quantlr.report.pairs import MetricTest
+from quantlr.report.pairs import MetricTest, adjust_tests
 from quantlr.stats.directional import auc_scores
 from quantlr.stats.paired import (
     PairDifferences,
-    RunPairs,
-    holm_adjusted_p_values,
+    RunIndices,
     n_draws_for_tests,
     paired_return_differences,
     paired_score_differences,
@@ -89,9 +88,7 @@ def make_race_entries(competitors: Sequence[Competitor]) -> tuple[RaceEntry, ...
         for metric in race_metrics()
         for index, test in _differences_from_model(metric, competitors, n_draws).items()
     }
-    p_values = {key: test.difference.p_value for key, test in tests.items() if test.difference}
-    for key, p_value in zip(p_values, holm_adjusted_p_values(list(p_values.values())), strict=True):
-        tests[key] = replace(tests[key], adjusted_p_value=p_value)
+    tests = adjust_tests(tests)
     return tuple(
         RaceEntry(
             competitor,
@@ -111,7 +108,7 @@ def _differences_from_model(metric: Metric, competitors: Sequence[Competitor], n
     tests, compared = {}, [0]
     for index, values in enumerate(columns[1:], start=1):
         is_identical = model_values is not None and values is not None and np.array_equal(model_values, values)
-        tests[index] = MetricTest(metric, None, is_identical, adjusted_p_value=None)
+        tests[index] = MetricTest(metric, None, is_identical)
         if values is not None and not is_identical:
             compared.append(index)
     n_sessions = len(np.unique(competitors[0].forecasts.session))
@@ -140,9 +137,11 @@ def _values_by_row(key: str, competitor: Competitor) -> Array | None:
     return backtest.excess_returns
 
 
-def _paired_differences(key: str, columns: Array, model: Competitor, pairs: RunPairs, n_draws: int) -> PairDifferences:
+def _paired_differences(
+    key: str, columns: Array, model: Competitor, pairs: Sequence[RunIndices], n_draws: int
+) -> PairDifferences:
     """Return the differences of a metric from those of the first column, by pair of columns."""
-    options: dict[str, Any] = {"n_draws": n_draws, "seed": BOOTSTRAP_SEED, "compared": pairs}
+    options: dict[str, Any] = {"n_draws": n_draws, "seed": BOOTSTRAP_SEED, "pairs": pairs}
     if key == "sharpe":
         _, differences = paired_return_differences(columns, **options)
         factor = model.backtest.annual_factor
@@ -158,8 +157,8 @@ def _paired_differences(key: str, columns: Array, model: Competitor, pairs: RunP
 def race_table(entries: Sequence[RaceEntry]) -> pd.DataFrame:
     """Return one row per competitor: name, kind, processor time, and each metric with its difference from the model's.
 
-    The columns of a metric are its key, and the key with `_difference`, `_low95`, `_high95` (of the 95 % interval),
-    `_p_value` (two-sided) and `_holm_p_value`.
+    The columns of a metric are its key, and the key with `_difference`, `_low95` and `_high95` (its 95 % interval),
+    `_p_value` (two-sided), and `_holm_p_value`, `_holm_low` and `_holm_high`, adjusted for all differences.
     """
     return pd.DataFrame([_race_row(entry) for entry in entries])
 
@@ -170,10 +169,12 @@ def _race_row(entry: RaceEntry) -> dict[str, Any]:
     for metric in race_metrics():
         test = entry.tests.get(metric.key)
         difference = test and test.difference
+        low95, high95 = difference.interval() if difference else (None, None)
+        low, high = (test and test.adjusted_interval) or (None, None)
+        values = {"difference": difference and difference.value, "low95": low95, "high95": high95}
+        values |= {"p_value": difference and difference.p_value, "holm_p_value": test and test.adjusted_p_value}
         row[metric.key] = entry.metrics[metric.key]
-        row[f"{metric.key}_difference"] = difference and difference.value
-        row[f"{metric.key}_low95"] = difference and difference.low95
-        row[f"{metric.key}_high95"] = difference and difference.high95
-        row[f"{metric.key}_p_value"] = difference and difference.p_value
-        row[f"{metric.key}_holm_p_value"] = test and test.adjusted_p_value
+        row |= {
+            f"{metric.key}_{name}": value for name, value in (values | {"holm_low": low, "holm_high": high}).items()
+        }
     return row

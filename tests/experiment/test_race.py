@@ -61,8 +61,9 @@ def test_differences_are_those_of_the_metrics_and_intervals_contain_them() -> No
         assert len(tested) == (3 if metric.key == "log_loss" else 6)
         difference = tested[metric.key] - table[metric.key][0]
         np.testing.assert_allclose(tested[f"{metric.key}_difference"], difference, atol=1e-12)
-        assert (tested[f"{metric.key}_low95"] < difference).all()
-        assert (difference < tested[f"{metric.key}_high95"]).all()
+        for low, high in (("low95", "high95"), ("holm_low", "holm_high")):
+            assert (tested[f"{metric.key}_{low}"] < difference).all()
+            assert (difference < tested[f"{metric.key}_{high}"]).all()
 
 
 def test_interval_of_the_growth_difference_is_near_the_delta_method() -> None:

@@ -115,13 +115,18 @@ COMPETITORS_PANEL, P_VALUES_PANEL = (
 def competitor_differences_table(context: RaceContext, *, metric: Metric) -> Table:
     """Return the differences of a metric from the model's, in the unit of the title, as arrays (competitors,).
 
-    `value`, `low` and `high` of the 95% interval are NaN where there is none. `color_index` is 1 where the competitor
-    is significantly better than the model, -1 where it is significantly worse, else 0. `limit` is where the axis ends
-    on either side; differences beyond it are many times as large as the median.
+    `value`, `low` and `high` of the adjusted interval are NaN where there is none. `color_index` is 1 where the
+    competitor is significantly better than the model, -1 where it is significantly worse, else 0. `limit` is where the
+    axis ends on either side; differences beyond it are many times as large as the median.
     """
     _, factor = DIFFERENCE_UNITS.get(metric.key, ("", 1.0))
     tests = [entry.tests[metric.key] for entry in context.entries[1:]]
-    intervals = [(d.value, d.low95, d.high95) if (d := test.difference) else (np.nan,) * 3 for test in tests]
+    intervals = [
+        (test.difference.value, *test.adjusted_interval)
+        if test.difference and test.adjusted_interval
+        else (np.nan,) * 3
+        for test in tests
+    ]
     value, low, high = factor * np.array(intervals).T
     significant = np.array([test.is_significant for test in tests])
     is_first, size = metric is race_metrics()[0], np.abs(value)
@@ -140,7 +145,7 @@ def competitor_differences_table(context: RaceContext, *, metric: Metric) -> Tab
 
 
 def draw_differences(ax: Axes, table: Table) -> None:
-    """Draw a row per competitor: its difference from the model with the 95% interval."""
+    """Draw a row per competitor: its difference from the model with the adjusted interval."""
     format_category_rows(ax, table["names"])
     ax.axvline(0.0, color=BLACK, linewidth=0.8)
     colors = {0: GREY, 1: BLUE, -1: VERMILION}
@@ -178,9 +183,9 @@ def race_title_and_text(context: RaceContext) -> tuple[str, str]:
     n_draws = n_draws_for_tests(len(race_metrics()) * len(others))
     text = (
         f"{len(forecasts.up):,} forecasts and {len(dates):,} sessions, {iso_date(dates[0])} to {iso_date(dates[-1])}, "
-        "the same for all. Differences from the config's model with 95% intervals by the paired stationary bootstrap, "
-        f"{n_draws:,} draws; p values adjusted for all {len(tests)} tests by Holm's method: the probability of any "
-        "false finding is about 5%."
+        "the same for all. Differences from the config's model by the paired stationary bootstrap, "
+        f"{n_draws:,} draws; p values and intervals adjusted for all {len(tests)} tests by Holm's method: the "
+        "probability of any false finding is about 5%."
     )
     name = model.competitor.name
     if not significant:
