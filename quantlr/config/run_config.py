@@ -233,7 +233,7 @@ def load_config(
     if name is not None:
         apply_overrides(parsed, {"name": name}, source_name="--name")
     if data is not None:
-        apply_overrides(parsed, _overrides_from_data(parsed, data), source_name="data=")
+        apply_overrides(parsed, overrides_from_data(parsed, data), source_name="data=")
     stem, place = "run", "config"
     if isinstance(config, (str, Path)):
         stem, place = Path(config).stem, f"{config} (its own name)"
@@ -243,7 +243,7 @@ def load_config(
     return validate_config(parsed, problems, features=(*known, *features))
 
 
-def _overrides_from_data(parsed: ParsedYaml, data: Any) -> dict[str, Any]:
+def overrides_from_data(parsed: ParsedYaml, data: Any) -> dict[str, Any]:
     """Return the keys that prices passed by a program replace.
 
     Raises

@@ -101,6 +101,23 @@ def _newest_dates(prices: Prices, bar_market: Market, dates: pd.DatetimeIndex, m
     return pd.DatetimeIndex(newest.where((latest >= 0) & (dates - newest <= pd.Timedelta(days=MAX_CURRENT_DAYS))))
 
 
+def sessions_known_in_view(view: Prices, prices: Prices, session: IntArray, ticker: IntArray) -> IntArray:
+    """Return the session at whose close a market knows what other sessions of tickers hold, (n,).
+
+    Parameters
+    ----------
+    view : the prices as the market sees them.
+    prices : the prices that it is a view of.
+    session, ticker : (n,) positions of the sessions, each with a bar of the ticker; a session may be `NOT_YET_KNOWN`,
+        and so may the result.
+    """
+    known = np.full((len(prices.sessions) + 1, len(prices.tickers)), NOT_YET_KNOWN, dtype=np.int64)
+    bars, tickers = np.nonzero(prices.session >= 0)
+    sessions = view.session[bars, tickers]
+    known[prices.session[bars, tickers], tickers] = np.where(sessions >= 0, sessions, NOT_YET_KNOWN)
+    return known[np.minimum(session, len(prices.sessions)), ticker]
+
+
 def with_own_dates(altered: Prices, view: Prices, original: Prices) -> Prices:
     """Return a view whose later prices were altered, with the dates of the prices that it is a view of.
 

@@ -21,13 +21,15 @@ from pyarrow import csv as arrow_csv
 
 from quantlr.core.file_reading import UnreadableContentError, exception_text, library_errors_translated
 from quantlr.core.values import IntArray
-from quantlr.data.csv.headings import has_bar_headings, has_wide_headings
+from quantlr.data.csv.headings import has_bar_headings
 from quantlr.data.csv.raw_table import (
+    HEADER_TESTS,
     MAX_COLUMNS,
     MAX_HEADER_LINES,
     MAX_PREAMBLE_LINES,
     RawTable,
     ReadingOptions,
+    empty_file_error,
     find_header_row,
     require_table_size,
     source_path_error,
@@ -72,7 +74,7 @@ def read_text_table(content: bytes, path: Path, options: ReadingOptions) -> RawT
         content = content.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
     lines = list(islice(_iter_lines(content), MAX_PREAMBLE_LINES + MAX_HEADER_LINES))
     if not lines:
-        raise source_path_error(f"{path} is empty; needed a header line and prices")
+        raise empty_file_error(path)
     separator, header = _find_header(lines, path, options)
     # A separator within quotes counts too, which no header has thousands of.
     n_separators = lines[header].content.count(separator.encode())
@@ -158,7 +160,7 @@ def _iter_lines(content: bytes) -> Iterator[_Line]:
 def _find_header(lines: Sequence[_Line], path: Path, options: ReadingOptions) -> tuple[str, int]:
     """Return the separator of a file, and the position of its header among its first lines."""
     separators = [options.separator] if options.separator else SEPARATORS
-    for is_header in (has_bar_headings, has_wide_headings):
+    for is_header in HEADER_TESTS:
         for separator in separators:
             rows = (
                 _split_line(line, path, separator) if _may_be_header(line.content, separator) else ()
