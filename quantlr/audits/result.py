@@ -157,7 +157,7 @@ class LeakCollector:
 
 
 @dataclass(frozen=True, slots=True)
-class Cutoff:
+class CutoffComparison:
     """A session after which the prices were replaced, and the comparison of values that were known by then.
 
     Attributes
@@ -173,7 +173,7 @@ class Cutoff:
     scenario: str
     collector: LeakCollector
 
-    def with_scenario(self, scenario: str) -> Cutoff:
+    def with_scenario(self, scenario: str) -> CutoffComparison:
         """Return the same session with another scenario."""
         return replace(self, scenario=scenario)
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from quantlr.audits.refit_checks import REFITS_AFTER_CUTOFF
-from quantlr.audits.result import PROBABILITY_TOLERANCE, Cutoff, comparison_scale
+from quantlr.audits.result import PROBABILITY_TOLERANCE, CutoffComparison, comparison_scale
 from quantlr.backtest.policies import DecisionContext
 from quantlr.config.run_config import RunConfig
 from quantlr.core.errors import DataError
@@ -22,8 +22,7 @@ from quantlr.core.market_views import MarketView, market_views, sessions_known_i
 from quantlr.core.timing import iso_date
 from quantlr.core.values import Array, BacktestResult, BoolArray, Folds, Forecasts, IntArray, Prices
 from quantlr.data.scenarios import apply_scenario
-from quantlr.model.base import Model
-from quantlr.model.calibration import Calibration
+from quantlr.model.base import FittedModel, Model
 from quantlr.model.logistic import sigmoid
 from quantlr.model.walk_forward import ModelSplit, WalkForwardFunctions
 from quantlr.pipeline.stages import Decisions, PipelineStages, decision_context, positions_from_forecasts
@@ -57,7 +56,7 @@ class CalibrationRecorder:
         self._fit_calibration = functions.fit_calibration
         self.inputs: list[CalibrationInput] = []
 
-    def __call__(self, log_odds: Array, up: Array, folds: tuple[Folds, ...], model: Model) -> Calibration:
+    def __call__(self, log_odds: Array, up: Array, folds: tuple[Folds, ...], model: Model) -> FittedModel:
         """Return the calibration, and keep its input."""
         self.inputs.append((log_odds, up, folds, model))
         return self._fit_calibration(log_odds, up, folds, model)
@@ -96,10 +95,10 @@ class CalibrationChecker:
 
     def _calibrated_probe_probabilities(self, log_odds: Array, up: Array, folds: Sequence[Folds]) -> Array:
         """Return the calibrated probabilities of the probes by refit, (refits, probes)."""
-        coefficients = self.fit_calibration(log_odds, up, folds, self.model).platt_coefficients
+        coefficients = self.fit_calibration(log_odds, up, folds, self.model).coefficients
         return sigmoid(coefficients[:, :1] + coefficients[:, 1:] * self.probe_log_odds)
 
-    def check_calibration(self, cutoff: Cutoff, rng: np.random.Generator) -> None:
+    def check_calibration(self, cutoff: CutoffComparison, rng: np.random.Generator) -> None:
         """Compare the calibrations up to a cutoff, with altered forecasts and outcomes after it."""
         n_refits = int((self.split.first_session <= cutoff.session).sum())
         n_fitted = n_refits + REFITS_AFTER_CUTOFF
@@ -147,7 +146,7 @@ class TradingChecker:
         self.known_session = outcome_known_sessions(decisions)
         self.market_views = market_views(prices)
 
-    def _known_forecasts(self, cutoff: Cutoff) -> list[KnownForecasts]:
+    def _known_forecasts(self, cutoff: CutoffComparison) -> list[KnownForecasts]:
         """Return what each market knows at its close of the cutoff's session."""
         forecasts, refits = self.decisions.forecasts, self.decisions.forecasts.refits
         known = []
@@ -165,7 +164,7 @@ class TradingChecker:
             known.append(KnownForecasts(view, forecast_mask, outcome_mask, refit_mask))
         return known
 
-    def _replaced_prices(self, view: MarketView, scenario: str, cutoff: Cutoff) -> Prices:
+    def _replaced_prices(self, view: MarketView, scenario: str, cutoff: CutoffComparison) -> Prices:
         """Return the prices of a scenario, in place of those that a market does not know at a cutoff."""
         altered = apply_scenario(view.prices, scenario, after_session=cutoff.session, seed=self.config.seed)
         return altered if view.prices is self.prices else with_own_dates(altered, view.prices, self.prices)
@@ -175,7 +174,7 @@ class TradingChecker:
         """The backtest of the run's own positions; None where there are no returns yet."""
         return self._backtest_or_none(self.decisions.positions.weight, self.prices)
 
-    def check_trading(self, scenarios: Sequence[str], cutoff: Cutoff, rng: np.random.Generator) -> None:
+    def check_trading(self, scenarios: Sequence[str], cutoff: CutoffComparison, rng: np.random.Generator) -> None:
         """Compare context, positions and returns up to a cutoff, with other prices and forecasts after it."""
         for known in self._known_forecasts(cutoff):
             self._check_decisions(known, scenarios, cutoff, rng)
@@ -186,7 +185,7 @@ class TradingChecker:
         self._check_execution(prices_by_scenario, cutoff, rng)
 
     def _check_decisions(
-        self, known: KnownForecasts, scenarios: Sequence[str], cutoff: Cutoff, rng: np.random.Generator
+        self, known: KnownForecasts, scenarios: Sequence[str], cutoff: CutoffComparison, rng: np.random.Generator
     ) -> None:
         """Compare context and positions of a market up to a cutoff, with what it does not know then replaced."""
         context, stages, forecasts = self.context, self.stages, self.decisions.forecasts
@@ -221,13 +220,19 @@ class TradingChecker:
         columns = {name: getattr(self.context, name) for name in self._context_columns}
         return [replace(self.context, **{name: factor * columns[name] for name in columns}) for factor in factors]
 
-    def check_positions(self, contexts: Sequence[DecisionContext], cutoff: Cutoff, rng: np.random.Generator) -> None:
+    def check_positions(
+        self, contexts: Sequence[DecisionContext], cutoff: CutoffComparison, rng: np.random.Generator
+    ) -> None:
         """Compare positions up to a cutoff, with other forecasts after it and, in turn, the contexts' values."""
         for known in self._known_forecasts(cutoff):
             self._check_market_positions(known, contexts, cutoff, rng)
 
     def _check_market_positions(
-        self, known: KnownForecasts, contexts: Sequence[DecisionContext], cutoff: Cutoff, rng: np.random.Generator
+        self,
+        known: KnownForecasts,
+        contexts: Sequence[DecisionContext],
+        cutoff: CutoffComparison,
+        rng: np.random.Generator,
     ) -> None:
         """Compare the positions of a market's own tickers, with what it does not know at a cutoff replaced."""
         forecasts, own_tickers = self.decisions.forecasts, np.flatnonzero(known.view.is_own)
@@ -284,7 +289,9 @@ class TradingChecker:
         except DataError:
             return None
 
-    def _check_execution(self, prices_by_scenario: dict[str, Prices], cutoff: Cutoff, rng: np.random.Generator) -> None:
+    def _check_execution(
+        self, prices_by_scenario: dict[str, Prices], cutoff: CutoffComparison, rng: np.random.Generator
+    ) -> None:
         """Compare what is booked up to a cutoff, with altered prices after it, and with altered positions from it on.
 
         A position decided at the cutoff is filled and earns later: nothing booked up to its fill may depend on it.
@@ -302,7 +309,7 @@ class TradingChecker:
         self._check_booked_fields(altered, field_names, fill_session, cutoff.with_scenario(ALTERED_DECISIONS_SCENARIO))
 
     def _check_booked_fields(
-        self, altered: BacktestResult | None, field_names: Sequence[str], last_session: int, cutoff: Cutoff
+        self, altered: BacktestResult | None, field_names: Sequence[str], last_session: int, cutoff: CutoffComparison
     ) -> None:
         """Compare what is booked for sessions up to one, of strategy and benchmark; an earlier end is a change."""
         if self.original_backtest is None or altered is None:
@@ -320,7 +327,7 @@ class TradingChecker:
         altered: BacktestResult,
         field_names: Sequence[str],
         last_session: int,
-        cutoff: Cutoff,
+        cutoff: CutoffComparison,
         subject: str,
     ) -> None:
         """Compare fields of two backtests for sessions up to one; `subject` begins the name of a leak."""

@@ -7,23 +7,18 @@ and every page, table and file that shows metrics takes them from there.
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Annotated, Literal
 
 import numpy as np
-from pydantic import Field, Strict, StrictInt
 
 from quantlr.backtest import benchmark_metrics
-from quantlr.backtest.benchmark import Benchmark, BenchmarkTicker
+from quantlr.backtest.attribution import TICKER_METRICS
 from quantlr.backtest.costs import BASIS_POINT
 from quantlr.backtest.fit_metrics import FIT_METRICS
 from quantlr.backtest.forecast_metrics import calibration_test, recalibration, stability
-from quantlr.backtest.metric_types import BacktestView, EvaluatedForecasts, Metric, Place, Section, SignificanceInput
+from quantlr.backtest.metric_types import BacktestAndTrials, BacktestView, EvaluatedForecasts, Metric, Place, Section
 from quantlr.backtest.trades import net_trade_returns
-from quantlr.core.components import ConfigSection, Unit
-from quantlr.core.errors import DataError
-from quantlr.core.frequency import DAYS_PER_YEAR, MAX_COUNT_DIFFERENCE, CountedSessions, count_sessions
-from quantlr.core.timing import iso_date
-from quantlr.core.values import Array, IntArray, Prices
+from quantlr.core.frequency import DAYS_PER_YEAR, CountedSessions
+from quantlr.core.values import Array, IntArray
 from quantlr.stats import sharpe as sharpe_stats
 from quantlr.stats.clark_west import years_needed
 from quantlr.stats.directional import (
@@ -35,46 +30,6 @@ from quantlr.stats.directional import (
 )
 from quantlr.stats.hac import Interval
 from quantlr.stats.reliability import brier_decomposition, log_loss_decomposition
-
-SessionsPerYear = Literal["auto"] | Annotated[StrictInt, Unit("sessions per year"), Field(ge=1, le=366)]
-
-
-class ReportSpec(ConfigSection):
-    """The benchmark of a run, how annual figures are computed, and which pages are drawn."""
-
-    benchmark: Benchmark = Field(
-        "buy_and_hold", description="The strategy's benchmark.", examples=["buy_and_hold", {"ticker": "SPY"}]
-    )
-    sessions_per_year: SessionsPerYear = Field(
-        "auto",
-        description="Sessions in a year, for annual figures, interest and borrow; auto counts them from the dates of "
-        "the prices, and measures CAGR, interest and borrow by the calendar.",
-    )
-    per_ticker: Annotated[bool, Strict()] = Field(
-        False, description="Whether to draw a page for each ticker as well, in the report's folder tickers/."
-    )
-
-    @property
-    def benchmark_ticker(self) -> str | None:
-        """The ticker of the benchmark; None for another benchmark."""
-        return self.benchmark.ticker if isinstance(self.benchmark, BenchmarkTicker) else None
-
-    def sessions_in_year(self, prices: Prices) -> int:
-        """Return the sessions in a year: the config's number, or those counted from the dates of the prices.
-
-        Raises
-        ------
-        DataError : the config's number is over 10 % from the count.
-        """
-        counted = prices.counted_sessions_per_year or count_sessions(prices.sessions, prices.session)
-        number = self.sessions_per_year
-        if number == "auto":
-            return counted
-        if abs(number - counted.count) > MAX_COUNT_DIFFERENCE * counted.count:
-            dates = f"{iso_date(prices.sessions[0])} to {iso_date(prices.sessions[-1])}"
-            text = f"report.sessions_per_year is {number}, and the prices have {counted.count:.1f} sessions a year"
-            raise DataError(f"{text} ({dates}); write auto or about {int(counted)}", key="report.sessions_per_year")
-        return number
 
 
 def n_forecasts(forecasts: EvaluatedForecasts) -> int:
@@ -268,7 +223,7 @@ def accuracy_on_sessions_held(backtest: BacktestView) -> float | None:
     return float((gain > 0).mean()) if len(gain) else None
 
 
-def n_trades(backtest: BacktestView) -> int:
+def n_round_trips(backtest: BacktestView) -> int:
     """Number of trades (round trips), open ones included."""
     return len(backtest.trades)
 
@@ -292,17 +247,17 @@ def break_even_cost_bps(backtest: BacktestView) -> float | None:
     return float(backtest.gross_excess_returns.sum()) / turnover / BASIS_POINT if turnover > 0 else None
 
 
-def n_trials(significance: SignificanceInput) -> int:
+def n_trials(significance: BacktestAndTrials) -> int:
     """Number of configs tried on the same prices, this one included."""
     return significance.family.n_trials
 
 
-def probabilistic_sharpe(significance: SignificanceInput) -> float | None:
+def probabilistic_sharpe(significance: BacktestAndTrials) -> float | None:
     """Probability that the true Sharpe ratio is above 0 (Bailey and Lopez de Prado 2012)."""
     return sharpe_stats.probabilistic_sharpe(significance.backtest.excess_returns)
 
 
-def deflated_sharpe(significance: SignificanceInput) -> float | None:
+def deflated_sharpe(significance: BacktestAndTrials) -> float | None:
     """Probability that the true Sharpe ratio is above the expected maximum under no skill (the same 2014)."""
     annual_max = expected_max_sharpe(significance)
     if annual_max is None:
@@ -312,18 +267,18 @@ def deflated_sharpe(significance: SignificanceInput) -> float | None:
     return sharpe_stats.probabilistic_sharpe(backtest.excess_returns, benchmark_sharpe=threshold)
 
 
-def expected_max_sharpe(significance: SignificanceInput) -> float | None:
+def expected_max_sharpe(significance: BacktestAndTrials) -> float | None:
     """Expected maximum of the annual Sharpe ratios of all trials under no skill."""
     return significance.family.maxima.expected_max_sharpe
 
 
-def family_wise_p_value(significance: SignificanceInput) -> float | None:
+def family_wise_p_value(significance: BacktestAndTrials) -> float | None:
     """Probability that the best of all trials has so significant an alpha under no skill; None without a benchmark."""
     alpha = significance.backtest.alpha_test
     return None if alpha is None else significance.family.maxima.family_wise_p_value(alpha.test.p_value)
 
 
-def years_to_find_skill(significance: SignificanceInput) -> dict[str, float | None] | None:
+def years_to_find_skill(significance: BacktestAndTrials) -> dict[str, float | None] | None:
     """Years of forecasts with which the Clark-West test finds skill of the size found, and their 90 % interval."""
     per_year = significance.backtest.sessions_per_year
     return years_needed(significance.forecasts.clark_west, sessions_per_year=per_year)
@@ -405,7 +360,7 @@ METRICS: tuple[Metric, ...] = (
     Metric("cost_total", "backtest", sum_of_session_costs, "total costs", 1, "% of equity, summed",
            is_percent=True, better="lower",
            shown_in=("tear_sheet", "fills", "trials")),
-    Metric("trades", "backtest", n_trades, "trades", shown_in=("terminal", "ticker")),
+    Metric("trades", "backtest", n_round_trips, "trades", shown_in=("terminal", "ticker")),
     Metric("win_rate", "backtest", win_rate, "win rate", 1, "after costs", is_percent=True, better="higher",
            shown_in=("ticker",)),
     Metric("profit_factor", "backtest", profit_factor, "profit factor", 2, better="higher", shown_in=("ticker",)),
@@ -413,6 +368,7 @@ METRICS: tuple[Metric, ...] = (
            "bps", better="higher", short_name="break-even cost", shown_in=("tear_sheet", "gallery")),
     Metric("timing_break_even_cost_bps", "strategy_only", benchmark_metrics.timing_break_even_cost_bps,
            "break-even cost vs average holding", 1, "bps", better="higher", shown_in=("report",)),
+    *TICKER_METRICS,
     *FIT_METRICS,
 )  # fmt: skip
 """Every metric of ``metrics.json``, in the order in which it is shown."""

@@ -16,11 +16,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import BaseModel, Field, StrictInt, ValidationError, ValidationInfo, field_validator
 
 from quantlr.backtest.costs import ExecutionSpec
-from quantlr.backtest.metrics import ReportSpec
 from quantlr.backtest.overlays import OVERLAYS, BetaNeutral, Overlay
 from quantlr.backtest.policies import POLICIES, Policy, Threshold
-from quantlr.config.loader import apply_overrides, copy_nested, parse_setting, read_config_file, require_file_kind
-from quantlr.config.messages import problems_from_validation_error, sort_problems
+from quantlr.backtest.report_spec import ReportSpec
+from quantlr.config.loader import (
+    apply_overrides,
+    copy_nested,
+    parse_and_merge_config_files,
+    parse_setting,
+    require_file_kind,
+)
+from quantlr.config.messages import problems_from_validation_error, sort_problems_by_line
 from quantlr.config.yaml_tree import (
     ConfigProblem,
     KeyPath,
@@ -280,7 +286,7 @@ def read_unvalidated_config(config: ConfigSource) -> tuple[ParsedYaml, list[Conf
         raise ConfigError(f"a config is a path, a mapping or a loaded config, found {type(config).__name__}")
     defaults = {key: field.default for key, field in RunConfig.model_fields.items()}
     kinds = {key: default.kind for key, default in defaults.items() if isinstance(default, Component)}
-    return read_config_file(Path(config), default_kinds=kinds)
+    return parse_and_merge_config_files(Path(config), default_kinds=kinds)
 
 
 def _dump_keeping_user_defined(value: Any) -> Any:
@@ -313,7 +319,7 @@ def validate_config(
     except ValidationError as error:
         all_problems += problems_from_validation_error(error, parsed_yaml, RunConfig)
     if all_problems:
-        raise ConfigError("\n".join(map(str, sort_problems(all_problems))))
+        raise ConfigError("\n".join(map(str, sort_problems_by_line(all_problems))))
     if features:  # the resolved config of a run with the same objects lists them already
         listed_features, added = run.features[: len(listed)], run.features[len(listed) :]
         new_features = (feature for feature in added if feature not in listed_features)

@@ -78,12 +78,6 @@ class LogisticRegression(Model):
         None, description="Age at which the weight of a training row has halved; null: no decay.", examples=[500]
     )
 
-    @property
-    def resolved_class_weight(self) -> Literal["balanced"] | tuple[float, float] | None:
-        """The weights of downs and of ups, "balanced", or None."""
-        weight = self.class_weight
-        return (weight.down, weight.up) if isinstance(weight, ClassWeights) else weight
-
     def fit_many(
         self,
         training_sets: Sequence[TrainingData],

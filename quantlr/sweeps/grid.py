@@ -19,7 +19,7 @@ import numpy as np
 from pydantic import Field, StrictFloat, StrictInt, ValidationError
 
 from quantlr.config.loader import apply_overrides, copy_nested, parse_setting, require_file_kind
-from quantlr.config.messages import problems_from_validation_error, sort_problems
+from quantlr.config.messages import problems_from_validation_error, sort_problems_by_line
 from quantlr.config.run_config import (
     LoadedConfig,
     ReportName,
@@ -215,7 +215,7 @@ def load_sweep(
         problems += problems_from_validation_error(error, parsed, SweepSpec)
         spec = SweepSpec.model_construct(name="sweep", base=None, grid={})
     axes, base = _read_grid_axes(parsed, problems), ParsedYaml({})
-    lines = list(map(str, sort_problems([*problems, *_grid_key_problems(axes)])))
+    lines = list(map(str, sort_problems_by_line([*problems, *_grid_key_problems(axes)])))
     try:
         base = _read_base_config(parsed)
         _override_base(base, axes, [*(overrides or {}).items(), *map(parse_setting, settings)], source_name="--set")
@@ -294,7 +294,7 @@ def _read_base_config(parsed: ParsedYaml) -> ParsedYaml:
         raise ConfigError(str(ConfigProblem(place, "base", text)))
     config, problems = read_unvalidated_config(path)
     if problems:
-        raise ConfigError("\n".join(map(str, sort_problems(problems))))
+        raise ConfigError("\n".join(map(str, sort_problems_by_line(problems))))
     return config
 
 

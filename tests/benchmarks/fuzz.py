@@ -218,8 +218,8 @@ PAGE = """# Damaged inputs
 
 <!-- Written by python tests/benchmarks/fuzz.py --seconds {seconds:.0f} --write docs/reference/damaged-inputs.md -->
 
-Inputs that were damaged at random, each by one to four pieces put in, cut out, repeated or exchanged. Each must be used, or refused with
-an error of quantlr's own; what fails is mended, and the suite repeats its seed.
+Inputs that were damaged at random, each by one to four pieces put in, cut out, repeated or exchanged. Each must be
+used, or refused with an error of quantlr's own; what fails is mended, and the suite repeats its seed.
 
 | input | tried | failed |
 | --- | --- | --- |

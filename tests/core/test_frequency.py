@@ -13,13 +13,14 @@ import quantlr
 from quantlr.backtest.costs import ExecutionSpec
 from quantlr.backtest.engine import backtest_positions
 from quantlr.backtest.metric_types import BacktestView
-from quantlr.backtest.metrics import ReportSpec, cagr
+from quantlr.backtest.metrics import cagr
 from quantlr.backtest.policies import make_decision_context
+from quantlr.backtest.report_spec import ReportSpec
 from quantlr.backtest.rolling import monthly_returns
 from quantlr.core.errors import DataError
 from quantlr.core.frequency import CountedSessions, count_sessions
 from quantlr.core.values import Forecasts, Positions, Prices
-from quantlr.data.prices import prices_from_bars
+from quantlr.data.prices import prices_from_ticker_bars
 from quantlr.report.context import PageContext
 
 EXCHANGE_HOLIDAYS = pd.offsets.CustomBusinessDay(holidays=list(pd.bdate_range("1999-01-01", "2030-12-31")[::29]))
@@ -36,7 +37,7 @@ def prices_on(*indexes: pd.DatetimeIndex) -> Prices:
         close = 100.0 * np.exp(np.cumsum(np.random.default_rng(number).normal(0.0004, 0.01, len(dates))))
         columns = dict.fromkeys(("open", "high", "low", "close"), close)
         bars[f"T{number}"] = pd.DataFrame(columns, index=pd.DatetimeIndex(dates, name="date"))
-    return prices_from_bars(bars, source="", sha256="", notes=())
+    return prices_from_ticker_bars(bars, source="", sha256="", notes=())
 
 
 @pytest.mark.parametrize(
