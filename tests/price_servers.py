@@ -73,7 +73,8 @@ class PriceServer:
             "name": f"{base}/{quote}", "market_symbol": pair, "base_currency": base,
             "base_decimals": 8,
             "counter_currency": quote, "counter_decimals": 0, "minimum_order_value": "10", "trading": "Enabled",
-            "instant_order_counter_decimals": 2, "instant_and_market_orders": "Enabled", "description": f"{base} / {quote}",
+            "instant_order_counter_decimals": 2, "instant_and_market_orders": "Enabled",
+            "description": f"{base} / {quote}",
             "market_type": "SPOT",
         }  # fmt: skip
 

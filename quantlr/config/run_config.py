@@ -131,6 +131,8 @@ class RunConfig(ConfigSection):
         values = self.model_dump(mode="json", exclude={"name", "report"})
         if not self.label_delay:
             values["label"].pop("of")
+        if not values["data"]["series"]:
+            values["data"].pop("series")
         return hashlib.sha256(json.dumps(values, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
     def to_yaml(self, *, folder: Path | None = None) -> str:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from quantlr.core.known_series import series_for_market, with_values_of
 from quantlr.core.timing import NOT_YET_KNOWN, UNKNOWN_MARKET, Market, latest_known_bar_index
 from quantlr.core.values import PRICE_ARRAYS, REFERENCE_PRICES, BoolArray, IntArray, Prices
 
@@ -68,6 +69,7 @@ def _view_from(prices: Prices, market: Market) -> MarketView:
         for name in REFERENCE_PRICES
         if (reference := getattr(prices, name)) is not None
     }
+    references |= series_for_market(prices.series, market.name)
     return MarketView(replace(_redate_bars(prices, prices.sessions, own_sessions, market), **references), is_own)
 
 
@@ -140,6 +142,7 @@ def with_own_dates(altered: Prices, view: Prices, original: Prices) -> Prices:
         parts = [getattr(prices, name) for prices in (altered, view, original)]
         if parts[0] is not None:
             arrays[name] = with_own_dates(*parts)
+    arrays["series"] = with_values_of(original.series, altered.series)
     return replace(original, sessions=sessions, session=session, **arrays)
 
 
