@@ -8,6 +8,7 @@ import pickle
 import socket
 import warnings
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from quantlr.data.download import DownloadedSource, HttpEnvironment
 from quantlr.data.prices import DataSpec, load_prices
 from quantlr.data.source import FetchedPrices, FetchRequest
 from quantlr.data.stooq import StooqSource
+from quantlr.testing import check_source
 
 from price_servers import LoopbackOpener, PriceServer, loopback_session, serving_prices
 
@@ -82,6 +84,16 @@ def test_bars_are_those_of_the_server_by_date(shop: Shop, capfd: pytest.CaptureF
         np.testing.assert_array_equal(bars["close"], list(finished.values()))
         np.testing.assert_array_equal(bars["high"] - bars["low"], 2.0)
     assert set(fetched.calendars) == {shop.ticker, shop.other}, "each ticker has a market"
+
+
+def test_the_contract_of_sources_is_kept(shop: Shop) -> None:
+    source = shop.make_source()
+    shop.fetch(shop.ticker, shop.other)
+    plain = type(source).model_validate(source.model_dump())
+    with pytest.MonkeyPatch.context() as patch:
+        fetch = type(source).fetch
+        patch.setattr(type(source), "fetch", lambda self, request: fetch(self, replace(request, offline=True)))
+        check_source(plain, tickers=[shop.ticker, shop.other], unknown_ticker=shop.unknown)
 
 
 def test_the_unfinished_day_is_left_out_with_a_note_and_kept_once_it_is_over(shop: Shop) -> None:
