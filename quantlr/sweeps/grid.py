@@ -195,7 +195,7 @@ def load_sweep(
     settings : the same as text, ``key=value``, the value in YAML.
     name : name of the report, instead of the config's.
     features : feature objects, added to the config's unless it lists them already.
-    data : prices to use instead of the source of the config under ``base``, as in `quantlr.load_config`.
+    data : prices to use instead of the config's source, as in `quantlr.load_config`.
 
     Raises
     ------

@@ -271,7 +271,7 @@ def sweep(
     overrides : values by dotted key that replace those of the config under ``base``: ``{"policy.long_above": 0.52}``.
     features : feature objects of your own, added to the config's unless it lists them already, in every trial. Stored
         results are used again only while the files that define their classes stay the same.
-    data : prices to use instead of the source of the config under ``base``, as in `quantlr.load_config`; each process
+    data : prices to use instead of the config's source, as in `quantlr.load_config`; each process
         gets a copy.
     name : name of the report, instead of the config's.
     output : folder of reports. The report is written into ``output/NAME``; the folder's ledger records every trial,
