@@ -29,7 +29,9 @@ class OtherSeries(Feature):
     """
 
     kind: Literal["series"] = "series"
-    name: Annotated[str, Field(min_length=1)] = Field(description="The series: its key in data.series.")
+    name: Annotated[str, Field(min_length=1)] = Field(
+        description="The series: its key in data.series.", examples=["CPI"]
+    )
     transform: Annotated[LevelTransform, ChoiceDescriptions(LEVEL_TRANSFORM_DESCRIPTIONS)] = Field(
         "level", description="What is computed from the values."
     )
@@ -40,6 +42,7 @@ class OtherSeries(Feature):
         None,
         description="How old the newest value may be, from the date that it is of; null: three median gaps between the "
         "dates, and at least a week.",
+        examples=[45],
     )
 
     example_parameters = (
