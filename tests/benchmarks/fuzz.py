@@ -1,6 +1,6 @@
 """Damaged inputs of every kind, made from seeds: each is used, or refused with an error of quantlr's own.
 
-PYTHONPATH=tests python tests/benchmarks/fuzz.py --seconds 300 --write docs/reference/damaged-inputs.md
+PYTHONPATH=tests python tests/benchmarks/fuzz.py --seconds 300 --write docs/damaged-inputs.md
 
 The seeds count up from --first. A seed that fails is printed with its kind and its traceback; it belongs into
 `FAILED_SEEDS`, which the suite repeats. Kinds: files of prices, configs, the files of a report, the results of a sweep,
@@ -216,7 +216,7 @@ DESCRIPTIONS = {
 }
 PAGE = """# Damaged inputs
 
-<!-- Written by python tests/benchmarks/fuzz.py --seconds {seconds:.0f} --write docs/reference/damaged-inputs.md -->
+<!-- Written by python tests/benchmarks/fuzz.py --seconds {seconds:.0f} --write docs/damaged-inputs.md -->
 
 Inputs that were damaged at random, each by one to four pieces put in, cut out, repeated or exchanged. Each must be
 used, or refused with an error of quantlr's own; what fails is mended, and the suite repeats its seed.
