@@ -21,6 +21,7 @@ from quantlr.data.download import (
     DownloadClient,
     DownloadedSource,
     FetchError,
+    FetchErrorKind,
     full_days_response,
     raw_bars_from_columns,
 )
@@ -108,7 +109,7 @@ class CcxtClient(DownloadClient):
         except ccxt.NetworkError as error:
             text = str(error).partition("\n")[0][:200]
             is_answer = isinstance(error, ccxt.ExchangeNotAvailable)
-            kind = "server" if is_answer and " 50" in text else "network"
+            kind: FetchErrorKind = "server" if is_answer and " 50" in text else "network"
             raise FetchError(kind, f"{self.exchange.name} can't be reached: {text}") from error
         except (ccxt.BaseError, KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
             text = f"{type(error).__name__}: {str(error)[:200]}"

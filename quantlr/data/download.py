@@ -15,7 +15,7 @@ from contextlib import AbstractContextManager, closing, suppress
 from dataclasses import dataclass
 from functools import partial
 from threading import Event, Thread
-from typing import Annotated, Any, ClassVar, Literal, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -213,7 +213,7 @@ class DownloadedSource(Source):
         """
         return None
 
-    def with_environment(self, environment: HttpEnvironment) -> DownloadedSource:
+    def with_environment(self, environment: HttpEnvironment) -> Self:
         """Return the same source with another network and clock."""
         other = self.model_copy()
         other._environment = environment
@@ -443,7 +443,7 @@ def full_days_response(
     )
 
 
-def raw_bars_from_columns(dates: pd.DatetimeIndex, columns: Mapping[str, Sequence[float]]) -> RawBarFrame:
+def raw_bars_from_columns(dates: pd.DatetimeIndex, columns: Mapping[str, Any]) -> RawBarFrame:
     """Return raw bars, sorted and each date once, of prices without dividends and splits.
 
     Raises

@@ -13,6 +13,8 @@ from urllib.error import HTTPError
 from urllib.parse import urlencode
 from urllib.request import build_opener
 
+import pandas as pd
+
 from quantlr.core.errors import DataError
 from quantlr.data.cache import FetchResponse
 from quantlr.data.csv.raw_table import ReadingOptions
@@ -89,7 +91,7 @@ class StooqClient(DownloadClient):
             raise FetchError("server", f"Stooq answers with prices that can't be read: {error.message}") from error
         columns = {name: bars[name] if name in bars else bars["close"] for name in ("open", "high", "low", "close")}
         columns["volume"] = bars["volume"] if "volume" in bars else 0.0 * bars["close"]
-        raw_bars = raw_bars_from_columns(bars.index, columns)
+        raw_bars = raw_bars_from_columns(pd.DatetimeIndex(bars.index), columns)
         return full_days_response(raw_bars, exchange="Stooq", is_full_history=True, now=now)
 
     def _read(self, url: str) -> bytes:

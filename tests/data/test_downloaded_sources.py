@@ -52,9 +52,11 @@ class Shop:
         )
         parameters = {"exchange": "bitstamp"} if kind == "ccxt" else {}
         source_class: type[DownloadedSource] = CcxtSource if kind == "ccxt" else StooqSource
-        self.make_source = lambda **keys: source_class.model_validate(
-            {"deadline": 20.0, **parameters, **keys}
-        ).with_environment(environment)
+        self._parameters, self._source_class, self._environment = parameters, source_class, environment
+
+    def make_source(self, **keys: Any) -> DownloadedSource:
+        values = {"deadline": 20.0, **self._parameters, **keys}
+        return self._source_class.model_validate(values).with_environment(self._environment)
 
     def fetch(self, *tickers: str, offline: bool = False, **keys: Any) -> FetchedPrices:
         dates = {key: keys.pop(key) for key in ("start", "end") if key in keys}

@@ -326,6 +326,7 @@ def test_transforms_of_another_ticker_are_of_its_closes_as_quoted(transform: str
     feature = ContextReturns.model_validate({"ticker": "VIX", "transform": transform, "window": 8, "lags": [1, 2]})
     columns = feature.compute(prices)
     assert list(columns) == [f"context_{transform}_VIX_1", f"context_{transform}_VIX_2"]
+    assert prices.context is not None
     dates, closes = list(prices.context.sessions), quoted[:, 0].tolist()
     for bar in range(15, 60):
         newest = max(index for index, date in enumerate(dates) if date <= prices.sessions[bar])

@@ -50,10 +50,11 @@ class Other(Honest):
 def violating(**methods: Any) -> Source:
     """Return a source of a class with other methods."""
     made = type("Other", (Other,), {"__doc__": "Made-up.", "__annotations__": {}, **methods})
-    sys.modules[__name__].Made = made
+    vars(sys.modules[__name__])["Made"] = made
     made.__qualname__ = "Made"
     made.__module__ = __name__
-    return made()
+    source: Source = made()
+    return source
 
 
 def altered(change: Any) -> Any:
