@@ -7,15 +7,14 @@ that a server that does not answer costs no more than the deadline.
 from __future__ import annotations
 
 import datetime as dt
-import queue
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, suppress
 from dataclasses import dataclass
 from functools import partial
-from threading import Event, Thread
-from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
+from threading import Event
+from typing import Annotated, Any, ClassVar, Literal, Self
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -26,6 +25,7 @@ from quantlr.core.components import ChoiceDescriptions, Unit
 from quantlr.core.errors import DataError, Fault
 from quantlr.core.progress import ProgressCounter
 from quantlr.core.values import Note
+from quantlr.data.background import ResultTimeoutError, iter_in_background
 from quantlr.data.cache import CachedHistory, CacheIndexEntry, DamagedFileError, FetchResponse, PriceCache
 from quantlr.data.corporate_actions import (
     RAW_PRICE_COLUMNS,
@@ -36,8 +36,6 @@ from quantlr.data.corporate_actions import (
 from quantlr.data.csv.reader import BarFrame
 from quantlr.data.source import FetchedPrices, FetchRequest, Source, combine_digests, sha256_hex
 
-T = TypeVar("T")
-
 OVERLAP_SESSIONS = 8
 """Number of cached sessions that are requested again with the new ones, to detect a revision of history."""
 DOWNLOAD_TIMEOUT_SECONDS = 30.0
@@ -45,8 +43,6 @@ MAX_ATTEMPTS = 4
 """Number of requests for a ticker while the server can't be reached or fails."""
 SETTLEMENT_DELAY_AFTER_CLOSE = dt.timedelta(minutes=30)
 """Time after the close from which on a session's bar is final."""
-BACKGROUND_THREAD_NAME = "quantlr: waiting for an answer"
-"""Name of the threads that may be abandoned."""
 UTC_CLOCK = partial(dt.datetime.now, dt.UTC)
 
 FetchErrorKind = Literal["unknown", "empty", "limited", "network", "server", "unstored"]
@@ -85,51 +81,6 @@ class FetchError(Exception):
     def __init__(self, kind: FetchErrorKind, message: str) -> None:
         super().__init__(message)
         self.kind = kind
-
-
-class ResultTimeoutError(Exception):
-    """A background iterator yielded nothing within the time-out."""
-
-
-def iter_in_background(
-    make_items: Callable[[Event], Iterator[T]], *, timeout_seconds: float
-) -> Generator[T, None, None]:
-    """Yield the items of an iterator that runs in a thread of its own, ahead of the caller, and can be abandoned.
-
-    The thread is a daemon: a request that hangs blocks neither the caller nor the end of the program.
-
-    Parameters
-    ----------
-    make_items : is called in the thread with an event that is set once the items are no longer wanted.
-    timeout_seconds : how long to wait for an item.
-
-    Raises
-    ------
-    ResultTimeoutError : there was no item for `timeout_seconds`.
-    """
-    stop_event = Event()
-    results: queue.SimpleQueue[tuple[T] | BaseException | None] = queue.SimpleQueue()
-
-    def put_items_on_queue() -> None:
-        try:
-            for item in make_items(stop_event):
-                results.put((item,))
-                if stop_event.is_set():
-                    return
-            results.put(None)
-        except BaseException as error:
-            results.put(error)
-
-    Thread(target=put_items_on_queue, name=BACKGROUND_THREAD_NAME, daemon=True).start()
-    try:
-        while (result := results.get(timeout=timeout_seconds)) is not None:
-            if isinstance(result, BaseException):
-                raise result
-            yield result[0]
-    except queue.Empty:
-        raise ResultTimeoutError from None
-    finally:
-        stop_event.set()
 
 
 @dataclass(slots=True)

@@ -21,10 +21,10 @@ import pandas as pd
 
 from quantlr.core.atomic import cache_dir
 from quantlr.core.values import BoolArray
+from quantlr.data.background import BACKGROUND_THREAD_NAME
 from quantlr.data.cache import FetchResponse
 from quantlr.data.corporate_actions import RAW_BAR_COLUMNS, RAW_PRICE_COLUMNS, RawBarFrame, undo_split_adjustment
 from quantlr.data.download import (
-    BACKGROUND_THREAD_NAME,
     DownloadClient,
     FetchError,
     HttpEnvironment,
