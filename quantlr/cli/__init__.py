@@ -46,6 +46,7 @@ COMMAND_HELP = {
     "policies": "List the policies, from probability to position.",
     "overlays": "List the overlays, which change positions afterwards.",
     "sources": "List the sources of prices.",
+    "export": "Write figures, tables or all pages of a report as SVG, PDF, PNG, Excel or CSV.",
     "compare": "Compare runs pair by pair, with adjusted p values.",
     "schema": "Print the JSON Schema of a config, for editors.",
     "trials": "List the trials in the ledger.",

@@ -29,6 +29,7 @@ CALLS = {
     "policies": (),
     "overlays": (),
     "sources": (),
+    "export": ("exp", "--tables"),
     "compare": ("one", "other"),
     "schema": (),
     "trials": (),
@@ -65,7 +66,7 @@ def test_results_are_on_stdout_and_json_is_alone_on_it(
 ) -> None:
     monkeypatch.setenv("QUANTLR_HOME", str(tmp_path / "home"))
     Path("grid.yaml").write_text("base: exp.yaml\ngrid: {model.l2: [0.0, 0.1]}\n")
-    if verb == "trials":
+    if verb in ("trials", "export"):
         call("run", "exp.yaml", "--quiet")
     for name in CALLS[verb] if verb == "compare" else ():
         call("run", "exp.yaml", "--quiet", "--name", name)
