@@ -62,11 +62,13 @@ REPORT_FILE_NAMES = frozenset({
     "tearsheet.png", "forecast.png", "model.png", "positions.png", "tickers.png", "report.html", METRICS_FILE,
     CONFIG_FILE, "provenance.json", "forecasts.parquet", "backtest.parquet", "positions.parquet", "trades.csv",
     "audit.json", "features.png", "features.csv", "thumbnail.png", "compare.png", "compare.json", "sweep.json",
-    "trials.csv", "sweep.png", "winner.yaml", "report.pdf", "report.xlsx", *(f"{name}.csv" for name in EXPORTED_TABLES),
+    "trials.csv", "sweep.png", "winner.yaml", "robustness.png", "robustness.csv",
+    "report.pdf", "report.xlsx", *(f"{name}.csv" for name in EXPORTED_TABLES),
 })  # fmt: skip
 """Every file that quantlr may write at the top of the folder, but for exported figures; all others are the user's.
 
-``audit.json``, ``features.*``, exported tables and figures are written beside a run's files and are removed with them:
+``audit.json``, ``features.*``, ``robustness.*``, exported tables and figures are written beside a run's files and are removed
+with them:
 they are of that run only.
 """
 EXPORTED_FIGURE_PATTERN = re.compile(r"figure_[a-z0-9_]+(\..+)?\.(png|svg|pdf)")
