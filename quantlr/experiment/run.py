@@ -36,7 +36,7 @@ from quantlr.report.storage import check_report_target, make_reports_dir, make_t
 if TYPE_CHECKING:
     from quantlr.report.figures import FigureCollection
 
-VERSIONED_PACKAGES = ("quantlr", "numpy", "pandas", "pyarrow", "matplotlib")
+VERSIONED_PACKAGES = ("quantlr", "numpy", "pandas", "pyarrow", "matplotlib", "bokeh")
 """Packages that the bytes of a report depend on; ``provenance.json`` lists their versions."""
 
 
