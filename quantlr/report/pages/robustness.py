@@ -32,6 +32,8 @@ ROBUSTNESS_FILE = "robustness.png"
 MAX_PAGE_ROWS = 16
 """Rows of a panel, at most: those with the lowest Sharpe ratios."""
 MAX_YEAR_LABELS = 16
+ONE_STEP_CHANGES = (("cost", "costs x 2"), ("delay", "filled 1 session later"))
+"""The changes of costs and delays that the sentence compares with parts and settings."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +65,11 @@ class RobustnessRow:
     def remaining_sharpe(self) -> float | None:
         """Sharpe ratio without the part, or after the change."""
         return self.sharpe if self.group in ("cost", "delay", "setting") else self.sharpe_without
+
+    @property
+    def is_one_step(self) -> bool:
+        """Whether it is a part, or a change by one step: of costs to their double, of fills by one session."""
+        return (self.group, self.name) in ONE_STEP_CHANGES or self.group not in ("cost", "delay")
 
     @property
     def change_text(self) -> str:
@@ -97,15 +104,20 @@ class RobustnessContext:
 
 
 def robustness_sentence(context: RobustnessContext) -> str:
-    """Return what the Sharpe ratio of a run depends on most, in one sentence."""
+    """Return what the Sharpe ratio of a run depends on most, in one sentence.
+
+    Compared are the ratios without each part, and after each change by one step; of each kind the lowest.
+    """
     if context.sharpe is None:
-        return "The Sharpe ratio is undefined, and nothing depends on anything."
-    remaining = [(row.remaining_sharpe, row) for row in context.rows if row.remaining_sharpe is not None]
+        return "The Sharpe ratio is undefined."
+    remaining = [
+        (row.remaining_sharpe, row) for row in context.rows if row.is_one_step and row.remaining_sharpe is not None
+    ]
     ratio = number_text(context.sharpe)
     if context.sharpe <= 0:
         best = max(remaining, key=lambda item: item[0], default=None)
-        text = f"The Sharpe ratio of {ratio} is not above 0, so that there is no result to depend on anything"
-        return f"{text}; the best is {number_text(best[0])}, {best[1].change_text}." if best else f"{text}."
+        text = f"The Sharpe ratio of {ratio} is not above 0"
+        return f"{text}; the highest is {number_text(best[0])}, {best[1].change_text}." if best else f"{text}."
     worst_by_kind: dict[str, tuple[float, RobustnessRow]] = {}
     for value, row in sorted(remaining, key=lambda item: item[0]):
         worst_by_kind.setdefault(row.group, (value, row))
@@ -285,7 +297,7 @@ def fall_table(context: RobustnessContext) -> Table:
     return {
         "falls": falls,
         "own": own,
-        "subtitle": f"black: the run's, {percent_text(own, decimals=0)}; 5% are below {worst}",
+        "subtitle": f"the run {percent_text(own, decimals=0)}; 5% below {worst}",
     }
 
 
@@ -315,8 +327,8 @@ def robustness_panels(context: RobustnessContext) -> tuple[PlacedPanel, ...]:
     """Return the panels of the page."""
     has_tickers = bool(context.of_groups("ticker"))
     right = (
-        (PlacedPanel(robustness_settings_panel, (0.7, 0.33, 0.28, 0.14)),
-         PlacedPanel(robustness_tickers_panel, (0.7, 0.05, 0.28, 0.19)))
+        (PlacedPanel(robustness_settings_panel, (0.7, 0.31, 0.28, 0.12)),
+         PlacedPanel(robustness_tickers_panel, (0.7, 0.05, 0.28, 0.16)))
         if has_tickers
         else (PlacedPanel(robustness_settings_panel, (0.7, 0.05, 0.28, 0.36)),)
     )  # fmt: skip
