@@ -19,6 +19,7 @@ from quantlr.report.style import (
     SMALL_SIZE,
     Axes,
     add_legend_above,
+    axes_height_points,
     format_category_rows,
     format_log_axis,
     number_text,
@@ -29,8 +30,8 @@ from quantlr.report.style import (
 from quantlr.stats.path_resamples import ResampledPaths
 
 ROBUSTNESS_FILE = "robustness.png"
-MAX_PAGE_ROWS = 16
-"""Rows of a panel, at most: those with the lowest Sharpe ratios."""
+MIN_ROW_POINTS = 10.5
+"""Height of a row. Where there are more rows than have room, those with the lowest Sharpe ratios are drawn."""
 MAX_YEAR_LABELS = 16
 ONE_STEP_CHANGES = (("cost", "costs x 2"), ("delay", "filled 1 session later"))
 """The changes of costs and delays that the sentence compares with parts and settings."""
@@ -132,7 +133,6 @@ def _rows_table(context: RobustnessContext, rows: Sequence[RobustnessRow], empty
     """Return `names`, `values` (rows,) of the Sharpe ratio, `texts` of the adjusted p value, and that of the run."""
     if not rows:
         return {"message": empty}
-    rows = sorted(rows, key=lambda row: row.sharpe or 0.0)[:MAX_PAGE_ROWS] if len(rows) > MAX_PAGE_ROWS else rows
     return {
         "names": [row.name for row in rows],
         "values": np.array([row.sharpe for row in rows], dtype=np.float64),
@@ -143,8 +143,10 @@ def _rows_table(context: RobustnessContext, rows: Sequence[RobustnessRow], empty
 
 
 def _draw_rows(ax: Axes, table: Table) -> None:
-    values, without, rows = table["values"], table["without"], np.arange(len(table["values"]))
-    format_category_rows(ax, table["names"])
+    n_shown = min(len(table["values"]), max(int(axes_height_points(ax) / MIN_ROW_POINTS), 1))
+    shown = np.sort(np.argsort(table["values"], kind="stable")[:n_shown])
+    values, without, rows = table["values"][shown], table["without"][shown], np.arange(n_shown)
+    format_category_rows(ax, [table["names"][index] for index in shown])
     ax.barh(rows, values, height=0.5, color=np.where(values > 0, SKY, ORANGE), linewidth=0, label="Sharpe ratio")
     if np.isfinite(without).any():
         ax.plot(without, rows, "o", color=BLUE, markersize=4, label="of the rest")
@@ -154,9 +156,9 @@ def _draw_rows(ax: Axes, table: Table) -> None:
     low, high = float(np.nanmin(finite)), float(np.nanmax(finite))
     span = (high - low) or 1.0
     ax.set_xlim(low - 0.05 * span, high + 0.25 * span)
-    for row, text in enumerate(table["texts"]):
-        ax.text(1.0, row, text, transform=ax.get_yaxis_transform(), ha="right", va="center", fontsize=SMALL_SIZE,
-                color=BLACK)  # fmt: skip
+    for row, index in enumerate(shown):
+        style = {"ha": "right", "va": "center", "fontsize": SMALL_SIZE, "color": BLACK}
+        ax.text(1.0, row, table["texts"][index], transform=ax.get_yaxis_transform(), **style)
     ax.locator_params(axis="x", nbins=5)
     ax.xaxis.set_major_formatter(number_tick_label)
     add_legend_above(ax, n_columns=3, font_size=7.8)
@@ -327,7 +329,7 @@ def robustness_panels(context: RobustnessContext) -> tuple[PlacedPanel, ...]:
     """Return the panels of the page."""
     has_tickers = bool(context.of_groups("ticker"))
     right = (
-        (PlacedPanel(robustness_settings_panel, (0.7, 0.31, 0.28, 0.12)),
+        (PlacedPanel(robustness_settings_panel, (0.7, 0.31, 0.28, 0.16)),
          PlacedPanel(robustness_tickers_panel, (0.7, 0.05, 0.28, 0.16)))
         if has_tickers
         else (PlacedPanel(robustness_settings_panel, (0.7, 0.05, 0.28, 0.36)),)
@@ -338,7 +340,9 @@ def robustness_panels(context: RobustnessContext) -> tuple[PlacedPanel, ...]:
         PlacedPanel(robustness_years_panel, (0.042, 0.29, 0.448, 0.14)),
         PlacedPanel(robustness_costs_panel, (0.042, 0.05, 0.2, 0.16)),
         PlacedPanel(robustness_delays_panel, (0.29, 0.05, 0.2, 0.16)),
-        PlacedPanel(robustness_regimes_panel, (0.7, 0.52, 0.28, 0.26)),
+        PlacedPanel(
+            robustness_regimes_panel, (0.7, 0.56 if has_tickers else 0.52, 0.28, 0.22 if has_tickers else 0.26)
+        ),
         *right,
     )
 
