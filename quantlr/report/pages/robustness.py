@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -157,7 +158,7 @@ def _draw_rows(ax: Axes, table: Table) -> None:
     span = (high - low) or 1.0
     ax.set_xlim(low - 0.05 * span, high + 0.25 * span)
     for row, index in enumerate(shown):
-        style = {"ha": "right", "va": "center", "fontsize": SMALL_SIZE, "color": BLACK}
+        style: dict[str, Any] = {"ha": "right", "va": "center", "fontsize": SMALL_SIZE, "color": BLACK}
         ax.text(1.0, row, table["texts"][index], transform=ax.get_yaxis_transform(), **style)
     ax.locator_params(axis="x", nbins=5)
     ax.xaxis.set_major_formatter(number_tick_label)
