@@ -61,14 +61,14 @@ EXPORTED_TABLES = ("summary", "metrics", "forecasts", "backtest", "positions", "
 REPORT_FILE_NAMES = frozenset({
     "tearsheet.png", "forecast.png", "model.png", "positions.png", "tickers.png", "report.html", METRICS_FILE,
     CONFIG_FILE, "provenance.json", "forecasts.parquet", "backtest.parquet", "positions.parquet", "trades.csv",
-    "audit.json", "features.png", "features.csv", "thumbnail.png", "compare.png", "compare.json", "sweep.json",
-    "trials.csv", "sweep.png", "winner.yaml", "robustness.png", "robustness.csv",
+    "audit.json", "features.png", "features.csv", "race.png", "race.csv", "thumbnail.png", "compare.png",
+    "compare.json", "sweep.json", "trials.csv", "sweep.png", "winner.yaml", "robustness.png", "robustness.csv",
     "report.pdf", "report.xlsx", *(f"{name}.csv" for name in EXPORTED_TABLES),
 })  # fmt: skip
 """Every file that quantlr may write at the top of the folder, but for exported figures; all others are the user's.
 
-``audit.json``, ``features.*``, ``robustness.*``, exported tables and figures are written beside a run's files and are
-removed with them: they are of that run only.
+``audit.json``, ``features.*``, ``race.*``, ``robustness.*``, exported tables and figures are written beside a run's files
+and are removed with them: they are of that run only.
 """
 EXPORTED_FIGURE_PATTERN = re.compile(r"figure_[a-z0-9_]+(\..+)?\.(png|svg|pdf)")
 """Names of exported figures; those of a ticker have it before the extension."""
