@@ -67,8 +67,8 @@ REPORT_FILE_NAMES = frozenset({
 })  # fmt: skip
 """Every file that quantlr may write at the top of the folder, but for exported figures; all others are the user's.
 
-``audit.json``, ``features.*``, ``race.*``, ``robustness.*``, exported tables and figures are written beside a run's files
-and are removed with them: they are of that run only.
+``audit.json``, ``features.*``, ``race.*``, ``robustness.*``, exported tables and figures are written beside a run's
+files and are removed with them: they are of that run only.
 """
 EXPORTED_FIGURE_PATTERN = re.compile(r"figure_[a-z0-9_]+(\..+)?\.(png|svg|pdf)")
 """Names of exported figures; those of a ticker have it before the extension."""
