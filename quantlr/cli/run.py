@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import zip_longest
 from pathlib import Path
@@ -31,15 +32,21 @@ HeadlineRow = tuple[str, str, str, str]
 
 @verb("run", "settings", "name", "offline", "output", "jobs")
 @configs_argument
+@click.option("--pages", metavar="NAMES", help="Pages to draw, like tearsheet,model, or all; sets report.pages.")
 @click.option("--open", "open_report", is_flag=True, help="Open report.html in the browser afterwards.")
 @click.option("--sensitivity", is_flag=True, help="Also vary costs, the time of the fills, and the sessions scored.")
-def command(options: Options, *, config_paths: tuple[Path, ...], open_report: bool, sensitivity: bool) -> int:
+def command(
+    options: Options, *, config_paths: tuple[Path, ...], pages: str | None, open_report: bool, sensitivity: bool
+) -> int:
     """Run experiments and write their reports to OUTPUT/NAME.
 
     Exit status 3 if a feature, label, model, policy or overlay of your own looks ahead: each is audited first.
     """
     from quantlr.report.render import open_page_renderer
 
+    if pages is not None:
+        setting = f"report.pages={pages if pages == 'all' else f'[{pages}]'}"
+        options = replace(options, settings=(*options.settings, setting))
     # First of all, so that the processes that draw import what they need while this one calculates.
     with open_page_renderer(options.workers) as renderer:
         from quantlr.cli.terminal import run_for_exit_status
@@ -107,6 +114,7 @@ def _print_run(options: Options, run: Run, previous_metrics: dict[str, Any] | No
     options.print_notes(run.notes)
     results.print(run.verdict, style="bold")
     _print_written_files(options, report_dir)
+    _print_pages_not_drawn(options, run)
 
 
 def _sensitivity_table(run: Run) -> Table:
@@ -145,6 +153,19 @@ def _print_written_files(options: Options, report_dir: Path) -> None:
     paths += [report_dir / TICKER_PAGES_DIR, *(report_dir.parent / name for name in ("index.html", "trials.db"))]
     links = [path_link(path, text=os.path.relpath(path, report_dir), style="cyan") for path in paths if path.exists()]
     options.results.print(Text("beside it ") + Text(", ").join(links))
+
+
+def _print_pages_not_drawn(options: Options, run: Run) -> None:
+    """Print which pages the report lacks, and how to get them."""
+    from quantlr.report.context import PageContext
+    from quantlr.report.pages import pages_not_drawn
+
+    context = PageContext.from_run(run.config, run.run_data, run.metrics, run.notes)
+    texts = [f"{', '.join(names)} (--pages all)"] if (names := [page.name for page in pages_not_drawn(context)]) else []
+    if len(context.forecast_tickers) > 1 and not run.config.report.per_ticker:
+        texts.append("a page for each ticker (--set report.per_ticker=true)")
+    if texts:
+        options.results.print(f"not drawn: {'; '.join(texts)}", style="dim")
 
 
 def print_headline_table(

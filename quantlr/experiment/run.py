@@ -203,9 +203,10 @@ class Run:
         files = {
             **{name: picture.png_bytes for name, picture in pictures.items()},
             **make_ticker_index_file(context.forecast_tickers, pictures),
-            THUMBNAIL_FILE: make_thumbnail_png(pictures["tearsheet.png"].png_bytes),
             "report.html": html,
         }
+        if tear_sheet := pictures.get("tearsheet.png"):
+            files[THUMBNAIL_FILE] = make_thumbnail_png(tear_sheet.png_bytes)
         counter.step()
         files |= {
             "metrics.json": json_bytes(self.metrics),

@@ -31,6 +31,31 @@ def test_a_run_prints_tickers_span_metrics_verdict_and_every_file(call: Call, tm
     assert (tmp_path / "reports" / "exp" / "tearsheet.png").exists()
 
 
+def test_pages_chooses_what_is_drawn_and_the_rest_is_named(call: Call, tmp_path: Path) -> None:
+    def pictures(*arguments: str) -> tuple[set[str], list[str]]:
+        result = call("run", "exp.yaml", *arguments)
+        assert result.exit_code == 0
+        remarks = [line for line in result.stdout.splitlines() if line.startswith("not drawn: ")]
+        return {path.stem for path in (tmp_path / "reports" / "exp").glob("*.png")}, remarks
+
+    default, every = pictures(), pictures("--pages", "all")
+    assert default == every
+    assert default == ({"tearsheet", "thumbnail", "forecast", "model", "positions"}, [])
+    drawn, remarks = pictures("--pages", "tearsheet, model")
+    assert drawn == {"tearsheet", "thumbnail", "model"}
+    assert remarks == ["not drawn: forecast, positions (--pages all)"]
+    assert (tmp_path / "reports/exp/config.yaml").read_text().count("pages: [tearsheet, model]") == 1
+    trials = json.loads((tmp_path / "reports/exp/metrics.json").read_text())["significance"]["trials"]
+    assert trials == 1, "the pages are no part of what is tried"
+    assert pictures("--pages", "forecast") == ({"forecast"}, ["not drawn: tearsheet, model, positions (--pages all)"])
+    assert "<img" in (tmp_path / "reports/exp/report.html").read_text()
+    settings = ("--set", "data.tickers=[MSFT, IBM]", "--set", "report.pages=[]")
+    none, (remark,) = pictures(*settings)
+    assert not none
+    assert "tickers (--pages all)" in remark
+    assert "report.per_ticker=true" in remark
+
+
 def test_json_is_one_object_per_config_on_stdout_and_nothing_else(call: Call) -> None:
     shutil.copy("exp.yaml", "two.yaml")
     result = call("run", "exp.yaml", "two.yaml", "--json", "--output", "out")
