@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -20,18 +20,22 @@ from quantlr.core.component_errors import classes_not_importable_elsewhere, iter
 from quantlr.core.progress import Progress, ProgressCounter, ignore_progress
 from quantlr.core.source_files import source_file_digests
 from quantlr.core.text import hide_home_folder
-from quantlr.core.values import IntArray, Note, Prices, Report, RunData
+from quantlr.core.values import IntArray, Note, Report, RunData
 from quantlr.data.features import Feature
+from quantlr.experiment.audited_decisions import forecast_and_decide_audited
 from quantlr.experiment.evaluate import compute_metrics
 from quantlr.experiment.ledger import Ledger
 from quantlr.experiment.sensitivity import vary_run
 from quantlr.experiment.trial import Trial, TrialResult
-from quantlr.pipeline.stages import DEFAULT_STAGES, Decisions, PipelineStages, load_run_prices, run_stages
+from quantlr.pipeline.stages import DEFAULT_STAGES, PipelineStages, load_run_prices, run_backtest
 from quantlr.report.context import PageContext
 from quantlr.report.file_formats import csv_bytes, json_bytes, parquet_bytes
 from quantlr.report.fonts import missing_font_notes
 from quantlr.report.render import PageRenderer, open_page_renderer, render_pages_serially
 from quantlr.report.storage import check_report_target, make_reports_dir, make_ticker_index_file, write_report
+
+if TYPE_CHECKING:
+    from quantlr.report.figures import FigureCollection
 
 VERSIONED_PACKAGES = ("quantlr", "numpy", "pandas", "pyarrow", "matplotlib", "bokeh")
 """Packages that the bytes of a report depend on; ``provenance.json`` lists their versions."""
@@ -65,7 +69,7 @@ class Run:
         """Return the metrics and the tear sheet for a notebook; the tear sheet is drawn here."""
         from quantlr.report.html import notebook_html
 
-        return notebook_html(PageContext.from_run(self.config, self.run_data, self.metrics, self.notes))
+        return notebook_html(self.page_context)
 
     @property
     def forecasts(self) -> pd.DataFrame:
@@ -164,6 +168,22 @@ class Run:
         return str(self.metrics["verdict"]["sentence"])
 
     @property
+    def figures(self) -> FigureCollection:
+        """The panels of the pages as figures of matplotlib, by name; each is drawn when it is asked for.
+
+        ``run.figures["growth"]`` is a figure, ``run.figures.draw("growth", size=(8, 4), theme="dark")`` one of another
+        size and theme, ``list(run.figures)`` the names.
+        """
+        from quantlr.report.figures import FigureCollection
+
+        return FigureCollection(self.page_context)
+
+    @property
+    def page_context(self) -> PageContext:
+        """What the pages and figures are drawn from."""
+        return PageContext.from_run(self.config, self.run_data, self.metrics, self.notes)
+
+    @property
     def provenance(self) -> dict[str, Any]:
         """Versions, source of the prices, code of one's own and all notes: the contents of ``provenance.json``."""
         prices, packages = self.run_data.prices, (*VERSIONED_PACKAGES, *self.config.model.packages)
@@ -193,7 +213,7 @@ class Run:
         from quantlr.report.gallery import THUMBNAIL_FILE, make_thumbnail_png
         from quantlr.report.html import report_html
 
-        context = PageContext.from_run(self.config, self.run_data, self.metrics, self.notes)
+        context = self.page_context
         pictures = draw(context, progress)
         counter = ProgressCounter("writing", 2, progress)
         trades, provenance = self.trades, self.provenance
@@ -371,7 +391,8 @@ def run_config(
         ledger.require_usable()
     with config.add_location_to_errors():
         prices = load_run_prices(config.run, offline=offline, progress=progress)
-        run_data = _run_audited_stages(config.run, prices, stages, workers=workers, progress=progress)
+        decisions = forecast_and_decide_audited(config.run, prices, stages, workers=workers, progress=progress)
+        run_data = run_backtest(config.run, prices, decisions, stages, progress=progress)
     per_year = config.run.report.sessions_in_year(prices)
     trial = replace(Trial.from_prices(config.run, prices), result=TrialResult.from_backtest(run_data.result, per_year))
     variations = vary_run(config.run, run_data) if sensitivity else ()
@@ -387,17 +408,3 @@ def run_config(
     notes = (*notes, *calibration_notes(metrics["forecast"], sizes_by_probability=sizes_by_probability))
     notes = tuple(replace(note, text=hide_home_folder(note.text)) for note in notes)
     return Run(config.run, metrics, notes, run_data, trials, ledger)
-
-
-def _run_audited_stages(
-    config: RunConfig, prices: Prices, stages: PipelineStages, *, workers: int, progress: Progress
-) -> RunData:
-    """Return the values of a run; components from outside the catalogue are audited, before and after they are used."""
-    if not any(iter_user_defined_components(config)):
-        return run_stages(config, prices, stages, workers=workers, progress=progress)
-    from quantlr.audits.user_components import audit_user_decisions, audit_user_inputs
-
-    audit_user_inputs(config, prices)
-    run_data = run_stages(config, prices, stages, workers=workers, progress=progress)
-    audit_user_decisions(config, prices, Decisions(run_data.dataset, run_data.forecasts, run_data.positions))
-    return run_data
