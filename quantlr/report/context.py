@@ -19,6 +19,7 @@ from quantlr.core.timing import iso_date
 from quantlr.core.values import Note, RunData
 from quantlr.model.config import LogisticRegression
 from quantlr.model.diagnostics import ModelDiagnostics, diagnose_model
+from quantlr.model.permutation_importance import PermutationImportance, permutation_importance
 from quantlr.model.walk_forward import WalkForwardFunctions
 from quantlr.report.style import count_text
 from quantlr.report.summary import condense_notes, note_text, ticker_list_text
@@ -124,6 +125,15 @@ class PageContext:
             max_iterations=MAX_LOSS_ITERATIONS,
             max_coefficient_refits=MAX_PLOTTED_REFITS,
         )
+
+    @cached_property
+    def permutation_importance(self) -> PermutationImportance | None:
+        """Of the features of the model that is drawn; None if it has coefficients, or its fit was replaced."""
+        data = self.run_data
+        if data.forecasts.refits.has_coefficients or self.replaced_fit_stages:
+            return None
+        ticker, seed = self.plotted_model_ticker_index, self.config.seed
+        return permutation_importance(data.dataset, data.forecasts, self.config.model, ticker_index=ticker, seed=seed)
 
     @property
     def bar_unit(self) -> str:
