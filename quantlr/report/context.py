@@ -95,10 +95,10 @@ class PageContext:
 
     @property
     def model_name(self) -> str:
-        """The kind of the model, and the function that replaces its fit, if any."""
+        """The name of the model, and the function that replaces its fit, if any."""
         replaced = self.run_data.replaced_stages.get("fit_refits")
-        kind = str(self.config.model.kind)
-        return f"{kind}, its fit replaced by {replaced.rpartition('.')[2]}" if replaced else kind
+        name = self.config.model.display_name
+        return f"{name}, its fit replaced by {replaced.rpartition('.')[2]}" if replaced else name
 
     @property
     def logistic_regression(self) -> LogisticRegression | None:
@@ -155,7 +155,7 @@ class PageContext:
         refits = "fitted once" if splits.refit_every == "never" else f"refitted every {splits.refit_every} {unit}s"
         horizon = str(config.label.horizon) if unit == "session" else count_text(config.label.horizon, unit)
         pooled = "one model for all, " if config.model.scope == "pooled" else ""
-        model = "" if config.model.as_logistic_regression() else f"{config.model.kind}, "
+        model = "" if config.model.as_logistic_regression() else f"{config.model.display_name}, "
         model += "fit replaced, " if self.replaced_fit_stages else ""
         return (
             f"{model}{tickers}, {iso_date(dates[0])} to {iso_date(dates[-1])}; {features}, "

@@ -261,7 +261,7 @@ def permutation_importance_table(context: PageContext) -> Table:
     return {
         "features": [importance.columns[index] for index in order],
         **dict(zip(("values", "low", "high"), (1000.0 * numbers[order] for numbers in values), strict=True)),
-        "subtitle": f"log loss added by shuffling it in {importance.n_rows:,} rows that {refits} forecast; 95% interval",
+        "subtitle": f"log loss added by shuffling it in {importance.n_rows:,} rows forecast by {refits}; 95% interval",
     }
 
 
