@@ -88,7 +88,8 @@ def permutation_importance(
         by_session = sum_by_session(session, difference)[:, 0]
         bounds = cosine_interval_95(by_session, horizon=dataset.horizon)
         interval[:, column] = (np.nan, np.nan) if bounds is None else np.array(bounds) * len(by_session) / len(rows)
-    return PermutationImportance(dataset.columns, increase, *interval, len(selected.first_session), len(rows))
+    (low95, high95), n_refits = interval, len(selected.first_session)
+    return PermutationImportance(dataset.columns, increase, low95, high95, n_refits, len(rows))
 
 
 def _forecast_rows(selected: ModelSplit, split: ModelSplit) -> tuple[IntArray, IntArray]:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from quantlr.core.values import Array, Dataset
+from quantlr.core.values import Dataset
 from quantlr.model.permutation_importance import PermutationImportance, permutation_importance
 from quantlr.model.sklearn_classifier import SklearnClassifier
 from quantlr.model.splits import WalkForwardSpec
@@ -66,5 +66,4 @@ def test_every_forecast_with_an_outcome_is_used_once(refit_every: int) -> None:
 def test_the_same_seed_gives_the_same_importance() -> None:
     dataset = planted_dataset(5, [0.3, 0.1])
     first, second = (importance_of(dataset, NAIVE_BAYES, 50) for _ in range(2))
-    values: list[Array] = [first.loss_increase, second.loss_increase]
-    np.testing.assert_array_equal(*values)
+    np.testing.assert_array_equal(first.loss_increase, second.loss_increase)
