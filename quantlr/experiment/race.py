@@ -148,7 +148,7 @@ def run_race(
 ) -> RaceResult:
     """Return the race of a loaded config; errors name the place of the key that caused them."""
     run = config.run
-    models = {model_name(run.model): run.model} | make_challengers(run, against)
+    models = {run.model.display_name: run.model} | make_challengers(run, against)
     with config.add_location_to_errors():
         prices = load_run_prices(run, offline=offline, progress=progress)
         dataset = dataset_from_config(run, prices, progress=progress)
@@ -204,19 +204,11 @@ def make_challengers(config: RunConfig, against: Sequence[Any]) -> dict[str, Mod
             raise UserError(f"against {classifier!r}: {error.errors()[0]['msg']}") from None
         except ValueError as error:
             raise UserError(f"against {classifier!r}: {error}") from None
-        name = model_name(challenger)
-        if name in challengers or name == model_name(model):
+        name = challenger.display_name
+        if name in challengers or name == model.display_name:
             raise UserError(f"against {classifier!r}: {name} is in the race already; name another")
         challengers[name] = challenger
     return challengers
-
-
-def model_name(model: Model) -> str:
-    """Return the kind of a model; of a classifier of scikit-learn its name, with the parameters that are changed."""
-    if not isinstance(model, SklearnClassifier):
-        return str(model.kind)
-    params = ", ".join(f"{key}={value!r}" for key, value in model.params.items())
-    return f"{model.estimator}({params})" if params else model.estimator
 
 
 def cpu_seconds() -> float:

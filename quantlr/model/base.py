@@ -134,6 +134,11 @@ class Model(Component):
         """
         return self.model_copy(update={"degenerate": "base_rate"})
 
+    @property
+    def display_name(self) -> str:
+        """Name on pages and in tables: the kind, unless the model overrides it."""
+        return str(getattr(self, "kind", ""))
+
     def as_logistic_regression(self) -> LogisticRegression | None:
         """Return the logistic regression that is fitted, whose descent the pages show; None of any other model."""
         return None

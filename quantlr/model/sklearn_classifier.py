@@ -126,6 +126,12 @@ class SklearnClassifier(Model):
             raise ValueError(str(error)) from error
         return params
 
+    @property
+    def display_name(self) -> str:
+        """The name of the classifier, with the parameters that differ from the defaults."""
+        params = ", ".join(f"{key}={value!r}" for key, value in self.params.items())
+        return f"{self.estimator}({params})" if params else self.estimator
+
     def fit_many(
         self,
         training_sets: Sequence[TrainingData],

@@ -19,6 +19,7 @@ from quantlr.core.timing import iso_date
 from quantlr.core.values import Note, RunData
 from quantlr.model.config import LogisticRegression
 from quantlr.model.diagnostics import ModelDiagnostics, diagnose_model
+from quantlr.model.permutation_importance import PermutationImportance, permutation_importance
 from quantlr.model.walk_forward import WalkForwardFunctions
 from quantlr.report.style import count_text
 from quantlr.report.summary import condense_notes, note_text, ticker_list_text
@@ -94,10 +95,10 @@ class PageContext:
 
     @property
     def model_name(self) -> str:
-        """The kind of the model, and the function that replaces its fit, if any."""
+        """The name of the model, and the function that replaces its fit, if any."""
         replaced = self.run_data.replaced_stages.get("fit_refits")
-        kind = str(self.config.model.kind)
-        return f"{kind}, its fit replaced by {replaced.rpartition('.')[2]}" if replaced else kind
+        name = self.config.model.display_name
+        return f"{name}, its fit replaced by {replaced.rpartition('.')[2]}" if replaced else name
 
     @property
     def logistic_regression(self) -> LogisticRegression | None:
@@ -125,6 +126,15 @@ class PageContext:
             max_coefficient_refits=MAX_PLOTTED_REFITS,
         )
 
+    @cached_property
+    def permutation_importance(self) -> PermutationImportance | None:
+        """Of the features of the model that is drawn; None if it has coefficients, or its fit was replaced."""
+        data = self.run_data
+        if data.forecasts.refits.has_coefficients or self.replaced_fit_stages:
+            return None
+        ticker, seed = self.plotted_model_ticker_index, self.config.seed
+        return permutation_importance(data.dataset, data.forecasts, self.config.model, ticker_index=ticker, seed=seed)
+
     @property
     def bar_unit(self) -> str:
         """The word for one bar: session, week or month."""
@@ -145,7 +155,7 @@ class PageContext:
         refits = "fitted once" if splits.refit_every == "never" else f"refitted every {splits.refit_every} {unit}s"
         horizon = str(config.label.horizon) if unit == "session" else count_text(config.label.horizon, unit)
         pooled = "one model for all, " if config.model.scope == "pooled" else ""
-        model = "" if config.model.as_logistic_regression() else f"{config.model.kind}, "
+        model = "" if config.model.as_logistic_regression() else f"{config.model.display_name}, "
         model += "fit replaced, " if self.replaced_fit_stages else ""
         return (
             f"{model}{tickers}, {iso_date(dates[0])} to {iso_date(dates[-1])}; {features}, "

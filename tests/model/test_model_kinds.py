@@ -232,10 +232,11 @@ def test_the_report_of_a_probit_is_complete_and_runs_again(
     np.testing.assert_array_equal(again.run_data.forecasts.log_odds, probit_run.run_data.forecasts.log_odds)
 
 
-def test_pages_of_a_model_without_coefficients_say_so(probit_run: Run) -> None:
+def test_pages_of_a_model_without_coefficients_show_permutation_importance(probit_run: Run) -> None:
     context = page_context(probit_run)
     tables = panel_tables(context)
-    assert "no coefficients" in tables["coefficient_paths"]["message"]
+    assert set(tables["permutation_importance"]["features"]) == set(probit_run.run_data.dataset.columns)
+    assert "coefficient_paths" not in tables
     assert "neither loss curves nor learning rates" in tables["no_descent"]["message"]
     assert "message" not in tables["sigmoid"]
     assert not {"training_loss", "iteration_counts", "loss_by_learning_rate"} & tables.keys()

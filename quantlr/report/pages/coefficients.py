@@ -245,3 +245,36 @@ def coefficients_panel(ax: Axes, table: Table) -> None:
         chart.text(1.02, row, text, transform=chart.get_yaxis_transform(), **style)
     format_category_rows(chart, table["features"], label_width=0.21 * axes_width_points(ax))
     chart.xaxis.set_major_formatter(number_tick_label)
+
+
+def permutation_importance_table(context: PageContext) -> Table:
+    """Return the permutation importance of the most important features, in thousandths of a nat.
+
+    `values`, `low` and `high` of the 95% interval are (features,), the largest first.
+    """
+    importance = context.permutation_importance
+    if importance is None:
+        return {"message": no_coefficients_text(context)}
+    order = np.argsort(-importance.loss_increase, kind="stable")[:MAX_SINGLE_REFIT_ROWS]
+    values = importance.loss_increase, importance.low95, importance.high95
+    refits = "1 refit" if importance.n_refits == 1 else f"{importance.n_refits} refits"
+    return {
+        "features": [importance.columns[index] for index in order],
+        **dict(zip(("values", "low", "high"), (1000.0 * numbers[order] for numbers in values), strict=True)),
+        "subtitle": f"log loss added by shuffling it in {importance.n_rows:,} rows forecast by {refits}; 95% interval",
+    }
+
+
+@panel("Permutation importance (1/1,000 nat)", permutation_importance_table, FORMULA_PADDING)
+def permutation_importance_panel(ax: Axes, table: Table) -> None:
+    """Draw a row per feature: its importance with the 95% interval, blue where 0 is below it."""
+    ax.set_axis_off()
+    chart = ax.inset_axes((0.22, 0.0, 0.76, 1.0))
+    style_axes(chart)
+    chart.axvline(0.0, color=BLACK, linewidth=0.8)
+    for row, (value, low, high) in enumerate(zip(table["values"], table["low"], table["high"], strict=True)):
+        color = BLUE if low > 0 else GREY
+        chart.plot([low, high], [row, row], color=color, linewidth=2.0, solid_capstyle="butt")
+        chart.plot([value], [row], color=color, marker="o", markersize=6)
+    format_category_rows(chart, table["features"], label_width=0.21 * axes_width_points(ax))
+    chart.xaxis.set_major_formatter(number_tick_label)

@@ -10,7 +10,12 @@ from quantlr.core.timing import iso_date
 from quantlr.core.values import Array
 from quantlr.model.feature_worth import FeatureSetWorth, FeatureWorth
 from quantlr.report.context import PageContext
-from quantlr.report.pages.coefficients import coefficient_table, coefficients_panel
+from quantlr.report.pages.coefficients import (
+    coefficient_table,
+    coefficients_panel,
+    permutation_importance_panel,
+    permutation_importance_table,
+)
 from quantlr.report.pages.layout import Page, PlacedPanel, Table, grid_rectangles, panel
 from quantlr.report.style import (
     BLACK,
@@ -194,6 +199,13 @@ feature_coefficients_panel = replace(
 )
 
 
+feature_importance_panel = replace(
+    permutation_importance_panel,
+    key="feature_importance",
+    make_table=lambda context: permutation_importance_table(context.run_context),
+)
+
+
 def features_title_and_text(context: FeaturesContext) -> tuple[str, str]:
     """Return how many sets of features are significant, and how that was tested."""
     worth = context.worth
@@ -224,10 +236,12 @@ def features_panels(context: FeaturesContext) -> tuple[PlacedPanel, ...]:
     cells = grid_rectangles((0.235, top - height, 0.745, height), 1, 3, wspace=0.08, width_ratios=(1.0, 1.0, 1.4))
     rows = (feature_loss_reduction_panel, feature_alone_panel, feature_loss_reduction_by_year_panel)
     lower = top - height - 0.165
+    has_coefficients = context.run_context.permutation_importance is None
+    weights = feature_coefficients_panel if has_coefficients else feature_importance_panel
     return (
         *map(PlacedPanel, rows, cells),
         PlacedPanel(cumulative_loss_reduction_panel, (0.055, 0.045, 0.4, lower)),
-        PlacedPanel(feature_coefficients_panel, (0.53, 0.045, 0.45, lower)),
+        PlacedPanel(weights, (0.53, 0.045, 0.45, lower)),
     )
 
 

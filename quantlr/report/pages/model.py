@@ -10,7 +10,12 @@ from quantlr.backtest.forecast_analysis import reliability_bins
 from quantlr.core.values import Array, Forecasts
 from quantlr.model.logistic import logit, sigmoid, sigmoid_derivative
 from quantlr.report.context import PageContext
-from quantlr.report.pages.coefficients import ModelSummary, coefficient_paths_panel, coefficients_panel
+from quantlr.report.pages.coefficients import (
+    ModelSummary,
+    coefficient_paths_panel,
+    coefficients_panel,
+    permutation_importance_panel,
+)
 from quantlr.report.pages.layout import Page, PlacedPanel, Table, fields_table, panel
 from quantlr.report.pages.learning_rate import (
     FORMULA_PADDING,
@@ -174,8 +179,11 @@ def place_model_panels(context: PageContext) -> tuple[PlacedPanel, ...]:
         if len(context.run_data.forecasts.refits.iterations):
             iterations = PlacedPanel(iteration_counts_panel, (0.085, 0.062, 0.14, 0.185))
             descent = (iterations, PlacedPanel(no_descent_panel, (0.305, 0.062, 0.675, 0.235)))
+    features = coefficients_panel if has_one_refit else coefficient_paths_panel
+    if context.permutation_importance is not None:
+        features = permutation_importance_panel
     return (
-        PlacedPanel(coefficients_panel if has_one_refit else coefficient_paths_panel, (0.045, 0.43, 0.545, 0.312)),
+        PlacedPanel(features, (0.045, 0.43, 0.545, 0.312)),
         PlacedPanel(sigmoid_panel, (0.645, 0.43, 0.235, 0.312)),
         PlacedPanel(full_sigmoid_panel, (0.915, 0.615, 0.065, 0.115), has_x_labels=False),
         PlacedPanel(sigmoid_slope_panel, (0.915, 0.43, 0.065, 0.115)),
