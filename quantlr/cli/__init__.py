@@ -33,6 +33,7 @@ COMMAND_HELP = {
     "predict": "Forecast the next close from the newest prices, with the reasons, the position and the verdict.",
     "sweep": "Run every setting of a grid, and judge the best one.",
     "worth": "Test what each feature adds to the forecasts.",
+    "race": "Compare the model with other classifiers and the naive rules.",
     "audit": "Test on your own config and data that nothing looks ahead.",
     "data": "Download prices into the cache, list what it holds, and check it.",
     "init": "Write a config to start from, with every key explained.",
