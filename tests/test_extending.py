@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
 import shutil
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
+from quantlr.data.prices import DataSpec, load_prices
+from quantlr.data.sources import SampleSource
 
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs" / "extending.md").read_text()
@@ -160,3 +165,29 @@ def test_model_of_the_example_runs_and_equals_scikit_learns(tmp_path: Path) -> N
     result = json.loads(outputs[1])
     assert result["max_difference"] < 1e-9
     assert result["is_clean"]
+
+
+def test_source_of_the_example_has_the_prices_of_its_database(tmp_path: Path) -> None:
+    section = PAGE[PAGE.index("\n## A source\n") :].split("\n## ")[1]
+    (block,) = re.findall(r"^```python\n(.*?)^```", section, flags=re.MULTILINE | re.DOTALL)
+    (tmp_path / "sqlite_source.py").write_text(block)
+    sample = load_prices(DataSpec(source=SampleSource(), tickers=("MSFT",)))
+    columns = {name: getattr(sample, name)[:, 0] for name in ("open", "high", "low", "close", "volume")}
+    table = pd.DataFrame({"ticker": "ABC", "date": sample.sessions.strftime("%Y-%m-%d"), **columns})
+    with contextlib.closing(sqlite3.connect(tmp_path / "bars.db")) as database:
+        table.to_sql("bars", database, index=False)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)])}
+    check = (
+        "import json, quantlr\nfrom pathlib import Path\nfrom sqlite_source import Sqlite\n"
+        "from quantlr.data.prices import DataSpec, load_prices\n"
+        "prices = load_prices(DataSpec(source=Sqlite(path=Path('bars.db')), tickers=('ABC',)))\n"
+        "print(json.dumps(prices.close[:, 0].tolist()))"
+    )
+    script, closes = (
+        subprocess.run(
+            [sys.executable, *arguments], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
+        ).stdout
+        for arguments in (["sqlite_source.py"], ["-c", check])
+    )
+    assert "majority-class baseline" in script
+    assert json.loads(closes) == sample.close[:, 0].tolist()

@@ -123,6 +123,12 @@ def read_measurements(name: str) -> Any:
     return json.loads((MEASUREMENTS / name).read_text(encoding="utf-8"))
 
 
+def note_of(name: str) -> list[str]:
+    """Return what a file says about itself, where it does not come from the command as it is."""
+    note = read_measurements(name).get("note")
+    return [f"{note}\n"] if note else []
+
+
 def figures_by_label() -> dict[str, dict[str, Any]]:
     """Return the figures of ``size_and_power.json`` by their labels."""
     return {figure["label"]: figure for figure in read_measurements("size_and_power.json")["figures"]}
@@ -148,14 +154,13 @@ def skill_sizes() -> str:
 
 def size_and_power() -> str:
     """Return the table of the other figures, with their standard errors and numbers of markets."""
-    found = figures_by_label()
-    parts = []
+    found, parts = figures_by_label(), note_of("size_and_power.json")
     for heading, figures in FIGURES.items():
         rows = [
             f"| {text} | {value_text(found[label])} | {found[label]['series']:,} |" for text, label in figures.items()
         ]
         parts.append("\n".join([f"| {heading} | found | markets |", "| --- | --- | --- |", *rows]))
-    return "\n\n".join(parts) + "\n"
+    return "\n\n".join(part.rstrip("\n") for part in parts) + "\n"
 
 
 def value_text(figure: dict[str, Any]) -> str:
@@ -168,7 +173,7 @@ def value_text(figure: dict[str, Any]) -> str:
 
 def descent_times() -> str:
     """Return the table of times of the walk-forward, and how many times longer other libraries take."""
-    lines = ["| job | refits | quantlr | times faster than |", "| --- | --- | --- | --- |"]
+    lines = [*note_of("descent.json"), "| job | refits | quantlr | times faster than |", "| --- | --- | --- | --- |"]
     for job in read_measurements("descent.json")["jobs"]:
         cores = f"{job['seconds']:.2g} s, {job['cores']} core{'s'[: job['cores'] > 1]}"
         rivals = ", ".join(
