@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 
 from quantlr.config.run_config import ConfigSource, LoadedConfig, RunConfig, load_config
+from quantlr.core.errors import ConfigError
 from quantlr.core.progress import Progress, ignore_progress
 from quantlr.core.values import Dataset, Prices
 from quantlr.data.dataset import compute_feature_columns
@@ -126,6 +127,9 @@ def measure_worth(
     config: LoadedConfig, *, offline: bool = False, workers: int = 1, progress: Progress = ignore_progress
 ) -> WorthResult:
     """Return the worth of the features of a loaded config; errors name the place of the key that caused them."""
+    if config.run.selection is not None:
+        text = "worth needs one model, found a choice among candidates; remove it, or give model.l2 a number"
+        raise config.error_with_location(ConfigError(text, key="select" if config.run.select else "model.l2"))
     run = run_config(config, offline=offline, workers=workers, progress=progress)
     data = run.run_data
     with config.add_location_to_errors():

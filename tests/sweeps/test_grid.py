@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from quantlr.config.grid import grid_value_text
 from quantlr.core.errors import ConfigError
-from quantlr.sweeps.grid import grid_value_text, load_sweep
+from quantlr.sweeps.grid import load_sweep
 from quantlr.sweeps.trials import TrialRecord, group_trials_into_tasks
 
 from sweeps.workloads import SMALL
