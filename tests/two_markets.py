@@ -10,7 +10,7 @@ from quantlr.core.timing import Market
 from quantlr.core.values import Array, Prices
 from quantlr.data.calendars import RegularClose
 from quantlr.data.markets import market_with_closes
-from quantlr.data.prices import prices_from_bars
+from quantlr.data.prices import prices_from_ticker_bars
 from quantlr.testing.contract import random_walk_bars
 
 HOURS = {
@@ -35,7 +35,7 @@ def two_market_prices(seed: int, *, n_sessions: int = 120, traded: str = "NY,TK,
         for index, place in enumerate(places):
             has_bar = open_days[place] & (rng.random(n_sessions) > 0.05)
             bars[f"{place}{index}"] = random_walk_bars(rng, dates[has_bar])
-        prices = prices_from_bars(bars, source="synthetic", sha256="", notes=[])
+        prices = prices_from_ticker_bars(bars, source="synthetic", sha256="", notes=[])
         return replace(prices, markets=tuple(market(place, dates) for place in places))
 
     prices = prices_of(traded.split(","))

@@ -186,7 +186,7 @@ class _Auditor:
         )
         self.trading_checker = TradingChecker(config, self.decisions, prices, stages)
         self.inputs = InputChecker(
-            prices, self._make_audit_inputs, horizon=self.horizon, seed=config.seed, collector=self.collector
+            prices, self._compute_features_and_labels, horizon=self.horizon, seed=config.seed, collector=self.collector
         )
         self.splits = self._make_dataset_splits(self.decisions.dataset)
         # The recorder has the inputs of the calibrated models, in the order of the splits.
@@ -248,7 +248,7 @@ class _Auditor:
             ),
         )
 
-    def _make_audit_inputs(self, prices: Prices) -> AuditInputs:
+    def _compute_features_and_labels(self, prices: Prices) -> AuditInputs:
         features, _ = feature_columns_from_config(self.config, prices, self.stages)
         return AuditInputs(prices, features, labels_from_config(self.config, prices, self.stages))
 

@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 
-from quantlr.audits.result import Cutoff, Leak, LeakCollector, comparison_scale
+from quantlr.audits.result import CutoffComparison, Leak, LeakCollector, comparison_scale
 from quantlr.core.errors import DataError
 from quantlr.core.market_views import MarketView, has_several_markets, market_views, with_own_dates
 from quantlr.core.timing import iso_date, label_known_row
@@ -128,7 +128,9 @@ class AuditInputs:
     labels: Labels
 
 
-def check_inputs_unchanged(original: AuditInputs, altered: AuditInputs, cutoff: Cutoff, *, horizon: int) -> None:
+def record_changed_inputs(
+    original: AuditInputs, altered: AuditInputs, cutoff: CutoffComparison, *, horizon: int
+) -> None:
     """Compare features and labels that were known at a cutoff, and record what changed."""
     prices = original.prices
     known_session = np.full_like(prices.session, -1)  # (bars, tickers), at whose close the label is known; -1 for never
@@ -156,7 +158,11 @@ def _is_bitwise_equal(column: Array, altered_column: Array, mask: BoolArray) -> 
 
 
 def _check_known_values(
-    prices: Prices, stage_and_name: tuple[str, str], columns: tuple[Array, Array], is_known: BoolArray, cutoff: Cutoff
+    prices: Prices,
+    stage_and_name: tuple[str, str],
+    columns: tuple[Array, Array],
+    is_known: BoolArray,
+    cutoff: CutoffComparison,
 ) -> None:
     """Compare an original and an altered column, (bars, tickers), where they were known."""
     bars, tickers = np.nonzero(is_known)
@@ -195,9 +201,9 @@ class InputChecker:
         self.pending_labels = PendingLabelChecker(horizon)
         self.market_views = market_views(prices) if has_several_markets(prices) else []
 
-    def make_cutoff(self, session: int, scenario: str, collector: LeakCollector | None = None) -> Cutoff:
+    def make_cutoff(self, session: int, scenario: str, collector: LeakCollector | None = None) -> CutoffComparison:
         """Return the cutoff after a session, by default with the collector of all leaks."""
-        return Cutoff(session, iso_date(self.prices.sessions[session]), scenario, collector or self.collector)
+        return CutoffComparison(session, iso_date(self.prices.sessions[session]), scenario, collector or self.collector)
 
     def check(self, session: int, scenarios: Sequence[str], *, last_session: int | None = None) -> AuditInputs | None:
         """Apply scenarios, at once, to the prices after a session, and compare what was known by then.
@@ -229,13 +235,13 @@ class InputChecker:
         )
         inputs, collector = self._compute_inputs(prices), LeakCollector()
         cutoff = self.make_cutoff(session, ", ".join(scenarios), collector)
-        check_inputs_unchanged(self.original, inputs, cutoff, horizon=self.horizon)
+        record_changed_inputs(self.original, inputs, cutoff, horizon=self.horizon)
         for view in self.market_views:
             self._compare_market(view, scenarios, last_session, cutoff)
         return inputs, collector
 
     def _compare_market(
-        self, view: MarketView, scenarios: Sequence[str], last_session: int | None, cutoff: Cutoff
+        self, view: MarketView, scenarios: Sequence[str], last_session: int | None, cutoff: CutoffComparison
     ) -> None:
         """Replace what one market does not know at its close of the cutoff's session, and compare its own inputs."""
         altered = apply_scenarios(
@@ -247,7 +253,7 @@ class InputChecker:
             return  # such as a bar that is older than a feature allows, where dates were moved
         session = np.where(view.is_own, self.prices.session, -1)
         original = replace(self.original, prices=replace(self.prices, session=session))
-        check_inputs_unchanged(original, inputs, cutoff, horizon=self.horizon)
+        record_changed_inputs(original, inputs, cutoff, horizon=self.horizon)
 
 
 class PendingLabelChecker:
@@ -270,7 +276,7 @@ class PendingLabelChecker:
             was, became = (getattr(inputs.labels, name)[row, ticker] for inputs in (original, altered))
             self.n_changed[name] += int(((was != became) & ~(np.isnan(was) & np.isnan(became))).sum())
 
-    def check_labels_were_pending(self, last_cutoff: Cutoff) -> None:
+    def check_labels_were_pending(self, last_cutoff: CutoffComparison) -> None:
         """Record a leak if replaced prices never changed a label whose horizon ends after the cutoff."""
         for name, n_changed in self.n_changed.items():
             if self.n_compared >= MIN_CHECKED_PENDING_LABELS and not n_changed:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from quantlr.audits.result import PROBABILITY_TOLERANCE, Cutoff, Leak, LeakCollector, comparison_scale
+from quantlr.audits.result import PROBABILITY_TOLERANCE, CutoffComparison, Leak, LeakCollector, comparison_scale
 from quantlr.core.timing import iso_date, label_cutoff_row
 from quantlr.core.values import Array, Dataset, IntArray
 from quantlr.model.base import Model
@@ -96,7 +96,7 @@ def _add_late_label_leak(
     known = f"on {iso_date(dataset.sessions[known_at])}" if known_at < len(dataset.sessions) else "never"
     text = f"the refit that forecasts {forecast} ({split.name}) trains on {trained}, whose label is known {known}{rule}"
     leak = Leak(stage="folds", what="train", ticker=split.name, date=trained, text=text)
-    Cutoff(-1, forecast, "", collector).add_leak(leak)
+    CutoffComparison(-1, forecast, "", collector).add_leak(leak)
 
 
 class FittedRefits:
@@ -191,7 +191,7 @@ class RefitChecker:
             int(first_session[next_refit]) if next_refit < len(first_session) else len(self.splits.dataset.sessions) - 1
         )
 
-    def check_refits(self, altered_splits: DatasetSplits, cutoff: Cutoff) -> None:
+    def check_refits(self, altered_splits: DatasetSplits, cutoff: CutoffComparison) -> None:
         """Compare what was learned and forecast by the cutoff; of dependent stages, report the first that changed."""
         altered_split = altered_splits.find_same_model(self.splits, self.split_index)
         if altered_split is None:
@@ -210,7 +210,7 @@ class RefitChecker:
         if self._check_scaling(altered, cutoff) and self._check_weights(altered, cutoff):
             self._check_probabilities(altered, cutoff)
 
-    def _add_missing_refit_leak(self, cutoff: Cutoff) -> None:
+    def _add_missing_refit_leak(self, cutoff: CutoffComparison) -> None:
         name = self.split.name
         text = f"{name} lacks a refit when all values after {cutoff.date} are replaced ({cutoff.scenario})"
         cutoff.add_leak(Leak(stage="folds", what="refits", ticker=name, text=text))
@@ -218,7 +218,9 @@ class RefitChecker:
     def _refit_ticker_date(self, refit_index: int) -> tuple[str, str]:
         return self.split.name, iso_date(self.split.refit_dates[self.checked_refits.start + refit_index])
 
-    def _check_fold_rows(self, altered_splits: DatasetSplits, altered_split: ModelSplit, cutoff: Cutoff) -> bool:
+    def _check_fold_rows(
+        self, altered_splits: DatasetSplits, altered_split: ModelSplit, cutoff: CutoffComparison
+    ) -> bool:
         """Compare which rows train the refits up to the cutoff."""
         n_refits = self.checked_refits.stop
         was = self.splits.relative_fold_bounds(self.split, slice(0, n_refits))
@@ -232,7 +234,7 @@ class RefitChecker:
 
         return cutoff.check_unchanged("folds", "train", was, became, ticker_date, tolerance=0.5)
 
-    def _check_scaling(self, altered: FittedRefits, cutoff: Cutoff) -> bool:
+    def _check_scaling(self, altered: FittedRefits, cutoff: CutoffComparison) -> bool:
         unchanged = True
         for name in ("mean", "std"):
             for index, feature in enumerate(self.split.feature_names):
@@ -245,7 +247,7 @@ class RefitChecker:
                 unchanged &= cutoff.check_unchanged("scale", what, was, became, self._refit_ticker_date, scale=scale)
         return unchanged
 
-    def _check_weights(self, altered: FittedRefits, cutoff: Cutoff) -> bool:
+    def _check_weights(self, altered: FittedRefits, cutoff: CutoffComparison) -> bool:
         """Compare what was learnt by the probabilities it gives to some of its own training rows."""
         first = self.checked_refits.start
         was, became = (
@@ -257,7 +259,7 @@ class RefitChecker:
 
         return cutoff.check_unchanged("fit", "weights", was, became, ticker_date, tolerance=PROBABILITY_TOLERANCE)
 
-    def _check_probabilities(self, altered: FittedRefits, cutoff: Cutoff) -> None:
+    def _check_probabilities(self, altered: FittedRefits, cutoff: CutoffComparison) -> None:
         (key, was), (altered_key, became) = (
             fitted.forecast_keys_and_log_odds(self.checked_refits, last_session=cutoff.session)
             for fitted in (self.original, altered)

@@ -158,7 +158,7 @@ class LeakCollector:
 
 
 @dataclass(frozen=True, slots=True)
-class Cutoff:
+class CutoffComparison:
     """A session after which the prices were replaced, and the comparison of values that were known by then.
 
     Attributes
@@ -174,7 +174,7 @@ class Cutoff:
     scenario: str
     collector: LeakCollector
 
-    def with_scenario(self, scenario: str) -> Cutoff:
+    def with_scenario(self, scenario: str) -> CutoffComparison:
         """Return the same session with another scenario."""
         return replace(self, scenario=scenario)
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from quantlr.audits.result import Cutoff
+from quantlr.audits.result import CutoffComparison
 from quantlr.core.timing import iso_date
 from quantlr.core.values import BoolArray, Dataset, Forecasts
 from quantlr.model.candidates import ChooseFunction, SelectedForecasts
@@ -30,7 +30,7 @@ class SelectionChecker:
     def __init__(self, dataset: Dataset, forecasts: SelectedForecasts, choose: ChooseFunction) -> None:
         self.dataset, self.forecasts, self.choose = dataset, forecasts, choose
 
-    def check_selection(self, cutoff: Cutoff, rng: np.random.Generator) -> None:
+    def check_selection(self, cutoff: CutoffComparison, rng: np.random.Generator) -> None:
         """Compare weights and forecasts up to a cutoff, with other forecasts and outcomes of candidates after it.
 
         The weights may not even depend on earlier forecasts whose outcome is not known at the cutoff.

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from quantlr.audits.refit_checks import REFITS_AFTER_CUTOFF
-from quantlr.audits.result import PROBABILITY_TOLERANCE, Cutoff, comparison_scale
+from quantlr.audits.result import PROBABILITY_TOLERANCE, CutoffComparison, comparison_scale
 from quantlr.backtest.policies import DecisionContext
 from quantlr.config.run_config import RunConfig
 from quantlr.core.errors import DataError
@@ -94,7 +94,7 @@ class CalibrationChecker:
         coefficients = self.fit_calibration(log_odds, up, folds, self.model).platt_coefficients
         return sigmoid(coefficients[:, :1] + coefficients[:, 1:] * self.probe_log_odds)
 
-    def check_calibration(self, cutoff: Cutoff, rng: np.random.Generator) -> None:
+    def check_calibration(self, cutoff: CutoffComparison, rng: np.random.Generator) -> None:
         """Compare the calibrations up to a cutoff, with altered forecasts and outcomes after it."""
         n_refits = int((self.split.first_session <= cutoff.session).sum())
         n_fitted = n_refits + REFITS_AFTER_CUTOFF
@@ -129,12 +129,16 @@ class TradingChecker:
         """The backtest of the run's own positions; None where there are no returns yet."""
         return self._backtest_or_none(self.decisions.positions.weight, self.prices)
 
-    def check_trading(self, prices_by_scenario: dict[str, Prices], cutoff: Cutoff, rng: np.random.Generator) -> None:
+    def check_trading(
+        self, prices_by_scenario: dict[str, Prices], cutoff: CutoffComparison, rng: np.random.Generator
+    ) -> None:
         """Compare context, positions and returns up to a cutoff, with other prices and forecasts after it."""
         self._check_decisions(prices_by_scenario, cutoff, rng)
         self._check_execution(prices_by_scenario, cutoff, rng)
 
-    def _check_decisions(self, prices_by_scenario: dict[str, Prices], cutoff: Cutoff, rng: np.random.Generator) -> None:
+    def _check_decisions(
+        self, prices_by_scenario: dict[str, Prices], cutoff: CutoffComparison, rng: np.random.Generator
+    ) -> None:
         """Compare context and positions up to a cutoff, with other prices and forecasts after it."""
         context, stages, forecasts = self.context, self.stages, self.decisions.forecasts
         tickers, sessions, past = forecasts.tickers, forecasts.sessions, forecasts.session <= cutoff.session
@@ -166,7 +170,9 @@ class TradingChecker:
         columns = {name: getattr(self.context, name) for name in self._context_columns}
         return [replace(self.context, **{name: factor * columns[name] for name in columns}) for factor in factors]
 
-    def check_positions(self, contexts: Sequence[DecisionContext], cutoff: Cutoff, rng: np.random.Generator) -> None:
+    def check_positions(
+        self, contexts: Sequence[DecisionContext], cutoff: CutoffComparison, rng: np.random.Generator
+    ) -> None:
         """Compare positions up to a cutoff, with other forecasts after it and, in turn, the contexts' values."""
         tickers, sessions = self.decisions.forecasts.tickers, self.decisions.forecasts.sessions
         past = self.decisions.forecasts.session <= cutoff.session
@@ -224,7 +230,9 @@ class TradingChecker:
         except DataError:
             return None
 
-    def _check_execution(self, prices_by_scenario: dict[str, Prices], cutoff: Cutoff, rng: np.random.Generator) -> None:
+    def _check_execution(
+        self, prices_by_scenario: dict[str, Prices], cutoff: CutoffComparison, rng: np.random.Generator
+    ) -> None:
         """Compare what is booked up to a cutoff, with altered prices after it, and with altered positions from it on.
 
         A position decided at the cutoff is filled and earns later: nothing booked up to its fill may depend on it.
@@ -242,7 +250,7 @@ class TradingChecker:
         self._check_booked_fields(altered, field_names, fill_session, cutoff.with_scenario(ALTERED_DECISIONS_SCENARIO))
 
     def _check_booked_fields(
-        self, altered: BacktestResult | None, field_names: Sequence[str], last_session: int, cutoff: Cutoff
+        self, altered: BacktestResult | None, field_names: Sequence[str], last_session: int, cutoff: CutoffComparison
     ) -> None:
         """Compare what is booked for sessions up to one, of strategy and benchmark; an earlier end is a change."""
         if self.original_backtest is None or altered is None:
@@ -260,7 +268,7 @@ class TradingChecker:
         altered: BacktestResult,
         field_names: Sequence[str],
         last_session: int,
-        cutoff: Cutoff,
+        cutoff: CutoffComparison,
         subject: str,
     ) -> None:
         """Compare fields of two backtests for sessions up to one; `subject` begins the name of a leak."""

@@ -15,7 +15,7 @@ import numpy as np
 
 from quantlr.audits.checks import AuditInputs, InputChecker
 from quantlr.audits.refit_checks import DatasetSplits, OriginalFits, RefitChecker, make_audit_model
-from quantlr.audits.result import Cutoff, Leak, LeakCollector
+from quantlr.audits.result import CutoffComparison, Leak, LeakCollector
 from quantlr.audits.trading_checks import TradingChecker
 from quantlr.config.run_config import RunConfig
 from quantlr.core.component_errors import component_name, iter_user_defined_components
@@ -194,7 +194,7 @@ def _audit_model(config: RunConfig, prices: Prices, dataset: Dataset, component:
         session = int(splits.splits[split_index].first_session[newest])
         altered = _with_later_rows_replaced(dataset, session, is_pooled=splits.splits[split_index].ticker_index < 0)
         altered_splits = DatasetSplits(altered, make_model_splits(altered, spec, model)[0])
-        cutoff = Cutoff(session, iso_date(dataset.sessions[session]), "mirrored rows", collector)
+        cutoff = CutoffComparison(session, iso_date(dataset.sessions[session]), "mirrored rows", collector)
         RefitChecker(originals, split_index, newest).check_refits(altered_splits, cutoff)
         if collector.leaks_by_value:
             raise _look_ahead_error(component, collector.leaks[0], key="model")
@@ -234,7 +234,9 @@ def _audit_decisions(
     sessions = np.unique(decisions.forecasts.session)[:-1]
     is_held = (np.nan_to_num(decisions.positions.weight[sessions]) != 0).any(axis=1)
     for session in sorted({*_spread(sessions), *_spread(sessions[is_held])}):
-        checker.check_positions(contexts, Cutoff(session, iso_date(prices.sessions[session]), "", collector), rng)
+        checker.check_positions(
+            contexts, CutoffComparison(session, iso_date(prices.sessions[session]), "", collector), rng
+        )
         if collector.leaks:
             raise _look_ahead_error(component, collector.leaks[0], key=key)
 

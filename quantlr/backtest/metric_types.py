@@ -66,7 +66,7 @@ class Metric:
     section : what it is computed from, and where ``metrics.json`` has it: "forecast", from `EvaluatedForecasts`;
         "backtest", from a `BacktestView`, once of the strategy and once of its benchmark; "strategy_only", from the
         strategy's `BacktestView`; "against_benchmark", from the same with its benchmark; "significance", from a
-        `SignificanceInput`; "model", from a `FitView`.
+        `BacktestAndTrials`; "model", from a `FitView`.
     compute : returns the value; None where it is undefined.
     name : in the field's words, without unit; empty for a metric that only ``metrics.json`` has.
     decimals : digits after the decimal point.
@@ -361,7 +361,7 @@ class BacktestView:
 
 
 @dataclass(frozen=True, slots=True)
-class SignificanceInput:
+class BacktestAndTrials:
     """A strategy's backtest and forecasts, and the trials that it is one of.
 
     Attributes

@@ -17,7 +17,7 @@ from quantlr.backtest.benchmark import Benchmark, BenchmarkTicker
 from quantlr.backtest.costs import BASIS_POINT
 from quantlr.backtest.fit_metrics import FIT_METRICS
 from quantlr.backtest.forecast_metrics import calibration_test, recalibration, stability
-from quantlr.backtest.metric_types import BacktestView, EvaluatedForecasts, Metric, Place, Section, SignificanceInput
+from quantlr.backtest.metric_types import BacktestAndTrials, BacktestView, EvaluatedForecasts, Metric, Place, Section
 from quantlr.backtest.trades import net_trade_returns
 from quantlr.core.components import ConfigSection, Unit
 from quantlr.core.errors import DataError
@@ -268,7 +268,7 @@ def accuracy_on_sessions_held(backtest: BacktestView) -> float | None:
     return float((gain > 0).mean()) if len(gain) else None
 
 
-def n_trades(backtest: BacktestView) -> int:
+def n_round_trips(backtest: BacktestView) -> int:
     """Number of trades (round trips), open ones included."""
     return len(backtest.trades)
 
@@ -292,17 +292,17 @@ def break_even_cost_bps(backtest: BacktestView) -> float | None:
     return float(backtest.gross_excess_returns.sum()) / turnover / BASIS_POINT if turnover > 0 else None
 
 
-def n_trials(significance: SignificanceInput) -> int:
+def n_trials(significance: BacktestAndTrials) -> int:
     """Number of configs tried on the same prices, this one included."""
     return significance.family.n_trials
 
 
-def probabilistic_sharpe(significance: SignificanceInput) -> float | None:
+def probabilistic_sharpe(significance: BacktestAndTrials) -> float | None:
     """Probability that the true Sharpe ratio is above 0 (Bailey and Lopez de Prado 2012)."""
     return sharpe_stats.probabilistic_sharpe(significance.backtest.excess_returns)
 
 
-def deflated_sharpe(significance: SignificanceInput) -> float | None:
+def deflated_sharpe(significance: BacktestAndTrials) -> float | None:
     """Probability that the true Sharpe ratio is above the expected maximum under no skill (the same 2014)."""
     annual_max = expected_max_sharpe(significance)
     if annual_max is None:
@@ -312,18 +312,18 @@ def deflated_sharpe(significance: SignificanceInput) -> float | None:
     return sharpe_stats.probabilistic_sharpe(backtest.excess_returns, benchmark_sharpe=threshold)
 
 
-def expected_max_sharpe(significance: SignificanceInput) -> float | None:
+def expected_max_sharpe(significance: BacktestAndTrials) -> float | None:
     """Expected maximum of the annual Sharpe ratios of all trials under no skill."""
     return significance.family.maxima.expected_max_sharpe
 
 
-def family_wise_p_value(significance: SignificanceInput) -> float | None:
+def family_wise_p_value(significance: BacktestAndTrials) -> float | None:
     """Probability that the best of all trials has so significant an alpha under no skill; None without a benchmark."""
     alpha = significance.backtest.alpha_test
     return None if alpha is None else significance.family.maxima.family_wise_p_value(alpha.test.p_value)
 
 
-def years_to_find_skill(significance: SignificanceInput) -> dict[str, float | None] | None:
+def years_to_find_skill(significance: BacktestAndTrials) -> dict[str, float | None] | None:
     """Years of forecasts with which the Clark-West test finds skill of the size found, and their 90 % interval."""
     per_year = significance.backtest.sessions_per_year
     return years_needed(significance.forecasts.clark_west, sessions_per_year=per_year)
@@ -405,7 +405,7 @@ METRICS: tuple[Metric, ...] = (
     Metric("cost_total", "backtest", sum_of_session_costs, "total costs", 1, "% of equity, summed",
            is_percent=True, better="lower",
            shown_in=("tear_sheet", "fills", "trials")),
-    Metric("trades", "backtest", n_trades, "trades", shown_in=("terminal", "ticker")),
+    Metric("trades", "backtest", n_round_trips, "trades", shown_in=("terminal", "ticker")),
     Metric("win_rate", "backtest", win_rate, "win rate", 1, "after costs", is_percent=True, better="higher",
            shown_in=("ticker",)),
     Metric("profit_factor", "backtest", profit_factor, "profit factor", 2, better="higher", shown_in=("ticker",)),

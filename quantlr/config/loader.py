@@ -55,7 +55,9 @@ def copy_nested(value: Any) -> Any:
     return value.as_posix() if isinstance(value, Path) else value
 
 
-def read_config_file(path: Path, *, default_kinds: Mapping[str, str]) -> tuple[ParsedYaml, list[ConfigProblem]]:
+def parse_and_merge_config_files(
+    path: Path, *, default_kinds: Mapping[str, str]
+) -> tuple[ParsedYaml, list[ConfigProblem]]:
     """Return the tree of a config file, merged over those it extends, and the problems that don't prevent reading.
 
     Parameters

@@ -77,7 +77,7 @@ def problems_from_validation_error(
     ]
 
 
-def sort_problems(problems: list[ConfigProblem]) -> list[ConfigProblem]:
+def sort_problems_by_line(problems: list[ConfigProblem]) -> list[ConfigProblem]:
     """Return problems ordered by file, line and column."""
     return sorted(problems, key=lambda problem: (problem.location.file, problem.location.line, problem.location.column))
 

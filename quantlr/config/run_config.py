@@ -20,8 +20,14 @@ from quantlr.backtest.metrics import ReportSpec
 from quantlr.backtest.overlays import OVERLAYS, BetaNeutral, Overlay
 from quantlr.backtest.policies import POLICIES, Policy, Threshold
 from quantlr.config.candidates import Candidate, iter_candidates
-from quantlr.config.loader import apply_overrides, copy_nested, parse_setting, read_config_file, require_file_kind
-from quantlr.config.messages import problems_from_validation_error, sort_problems
+from quantlr.config.loader import (
+    apply_overrides,
+    copy_nested,
+    parse_and_merge_config_files,
+    parse_setting,
+    require_file_kind,
+)
+from quantlr.config.messages import problems_from_validation_error, sort_problems_by_line
 from quantlr.config.yaml_tree import (
     ConfigProblem,
     KeyPath,
@@ -315,7 +321,7 @@ def read_unvalidated_config(config: ConfigSource) -> tuple[ParsedYaml, list[Conf
         raise ConfigError(f"a config is a path, a mapping or a loaded config, found {type(config).__name__}")
     defaults = {key: field.default for key, field in RunConfig.model_fields.items()}
     kinds = {key: default.kind for key, default in defaults.items() if isinstance(default, Component)}
-    return read_config_file(Path(config), default_kinds=kinds)
+    return parse_and_merge_config_files(Path(config), default_kinds=kinds)
 
 
 def _dump_keeping_user_defined(value: Any) -> Any:
@@ -354,7 +360,7 @@ def validate_config(
             for _, problems_of_candidate in iter_candidates(run, _dump_keeping_user_defined(run), parsed_yaml):
                 all_problems += problems_of_candidate
     if all_problems:
-        raise ConfigError("\n".join(dict.fromkeys(map(str, sort_problems(all_problems)))))
+        raise ConfigError("\n".join(dict.fromkeys(map(str, sort_problems_by_line(all_problems)))))
     if features:  # the resolved config of a run with the same objects lists them already
         listed_features, added = run.features[: len(listed)], run.features[len(listed) :]
         new_features = (feature for feature in added if feature not in listed_features)

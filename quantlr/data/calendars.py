@@ -90,7 +90,7 @@ def load_sessions(calendar_name: str, *, first_date: np.datetime64, last_date: n
     with suppress(OSError, ValidationError):
         calendar = CachedCalendar.model_validate_json(path.read_bytes())
     if calendar is None or first < calendar.asked[0] or last > calendar.asked[1]:
-        calendar = _compute_calendar_for_cache(calendar_name, first, last + EXTRA_CACHED_TIMEDELTA)
+        calendar = _compute_cached_calendar(calendar_name, first, last + EXTRA_CACHED_TIMEDELTA)
         with suppress(OSError):  # without a cache the next run computes it again
             path.parent.mkdir(parents=True, exist_ok=True)
             atomic_write(path, calendar.model_dump_json().encode())
@@ -102,7 +102,7 @@ def load_sessions(calendar_name: str, *, first_date: np.datetime64, last_date: n
     return CalendarSessions(dates[kept], first_recorded, last_recorded, closes, calendar.hours)
 
 
-def _compute_calendar_for_cache(calendar_name: str, first_date: dt.date, last_date: dt.date) -> CachedCalendar:
+def _compute_cached_calendar(calendar_name: str, first_date: dt.date, last_date: dt.date) -> CachedCalendar:
     """Return the sessions between two dates by exchange_calendars."""
     start, end = pd.Timestamp(first_date), pd.Timestamp(last_date)
     with warnings.catch_warnings():

@@ -330,7 +330,7 @@ def latest_date_worldwide() -> dt.date:
     return (dt.datetime.now(dt.UTC) + dt.timedelta(hours=14)).date()
 
 
-def prices_from_bars(bars: Mapping[str, BarFrame], *, source: str, sha256: str, notes: Sequence[Note]) -> Prices:
+def prices_from_ticker_bars(bars: Mapping[str, BarFrame], *, source: str, sha256: str, notes: Sequence[Note]) -> Prices:
     """Return bars of several tickers, each sorted by date and valid, as one `Prices`."""
     return prices_from_rows(PriceRows.from_bars(bars), source=source, sha256=sha256, notes=notes)
 

@@ -9,7 +9,7 @@ from typing import Any
 from quantlr.backtest.benchmark import benchmark_name
 from quantlr.backtest.fills import compare_fill_metrics, is_significant_only_at_same_close
 from quantlr.backtest.fit_metrics import FitView
-from quantlr.backtest.metric_types import BacktestView, Section, SignificanceInput, evaluate_forecasts
+from quantlr.backtest.metric_types import BacktestAndTrials, BacktestView, Section, evaluate_forecasts
 from quantlr.backtest.metrics import METRICS, metrics_of_section
 from quantlr.config.candidates import fitted_config_and_dataset
 from quantlr.config.run_config import RunConfig
@@ -78,7 +78,7 @@ def compute_metrics(
             "fills": fills,
             "only_at_the_close": is_significant_only_at_same_close(fills),
         },
-        "significance": compute_section("significance", SignificanceInput(strategy, evaluated, family))
+        "significance": compute_section("significance", BacktestAndTrials(strategy, evaluated, family))
         | compute_section("against_benchmark", strategy),
         "model": compute_section("model", _fit_view(config, run_data)),
     }

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from pandas.api.types import is_datetime64_any_dtype
 
-from quantlr.config.loader import read_config_file
+from quantlr.config.loader import parse_and_merge_config_files
 from quantlr.core.errors import Fault, UserError
 from quantlr.core.file_reading import UnreadableContentError, library_errors_translated, read_file, read_json
 from quantlr.core.frequency import CountedSessions
@@ -101,7 +101,7 @@ def read_saved_run(report_dir: Path, *, name: str) -> SavedRun:
 
 
 def _read_saved_run(report_dir: Path, *, name: str, provenance: dict[str, Any], version: str) -> SavedRun:
-    parsed, problems = read_config_file(report_dir / "config.yaml", default_kinds={})
+    parsed, problems = parse_and_merge_config_files(report_dir / "config.yaml", default_kinds={})
     if problems:
         raise ValueError("\n".join(map(str, problems)))
     config, data = parsed.value, read_json(report_dir / METRICS_FILE, max_bytes=MAX_JSON_BYTES)["data"]
@@ -140,7 +140,7 @@ def _first_fill_by_forecasts(forecasts: pd.DataFrame, backtest: pd.DataFrame, fi
     return pd.Timestamp(dates[-1])
 
 
-def _read_parquet_columns(path: Path, columns: Sequence[str], *, optional: Sequence[str] = ()) -> pd.DataFrame:
+def _read_parquet_frame(path: Path, columns: Sequence[str], *, optional: Sequence[str] = ()) -> pd.DataFrame:
     """Return columns of a file: all of `columns`, and those of `optional` that it has.
 
     Raises
@@ -161,7 +161,7 @@ def _read_parquet_columns(path: Path, columns: Sequence[str], *, optional: Seque
 
 def _read_backtest_frame(path: Path, config: Mapping[str, Any], sessions_per_year: int) -> pd.DataFrame:
     """Return the backtest by date; a report without interest by session has that of the config's yearly rate."""
-    table = _read_parquet_columns(path, ["date", *BACKTEST_COLUMNS[:-1]], optional=BACKTEST_COLUMNS[-1:])
+    table = _read_parquet_frame(path, ["date", *BACKTEST_COLUMNS[:-1]], optional=BACKTEST_COLUMNS[-1:])
     table = table.set_index("date")
     if not table.index.is_monotonic_increasing or not table.index.is_unique or table.empty:
         raise ValueError(f"{path.name}: dates must ascend, and there must be at least one")
@@ -173,7 +173,7 @@ def _read_backtest_frame(path: Path, config: Mapping[str, Any], sessions_per_yea
 
 
 def _read_forecast_frame(path: Path) -> pd.DataFrame:
-    table = _read_parquet_columns(path, FORECAST_COLUMNS)
+    table = _read_parquet_frame(path, FORECAST_COLUMNS)
     if table.duplicated(["date", "ticker"]).any():
         raise ValueError(f"{path.name}: a ticker has two forecasts on one date")
     return table

@@ -27,7 +27,7 @@ from quantlr.config.grid import (
     values_by_key,
 )
 from quantlr.config.loader import apply_overrides, parse_setting, require_file_kind
-from quantlr.config.messages import problems_from_validation_error, sort_problems
+from quantlr.config.messages import problems_from_validation_error, sort_problems_by_line
 from quantlr.config.run_config import (
     LoadedConfig,
     ReportName,
@@ -194,7 +194,7 @@ def load_sweep(
         ),
         *overlapping_key_problems(axes, ("grid",)),
     ]
-    base, lines = ParsedYaml({}), list(map(str, sort_problems(problems)))
+    base, lines = ParsedYaml({}), list(map(str, sort_problems_by_line(problems)))
     try:
         base = _read_base_config(parsed)
         for key, value in [*(overrides or {}).items(), *map(parse_setting, settings)]:
@@ -235,7 +235,7 @@ def _read_base_config(parsed: ParsedYaml) -> ParsedYaml:
         raise ConfigError(str(ConfigProblem(place, "base", text)))
     config, problems = read_unvalidated_config(path)
     if problems:
-        raise ConfigError("\n".join(map(str, sort_problems(problems))))
+        raise ConfigError("\n".join(map(str, sort_problems_by_line(problems))))
     return config
 
 

@@ -14,7 +14,7 @@ from quantlr.core.timing import iso_date
 from quantlr.core.values import PRICE_ARRAYS, Array, BoolArray, FeatureColumns, Prices
 from quantlr.data.csv.reader import BarFrame
 from quantlr.data.features import Feature
-from quantlr.data.prices import prices_from_bars
+from quantlr.data.prices import prices_from_ticker_bars
 from quantlr.data.scenarios import FEATURE_SCENARIOS, apply_scenario, bar_range_mask, with_halted_bars
 
 EXTRA_SESSIONS = 60
@@ -227,12 +227,12 @@ def random_walk_prices(
             has_bar[n_sessions - int(rng.integers(0, n_sessions // 5)) :] = False
             ticker_bars = ticker_bars[has_bar]
         bars[f"T{index}"] = ticker_bars
-    prices = prices_from_bars(bars, source="synthetic", sha256="", notes=[])
+    prices = prices_from_ticker_bars(bars, source="synthetic", sha256="", notes=[])
     if not context_tickers:
         return prices
     days = pd.date_range(dates[0], dates[-1], freq="D").as_unit("us")
     context = {name: random_walk_bars(rng, days[days.day_of_week != 6]) for name in context_tickers}
-    return replace(prices, context=prices_from_bars(context, source="synthetic", sha256="", notes=[]))
+    return replace(prices, context=prices_from_ticker_bars(context, source="synthetic", sha256="", notes=[]))
 
 
 def single_ticker_prices(prices: Prices, ticker_index: int) -> Prices:

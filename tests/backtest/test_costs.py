@@ -19,7 +19,7 @@ from quantlr.backtest.trades import trade_table
 from quantlr.core.errors import DataError
 from quantlr.core.values import Array, BacktestResult, Positions, Prices
 from quantlr.data.csv.reader import BarFrame
-from quantlr.data.prices import prices_from_bars
+from quantlr.data.prices import prices_from_ticker_bars
 
 from markets import random_walk_prices, with_unadjusted_quotes
 from oracles import corwin_schultz_spread_by_loop
@@ -31,7 +31,7 @@ def prices_of_one_ticker(close: list[float], adj_close: list[float] | None = Non
     dates = pd.bdate_range("2020-01-06", periods=len(close)).as_unit("us")
     columns = dict.fromkeys(("open", "high", "low", "close", "volume"), close)
     frame: BarFrame = pd.DataFrame({**columns, "adj_close": adj_close or close}, index=dates, dtype=float)
-    return prices_from_bars({"X": frame}, source="", sha256="", notes=[])
+    return prices_from_ticker_bars({"X": frame}, source="", sha256="", notes=[])
 
 
 def backtest(prices: Prices, weight: list[float], **execution: Any) -> BacktestResult:

@@ -12,7 +12,7 @@ from quantlr.backtest.costs import ExecutionSpec
 from quantlr.backtest.engine import backtest_with_benchmark
 from quantlr.core.errors import DataError
 from quantlr.core.values import PRICE_ARRAYS, Array, BacktestResult, Positions, Prices
-from quantlr.data.prices import prices_from_bars
+from quantlr.data.prices import prices_from_ticker_bars
 
 from markets import random_walk_prices, with_unadjusted_quotes
 from oracles import buy_and_hold, trade_session_by_session
@@ -58,7 +58,7 @@ def hand_made(close: list[float], opens: list[float] | None = None) -> Prices:
     dates = pd.bdate_range("2020-01-06", periods=len(close)).as_unit("us")
     columns = dict.fromkeys(("open", "high", "low", "close", "adj_close", "volume"), close)
     frame = pd.DataFrame({**columns, "open": opens or close}, index=dates, dtype=float)
-    return prices_from_bars({"X": frame}, source="", sha256="", notes=[])
+    return prices_from_ticker_bars({"X": frame}, source="", sha256="", notes=[])
 
 
 @given(
@@ -266,7 +266,7 @@ def two_tickers(first: list[float | None], second: list[float | None]) -> Prices
         names = ("open", "high", "low", "close", "adj_close", "volume")
         columns = {column: [closes[index] for index in is_decided] for column in names}
         bars[name] = pd.DataFrame(columns, index=dates[is_decided], dtype=float)
-    return prices_from_bars(bars, source="", sha256="", notes=[])
+    return prices_from_ticker_bars(bars, source="", sha256="", notes=[])
 
 
 def test_delisted_ticker_is_sold_at_its_last_bar() -> None:

@@ -23,7 +23,7 @@ from quantlr.backtest.fills import (
     stale_open_share,
 )
 from quantlr.core.values import Positions, Prices
-from quantlr.data.prices import prices_from_bars
+from quantlr.data.prices import prices_from_ticker_bars
 from quantlr.stats.sharpe_difference import sharpe_difference
 
 from markets import random_walk_prices
@@ -79,7 +79,7 @@ def test_same_close_fill_starts_with_the_other_fills_by_arithmetic() -> None:
     dates = pd.bdate_range("2020-01-06", periods=5).as_unit("us")
     close = [100.0, 100, 110, 121, 121]
     frame = pd.DataFrame(dict.fromkeys(("open", "high", "low", "close", "adj_close", "volume"), close), index=dates)
-    prices = prices_from_bars({"X": frame}, source="", sha256="", notes=[])
+    prices = prices_from_ticker_bars({"X": frame}, source="", sha256="", notes=[])
     positions = Positions(prices.tickers, prices.sessions, np.array([[0.0], [1], [1], [0], [0]]))
     execution = ExecutionSpec(commission_bps=10, slippage_bps=0)
     comparison = compare_fill_metrics(positions, prices, execution, sessions_per_year=YEAR)

@@ -14,10 +14,10 @@ from quantlr.backtest.engine import backtest_with_benchmark
 from quantlr.backtest.fit_metrics import FitView
 from quantlr.backtest.metric_types import (
     SECTION_PATHS,
+    BacktestAndTrials,
     BacktestView,
     EvaluatedForecasts,
     Metric,
-    SignificanceInput,
     evaluate_forecasts,
 )
 from quantlr.backtest.metrics import METRICS, find_metric, metrics_of_section, metrics_shown_in
@@ -162,7 +162,7 @@ def test_significance_metrics_by_trials_and_benchmark() -> None:
     significance = metrics_of_section("significance")
     families = random_family(1), random_family(9)
     single, several = (
-        {metric.key: metric.compute(SignificanceInput(run, random_evaluated(1), family)) for metric in significance}
+        {metric.key: metric.compute(BacktestAndTrials(run, random_evaluated(1), family)) for metric in significance}
         for family in families
     )
     assert (single["trials"], several["trials"]) == (1, 9)
@@ -176,7 +176,7 @@ def test_significance_metrics_by_trials_and_benchmark() -> None:
     p_value = alpha_test(net, benchmark_net).test.p_value
     for values, family in zip((single, several), families, strict=True):
         assert values["family_wise_p"] == family.maxima.family_wise_p_value(p_value)
-    without_benchmark = SignificanceInput(view_of(net.tolist()), random_evaluated(1), families[0])
+    without_benchmark = BacktestAndTrials(view_of(net.tolist()), random_evaluated(1), families[0])
     assert metrics.family_wise_p_value(without_benchmark) is None
 
 
@@ -308,7 +308,7 @@ def test_undefined_metrics_are_none() -> None:
     assert metrics.calmar_ratio(flat) is None
     assert metrics.win_rate(flat) is None
     assert metrics.profit_factor(flat) is None
-    assert metrics.n_trades(flat) == 0
+    assert metrics.n_round_trips(flat) == 0
     assert metrics.break_even_cost_bps(BacktestView(replace(flat.result, turnover=np.zeros(30)), 252)) is None
     assert metrics.annual_volatility(view_of([0.01])) is None
     one_class = replace(random_evaluated(1), up=np.ones(300))
@@ -378,7 +378,7 @@ def test_every_value_is_where_its_section_says_with_interval_and_baseline() -> N
     run = view_of(np.random.default_rng(3).normal(0.001, 0.01, 300).tolist())
     sources = {
         "forecast": as_base_rate, "backtest": run, "strategy_only": run,
-        "against_benchmark": run, "significance": SignificanceInput(run, forecasts, random_family(2)),
+        "against_benchmark": run, "significance": BacktestAndTrials(run, forecasts, random_family(2)),
         "model": random_fits(),
     }  # fmt: skip
     values: dict[str, dict[str, Any]] = {section: {} for section in SECTION_PATHS}
@@ -427,7 +427,7 @@ def test_trades_of_a_backtest_without_tickers_are_refused() -> None:
         name: np.empty((len(getattr(result, name)), 0)) for name in ("price", "weight", "ticker_gross_return")
     }
     with pytest.raises(Fault, match="a metric of trades"):
-        metrics.n_trades(BacktestView(replace(result, tickers=(), **nothing), 252))
+        metrics.n_round_trips(BacktestView(replace(result, tickers=(), **nothing), 252))
 
 
 @pytest.mark.parametrize(

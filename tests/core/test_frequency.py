@@ -19,7 +19,7 @@ from quantlr.backtest.rolling import monthly_returns
 from quantlr.core.errors import DataError
 from quantlr.core.frequency import CountedSessions, count_sessions
 from quantlr.core.values import Forecasts, Positions, Prices
-from quantlr.data.prices import prices_from_bars
+from quantlr.data.prices import prices_from_ticker_bars
 from quantlr.report.context import PageContext
 
 EXCHANGE_HOLIDAYS = pd.offsets.CustomBusinessDay(holidays=list(pd.bdate_range("1999-01-01", "2030-12-31")[::29]))
@@ -36,7 +36,7 @@ def prices_on(*indexes: pd.DatetimeIndex) -> Prices:
         close = 100.0 * np.exp(np.cumsum(np.random.default_rng(number).normal(0.0004, 0.01, len(dates))))
         columns = dict.fromkeys(("open", "high", "low", "close"), close)
         bars[f"T{number}"] = pd.DataFrame(columns, index=pd.DatetimeIndex(dates, name="date"))
-    return prices_from_bars(bars, source="", sha256="", notes=())
+    return prices_from_ticker_bars(bars, source="", sha256="", notes=())
 
 
 @pytest.mark.parametrize(

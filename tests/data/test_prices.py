@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from quantlr.config.run_config import load_config
 from quantlr.core.errors import ConfigError
 from quantlr.core.values import Note
-from quantlr.data.prices import DataSpec, load_prices, prices_from_bars
+from quantlr.data.prices import DataSpec, load_prices, prices_from_ticker_bars
 from quantlr.data.sources import FileSource
 from quantlr.data.ticker_list import read_ticker_list
 
@@ -136,7 +136,7 @@ def test_gaps_are_not_filled(seed: int) -> None:
         has_bar[:2] |= index == 0
         has_bar[[10 * index, 10 * index + 1]] = True
         frames[f"T{index}"] = random_walk_bars(rng, dates)[has_bar]
-    prices = prices_from_bars(frames, source="", sha256="", notes=[])
+    prices = prices_from_ticker_bars(frames, source="", sha256="", notes=[])
     truth = pd.concat({name: frame["close"] for name, frame in frames.items()}, axis=1, sort=True)
     assert list(prices.sessions) == list(truth.index)
     np.testing.assert_array_equal(prices.bars_to_sessions(prices.close), truth.to_numpy())

@@ -195,7 +195,7 @@ def _parse_cells(content: bytes, path: Path, separator: str, *, n_columns: int, 
     names = [str(index) for index in range(n_columns)]
     invalid_rows: list[arrow_csv.InvalidRow] = []
 
-    def collect_invalid_row(invalid_row: arrow_csv.InvalidRow) -> str:
+    def record_invalid_row_and_stop(invalid_row: arrow_csv.InvalidRow) -> str:
         invalid_rows.append(invalid_row)
         return "error"
 
@@ -204,7 +204,7 @@ def _parse_cells(content: bytes, path: Path, separator: str, *, n_columns: int, 
         table = arrow_csv.read_csv(
             pa.BufferReader(content),
             read_options=arrow_csv.ReadOptions(column_names=names, use_threads=False),
-            parse_options=arrow_csv.ParseOptions(delimiter=separator, invalid_row_handler=collect_invalid_row),
+            parse_options=arrow_csv.ParseOptions(delimiter=separator, invalid_row_handler=record_invalid_row_and_stop),
             convert_options=arrow_csv.ConvertOptions(column_types=types, strings_can_be_null=False),
         )
     except pa.ArrowInvalid as error:

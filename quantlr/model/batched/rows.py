@@ -66,7 +66,11 @@ class ModelRows:
         factories: list[LocalRowsFactory] = [
             partial(self._make_rows, rows, windows, last_session) for rows, windows in blocks
         ]
-        return factories if self._local_X is None else [_keep_in_memory(make_rows()) for make_rows in factories]
+        return (
+            factories
+            if self._local_X is None
+            else [_make_constant_rows_factory(make_rows()) for make_rows in factories]
+        )
 
     def _make_rows(self, rows: slice, windows: TrainingWindows, last_session: int) -> LocalRows:
         X = self._local_X
@@ -100,5 +104,5 @@ def _are_suitable_units(center: Array, scale: Array, scaling: Scaling) -> bool:
     return bool((near & (std <= MAX_LOCAL_UNIT_RATIO * scale) & (scale <= MAX_LOCAL_UNIT_RATIO * std)).all())
 
 
-def _keep_in_memory(rows: LocalRows) -> LocalRowsFactory:
+def _make_constant_rows_factory(rows: LocalRows) -> LocalRowsFactory:
     return lambda: rows

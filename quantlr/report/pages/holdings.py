@@ -35,14 +35,16 @@ LONG_COLOR, SHORT_COLOR = SKY, VERMILION
 
 
 def price_table(context: PageContext) -> Table:
-    """Return `make_price_table` of the only ticker that has forecasts."""
+    """Return `price_panel_table` of the only ticker that has forecasts."""
     ticker = int(context.run_data.forecasts.ticker[0])
     name = context.run_data.forecasts.tickers[ticker]
     fill = context.config.execution.fill
-    return make_price_table(context.run_data.result, ticker, context.trades, name=name, fill=fill)
+    return price_panel_table(context.run_data.result, ticker, context.trades, name=name, fill=fill)
 
 
-def make_price_table(result: BacktestResult, ticker_index: int, trades: pd.DataFrame, *, name: str, fill: str) -> Table:
+def price_panel_table(
+    result: BacktestResult, ticker_index: int, trades: pd.DataFrame, *, name: str, fill: str
+) -> Table:
     """Return the adjusted price (sessions,) of a ticker, and entry and exit dates of its long and short trades.
 
     `long` and `short` are tables with the columns `entry` and `exit`; an open trade ends with the last date.

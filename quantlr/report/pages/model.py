@@ -157,7 +157,7 @@ def _draw_log_odds_curve(
     ax.tick_params(labelsize=SMALL_SIZE - 1.5)
 
 
-def model_panels(context: PageContext) -> tuple[PlacedPanel, ...]:
+def place_model_panels(context: PageContext) -> tuple[PlacedPanel, ...]:
     """Return the panels of the page; coefficients are drawn over the refits, or as rows if there is only one.
 
     A single panel says why there is no loss to draw if the model is no logistic regression.
@@ -287,5 +287,5 @@ def ordinal_text(number: int) -> str:
 
 
 MODEL_PAGE = Page(
-    "model.png", "Model and optimisation", model_title_and_text, model_panels, make_context=PageContext.of_leader
+    "model.png", "Model and optimisation", model_title_and_text, place_model_panels, make_context=PageContext.of_leader
 )

@@ -22,7 +22,7 @@ from quantlr.model.diagnostics import standardize_weights
 from quantlr.report.context import PageContext
 from quantlr.report.curves import draw_rolling_accuracy
 from quantlr.report.pages.forecast import draw_calibration, reliability_table
-from quantlr.report.pages.holdings import draw_price, make_price_table
+from quantlr.report.pages.holdings import draw_price, price_panel_table
 from quantlr.report.pages.layout import Panel, PlacedPanel, Table, fields_table, panel
 from quantlr.report.style import (
     BLUE,
@@ -88,9 +88,9 @@ class TickerContext:
 
 
 def ticker_price_table(context: TickerContext) -> Table:
-    """Return the adjusted price and the dates of the trades (see `make_price_table`)."""
+    """Return the adjusted price and the dates of the trades (see `price_panel_table`)."""
     view, fill = context.backtest, context.run_context.config.execution.fill
-    return make_price_table(view.result, 0, view.trades, name=context.ticker_name, fill=fill)
+    return price_panel_table(view.result, 0, view.trades, name=context.ticker_name, fill=fill)
 
 
 def ticker_growth_table(context: TickerContext) -> Table:

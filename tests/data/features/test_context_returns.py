@@ -17,7 +17,7 @@ from quantlr.core.errors import ConfigError, DataError, UserError
 from quantlr.core.timing import latest_known_bar_index
 from quantlr.core.values import Prices
 from quantlr.data.features.returns import ContextReturns
-from quantlr.data.prices import DataSpec, load_prices, prices_from_bars
+from quantlr.data.prices import DataSpec, load_prices, prices_from_ticker_bars
 from quantlr.data.sources import SampleSource
 from quantlr.testing.contract import random_walk_bars
 
@@ -32,7 +32,7 @@ def market(seed: int, *, missing: float = 0.3) -> Prices:
     prices = random_walk_prices(seed, n_sessions=80, n_tickers=2, with_gaps=True)
     days = pd.date_range(prices.sessions[0] - pd.Timedelta(days=9), periods=120).as_unit("us")
     index = random_walk_bars(rng, days[rng.random(len(days)) > missing])
-    return replace(prices, context=prices_from_bars({"IX": index}, source="", sha256="", notes=[]))
+    return replace(prices, context=prices_from_ticker_bars({"IX": index}, source="", sha256="", notes=[]))
 
 
 @settings(max_examples=30)
@@ -72,7 +72,9 @@ def test_prices_before_a_session_include_the_context_known_by_then(seed: int, cu
 def test_a_bar_older_than_max_age_is_an_error_with_its_date() -> None:
     prices = random_walk_prices(1, n_sessions=40)
     context = random_walk_bars(np.random.default_rng(1), prices.sessions.delete([20, 21]))
-    prices_with_context = replace(prices, context=prices_from_bars({"IX": context}, source="", sha256="", notes=[]))
+    prices_with_context = replace(
+        prices, context=prices_from_ticker_bars({"IX": context}, source="", sha256="", notes=[])
+    )
     date, before = (prices.sessions[index].strftime("%Y-%m-%d") for index in (20, 19))
     with pytest.raises(
         DataError, match=rf"^{date}: the newest bar of IX is of {before}, \d days older, and max_age allows 0 \(2 such"
@@ -88,7 +90,9 @@ def test_age_is_in_calendar_days_and_may_equal_max_age() -> None:
     friday, monday = prices.sessions[4], prices.sessions[5]
     assert (monday - friday).days == 3
     context = random_walk_bars(np.random.default_rng(1), prices.sessions.delete(5))
-    prices_with_context = replace(prices, context=prices_from_bars({"IX": context}, source="", sha256="", notes=[]))
+    prices_with_context = replace(
+        prices, context=prices_from_ticker_bars({"IX": context}, source="", sha256="", notes=[])
+    )
     ContextReturns(ticker="IX", max_age=3).compute(prices_with_context)
     with pytest.raises(DataError, match="3 days older, and max_age allows 2"):
         ContextReturns(ticker="IX", max_age=2).compute(prices_with_context)
@@ -97,7 +101,9 @@ def test_age_is_in_calendar_days_and_may_equal_max_age() -> None:
 def test_sessions_before_the_context_starts_are_warm_up() -> None:
     prices = random_walk_prices(2, n_sessions=40)
     context = random_walk_bars(np.random.default_rng(2), prices.sessions[10:])
-    prices_with_context = replace(prices, context=prices_from_bars({"IX": context}, source="", sha256="", notes=[]))
+    prices_with_context = replace(
+        prices, context=prices_from_ticker_bars({"IX": context}, source="", sha256="", notes=[])
+    )
     values = ContextReturns(ticker="IX", lags=(2,)).compute(prices_with_context)["context_returns_IX_2"][:, 0]
     assert np.isfinite(values).argmax() == 12
 
