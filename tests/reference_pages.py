@@ -51,6 +51,7 @@ METRIC_SECTIONS = {
     "forecast": "Of the forecasts whose outcome is known.",
     "backtest": "Of the strategy, and under `backtest.benchmark` of the benchmark, after costs.",
     "strategy_only": "Of the strategy alone.",
+    "by_ticker": "Of each ticker with forecasts: lists in the order of `backtest.by_ticker.tickers`.",
     "against_benchmark": "Of the strategy against its benchmark.",
     "significance": "Of the forecasts and the strategy, with the trials in the ledger.",
     "model": "Of the fits.",

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from quantlr.core.progress import ignore_progress
 from quantlr.experiment.run import Run
-from quantlr.report.pages import applicable_pages
+from quantlr.report.pages import pages_to_draw
 from quantlr.report.render import MAX_TRANSFER_BYTES, open_page_renderer, render_pages_serially
 
 from report.cases import case_context, case_tear_sheet
@@ -25,9 +25,7 @@ ROOT = Path(__file__).parents[1]
 @pytest.mark.usefixtures("without_drawing")
 def test_all_applicable_pages_are_rendered() -> None:
     context = case_context("four sessions")
-    assert list(render_pages_serially(context, ignore_progress)) == [
-        page.file_name for page in applicable_pages(context)
-    ]
+    assert list(render_pages_serially(context, ignore_progress)) == [page.file_name for page in pages_to_draw(context)]
 
 
 def test_pages_are_equal_in_parallel_and_after_a_process_was_killed(
@@ -35,7 +33,7 @@ def test_pages_are_equal_in_parallel_and_after_a_process_was_killed(
 ) -> None:
     """Of two pages, the other process renders the first, and this one the second while the other starts."""
     page_context = case_context("four sessions")
-    monkeypatch.setattr("quantlr.report.pages.applicable_pages", lambda context: applicable_pages(context)[:2])
+    monkeypatch.setattr("quantlr.report.pages.pages_to_draw", lambda context: pages_to_draw(context)[:2])
     expected = render_pages_serially(page_context, ignore_progress)
     assert len(expected) == 2
     with open_page_renderer(2) as render:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from quantlr.backtest.engine import drifted_weights
-from quantlr.backtest.metric_types import EvaluatedForecasts, forecast_columns
+from quantlr.backtest.metric_types import EvaluatedForecasts, Metric, forecast_columns
 from quantlr.core.values import Array, BacktestResult, Forecasts, IntArray
 from quantlr.stats.hac import Z95
 from quantlr.stats.sharpe import sharpe_per_session
@@ -147,3 +147,27 @@ def active_session_slice(result: BacktestResult, forecasts: Forecasts, ticker_in
     first = forecasts.sessions[forecasts.session[forecasts.ticker == ticker_index].min()]
     priced = np.flatnonzero(~np.isnan(result.price[:, ticker_index]))
     return slice(int(result.sessions.searchsorted(first, side="right")), int(priced.max(initial=0)))
+
+
+def contribution(attribution: TickerAttribution) -> list[float]:
+    """Contribution of each ticker to the return, after costs and in excess of cash: arithmetic mean times a year."""
+    return [float(value) for value in attribution.annual_contribution]
+
+
+def mean_absolute_weight(attribution: TickerAttribution) -> list[float]:
+    """Mean absolute weight of each ticker, from its first forecast to its last bar."""
+    return [float(value) for value in attribution.mean_absolute_weight]
+
+
+def mean_weight(attribution: TickerAttribution) -> list[float]:
+    """Mean weight of each ticker, long less short, over the same sessions."""
+    return [float(value) for value in attribution.mean_weight]
+
+
+TICKER_METRICS: tuple[Metric, ...] = (
+    Metric("contribution", "by_ticker", contribution, "contribution", 2, "annual mean, % of equity", is_percent=True,
+           better="higher"),
+    Metric("mean_absolute_weight", "by_ticker", mean_absolute_weight, "mean absolute weight", 1, is_percent=True),
+    Metric("mean_weight", "by_ticker", mean_weight, "mean weight, long less short", 1, is_percent=True),
+)  # fmt: skip
+"""The metrics of single tickers, in the order in which they are shown."""

@@ -21,7 +21,7 @@ from quantlr.stats.hac import Interval
 from quantlr.stats.return_resamples import ReturnResamples
 from quantlr.stats.sharpe_difference import SharpeDifference, sharpe_difference
 
-Section = Literal["forecast", "backtest", "strategy_only", "against_benchmark", "significance", "model"]
+Section = Literal["forecast", "backtest", "strategy_only", "by_ticker", "against_benchmark", "significance", "model"]
 Place = Literal[
     "terminal",
     "tear_sheet",
@@ -39,6 +39,7 @@ SECTION_PATHS: Mapping[Section, tuple[str, ...]] = {
     "forecast": ("forecast",),
     "backtest": ("backtest", "strategy"),
     "strategy_only": ("backtest",),
+    "by_ticker": ("backtest", "by_ticker"),
     "against_benchmark": ("significance",),
     "significance": ("significance",),
     "model": ("model",),
@@ -65,7 +66,8 @@ class Metric:
     key : its key in ``metrics.json``.
     section : what it is computed from, and where ``metrics.json`` has it: "forecast", from `EvaluatedForecasts`;
         "backtest", from a `BacktestView`, once of the strategy and once of its benchmark; "strategy_only", from the
-        strategy's `BacktestView`; "against_benchmark", from the same with its benchmark; "significance", from a
+        strategy's `BacktestView`; "by_ticker", from a `TickerAttribution`, a list in the order of its tickers;
+        "against_benchmark", from the same with its benchmark; "significance", from a
         `BacktestAndTrials`; "model", from a `FitView`.
     compute : returns the value; None where it is undefined.
     name : in the field's words, without unit; empty for a metric that only ``metrics.json`` has.

@@ -7,23 +7,18 @@ and every page, table and file that shows metrics takes them from there.
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Annotated, Literal
 
 import numpy as np
-from pydantic import Field, Strict, StrictInt
 
 from quantlr.backtest import benchmark_metrics
-from quantlr.backtest.benchmark import Benchmark, BenchmarkTicker
+from quantlr.backtest.attribution import TICKER_METRICS
 from quantlr.backtest.costs import BASIS_POINT
 from quantlr.backtest.fit_metrics import FIT_METRICS
 from quantlr.backtest.forecast_metrics import calibration_test, recalibration, stability
 from quantlr.backtest.metric_types import BacktestAndTrials, BacktestView, EvaluatedForecasts, Metric, Place, Section
 from quantlr.backtest.trades import net_trade_returns
-from quantlr.core.components import ConfigSection, Unit
-from quantlr.core.errors import DataError
-from quantlr.core.frequency import DAYS_PER_YEAR, MAX_COUNT_DIFFERENCE, CountedSessions, count_sessions
-from quantlr.core.timing import iso_date
-from quantlr.core.values import Array, IntArray, Prices
+from quantlr.core.frequency import DAYS_PER_YEAR, CountedSessions
+from quantlr.core.values import Array, IntArray
 from quantlr.stats import sharpe as sharpe_stats
 from quantlr.stats.clark_west import years_needed
 from quantlr.stats.directional import (
@@ -35,46 +30,6 @@ from quantlr.stats.directional import (
 )
 from quantlr.stats.hac import Interval
 from quantlr.stats.reliability import brier_decomposition, log_loss_decomposition
-
-SessionsPerYear = Literal["auto"] | Annotated[StrictInt, Unit("sessions per year"), Field(ge=1, le=366)]
-
-
-class ReportSpec(ConfigSection):
-    """The benchmark of a run, how annual figures are computed, and which pages are drawn."""
-
-    benchmark: Benchmark = Field(
-        "buy_and_hold", description="The strategy's benchmark.", examples=["buy_and_hold", {"ticker": "SPY"}]
-    )
-    sessions_per_year: SessionsPerYear = Field(
-        "auto",
-        description="Sessions in a year, for annual figures, interest and borrow; auto counts them from the dates of "
-        "the prices, and measures CAGR, interest and borrow by the calendar.",
-    )
-    per_ticker: Annotated[bool, Strict()] = Field(
-        False, description="Whether to draw a page for each ticker as well, in the report's folder tickers/."
-    )
-
-    @property
-    def benchmark_ticker(self) -> str | None:
-        """The ticker of the benchmark; None for another benchmark."""
-        return self.benchmark.ticker if isinstance(self.benchmark, BenchmarkTicker) else None
-
-    def sessions_in_year(self, prices: Prices) -> int:
-        """Return the sessions in a year: the config's number, or those counted from the dates of the prices.
-
-        Raises
-        ------
-        DataError : the config's number is over 10 % from the count.
-        """
-        counted = prices.counted_sessions_per_year or count_sessions(prices.sessions, prices.session)
-        number = self.sessions_per_year
-        if number == "auto":
-            return counted
-        if abs(number - counted.count) > MAX_COUNT_DIFFERENCE * counted.count:
-            dates = f"{iso_date(prices.sessions[0])} to {iso_date(prices.sessions[-1])}"
-            text = f"report.sessions_per_year is {number}, and the prices have {counted.count:.1f} sessions a year"
-            raise DataError(f"{text} ({dates}); write auto or about {int(counted)}", key="report.sessions_per_year")
-        return number
 
 
 def n_forecasts(forecasts: EvaluatedForecasts) -> int:
@@ -413,6 +368,7 @@ METRICS: tuple[Metric, ...] = (
            "bps", better="higher", short_name="break-even cost", shown_in=("tear_sheet", "gallery")),
     Metric("timing_break_even_cost_bps", "strategy_only", benchmark_metrics.timing_break_even_cost_bps,
            "break-even cost vs average holding", 1, "bps", better="higher", shown_in=("report",)),
+    *TICKER_METRICS,
     *FIT_METRICS,
 )  # fmt: skip
 """Every metric of ``metrics.json``, in the order in which it is shown."""

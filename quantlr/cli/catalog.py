@@ -77,11 +77,11 @@ def _print_catalog_entries(options: Options, catalog_name: str, entries: Sequenc
         return
     for entry in entries:
         options.results.print(entry.kind, style="bold")
-        for line in _iter_entry_lines(entry, verbose=options.verbose):
+        for line in _iter_entry_lines(entry, show_all_columns=options.verbose):
             options.results.print(line)
 
 
-def _iter_entry_lines(entry: CatalogEntry, *, verbose: bool) -> Iterator[str]:
+def _iter_entry_lines(entry: CatalogEntry, *, show_all_columns: bool) -> Iterator[str]:
     """Yield an entry's lines, none longer than `LINE_WIDTH`."""
     from quantlr.core.components import to_inline_yaml
 
@@ -92,14 +92,14 @@ def _iter_entry_lines(entry: CatalogEntry, *, verbose: bool) -> Iterator[str]:
     if entry.unavailable_reason:
         yield from _wrap_paragraph(f"! {entry.unavailable_reason}", hanging_indent=2)
     elif entry.warm_up is not None:
-        n_columns = len(entry.columns) if verbose else MAX_COLUMNS_SHOWN
+        n_columns = len(entry.columns) if show_all_columns else MAX_COLUMNS_SHOWN
         hidden = len(entry.columns) - n_columns
         columns = ", ".join(entry.columns[:n_columns]) + (f" and {hidden} more" if hidden > 0 else "")
         text = f"{example} makes {columns}; warm-up {entry.warm_up} bar{'s'[: entry.warm_up != 1]}"
         yield from _wrap_paragraph(text, hanging_indent=4)
     else:
         yield from _wrap_paragraph(f"example: {example}", hanging_indent=4)
-    if entry.values_description and (verbose or not entry.unavailable_reason):
+    if entry.values_description and (show_all_columns or not entry.unavailable_reason):
         yield from _wrap_paragraph(entry.values_description)
     yield ""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import zip_longest
 from pathlib import Path
@@ -31,15 +32,32 @@ HeadlineRow = tuple[str, str, str, str]
 
 @verb("run", "settings", "name", "offline", "output", "jobs")
 @configs_argument
+@click.option("--pages", metavar="NAMES", help="Pages to draw, like tearsheet,model, or all; sets report.pages.")
 @click.option("--open", "open_report", is_flag=True, help="Open report.html in the browser afterwards.")
+@click.option(
+    "--replace", "replace_former", is_flag=True, help="Replace the former report even if it is of another config."
+)
 @click.option("--sensitivity", is_flag=True, help="Also vary costs, the time of the fills, and the sessions scored.")
-def command(options: Options, *, config_paths: tuple[Path, ...], open_report: bool, sensitivity: bool) -> int:
+def command(
+    options: Options,
+    *,
+    config_paths: tuple[Path, ...],
+    pages: str | None,
+    open_report: bool,
+    replace_former: bool,
+    sensitivity: bool,
+) -> int:
     """Run experiments and write their reports to OUTPUT/NAME.
+
+    A former report there is replaced if it is of the same config, and else kept as OUTPUT/NAME@1.
 
     Exit status 3 if a feature, label, model, policy or overlay of your own looks ahead: each is audited first.
     """
     from quantlr.report.render import open_page_renderer
 
+    if pages is not None:
+        setting = f"report.pages={pages if pages == 'all' else f'[{pages}]'}"
+        options = replace(options, settings=(*options.settings, setting))
     # First of all, so that the processes that draw import what they need while this one calculates.
     with open_page_renderer(options.workers) as renderer:
         from quantlr.cli.terminal import run_for_exit_status
@@ -47,7 +65,9 @@ def command(options: Options, *, config_paths: tuple[Path, ...], open_report: bo
         paths_by_name: dict[str, Path] = {}
 
         def run_one(path: Path) -> None:
-            folder = _run_and_print(options, path, paths_by_name, renderer, sensitivity=sensitivity)
+            folder = _run_and_print(
+                options, path, paths_by_name, renderer, replace_former=replace_former, sensitivity=sensitivity
+            )
             if open_report:
                 click.launch(str(folder / "report.html"))
 
@@ -55,7 +75,13 @@ def command(options: Options, *, config_paths: tuple[Path, ...], open_report: bo
 
 
 def _run_and_print(
-    options: Options, config_path: Path, paths_by_name: dict[str, Path], draw: PageRenderer, *, sensitivity: bool
+    options: Options,
+    config_path: Path,
+    paths_by_name: dict[str, Path],
+    draw: PageRenderer,
+    *,
+    replace_former: bool,
+    sensitivity: bool,
 ) -> Path:
     """Run one config, write and print its report, and return the report's folder.
 
@@ -65,7 +91,7 @@ def _run_and_print(
     from quantlr.config.run_config import load_config
     from quantlr.experiment.ledger import Ledger
     from quantlr.experiment.run import run_config
-    from quantlr.report.storage import read_previous_metrics
+    from quantlr.report.storage import kept_report_dir, read_previous_metrics
     from quantlr.report.summary import new_ledger_text
 
     config = load_config(config_path, settings=options.settings, name=options.name)
@@ -80,8 +106,14 @@ def _run_and_print(
             config, output=output, offline=offline, workers=workers, sensitivity=sensitivity, progress=progress
         )
         previous_metrics = read_previous_metrics(output / name)
-        folder = run.save(output, draw=draw, progress=progress)
+        kept_dir = kept_report_dir(output / name, run.config.to_yaml(folder=output / name))
+        folder = run.save(output, replace_other_config=replace_former, draw=draw, progress=progress)
     _print_run(options, run, previous_metrics, folder)
+    if kept_dir and replace_former:
+        options.messages.print("the former report, of another config, was replaced")
+    elif kept_dir:
+        text = f"the former report, of another config, is kept in {kept_dir}; --replace would replace it, and"
+        options.messages.print(f"{text} `quantlr compare {kept_dir} {folder}` tests the difference", soft_wrap=True)
     if is_first:
         options.messages.print(new_ledger_text(ledger.path))
     options.print_json(run.metrics)
@@ -107,6 +139,7 @@ def _print_run(options: Options, run: Run, previous_metrics: dict[str, Any] | No
     options.print_notes(run.notes)
     results.print(run.verdict, style="bold")
     _print_written_files(options, report_dir)
+    _print_pages_not_drawn(options, run)
 
 
 def _sensitivity_table(run: Run) -> Table:
@@ -145,6 +178,19 @@ def _print_written_files(options: Options, report_dir: Path) -> None:
     paths += [report_dir / TICKER_PAGES_DIR, *(report_dir.parent / name for name in ("index.html", "trials.db"))]
     links = [path_link(path, text=os.path.relpath(path, report_dir), style="cyan") for path in paths if path.exists()]
     options.results.print(Text("beside it ") + Text(", ").join(links))
+
+
+def _print_pages_not_drawn(options: Options, run: Run) -> None:
+    """Print which pages the report lacks, and how to get them."""
+    from quantlr.report.context import PageContext
+    from quantlr.report.pages import pages_not_drawn
+
+    context = PageContext.from_run(run.config, run.run_data, run.metrics, run.notes)
+    texts = [f"{', '.join(names)} (--pages all)"] if (names := [page.name for page in pages_not_drawn(context)]) else []
+    if len(context.forecast_tickers) > 1 and not run.config.report.per_ticker:
+        texts.append("a page for each ticker (--set report.per_ticker=true)")
+    if texts:
+        options.results.print(f"not drawn: {'; '.join(texts)}", style="dim")
 
 
 def print_headline_table(

@@ -66,6 +66,11 @@ def problems_from_validation_error(
         loc = detail["loc"]
         if detail["type"] == "too_short" and any(other["loc"][: len(loc)] == loc != other["loc"] for other in details):
             continue  # pydantic counts valid entries only, and reports the invalid ones itself
+        is_word_for_list = detail["type"] == "literal_error" and isinstance(detail["input"], (list, tuple))
+        if is_word_for_list and any(
+            len(other["loc"]) > len(loc) and other["loc"][: len(loc) - 1] == loc[:-1] for other in details
+        ):
+            continue  # an entry of the list is invalid, and reported itself
         path = _key_path_from_pydantic_loc(loc, parsed_yaml.value, detail["type"])
         if detail["type"] == "union_tag_invalid" and isinstance(detail["input"], dict):
             path = (*path, "kind")

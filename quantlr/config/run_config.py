@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import BaseModel, Field, StrictInt, ValidationError, ValidationInfo, field_validator
 
 from quantlr.backtest.costs import ExecutionSpec
-from quantlr.backtest.metrics import ReportSpec
 from quantlr.backtest.overlays import OVERLAYS, BetaNeutral, Overlay
 from quantlr.backtest.policies import POLICIES, Policy, Threshold
+from quantlr.backtest.report_spec import ReportSpec
 from quantlr.config.candidates import Candidate, iter_candidates
 from quantlr.config.loader import (
     apply_overrides,

@@ -6,6 +6,7 @@ from dataclasses import asdict
 from functools import partial
 from typing import Any
 
+from quantlr.backtest.attribution import ticker_attribution
 from quantlr.backtest.benchmark import benchmark_name
 from quantlr.backtest.fills import compare_fill_metrics, is_significant_only_at_same_close
 from quantlr.backtest.fit_metrics import FitView
@@ -56,6 +57,8 @@ def compute_metrics(
     if family is None:
         own_returns = monthly_returns([TrialResult.from_backtest(run_data.result, per_year)])
         family = TrialFamily(1, RunningMaxima.of_trials(own_returns))
+    forecasts = run_data.forecasts
+    attribution = ticker_attribution(run_data.result, forecasts, evaluated, sessions_per_year=per_year)
     fills = compare_fill_metrics(run_data.positions, prices, config.execution, sessions_per_year=per_year)
     counter.step()
     metrics = {
@@ -74,6 +77,8 @@ def compute_metrics(
             "benchmark": compute_section("backtest", benchmark),
             "benchmark_name": benchmark_name(config.report.benchmark),
             **compute_section("strategy_only", strategy),
+            "by_ticker": {"tickers": [forecasts.tickers[index] for index in attribution.ticker_index]}
+            | compute_section("by_ticker", attribution),
             "fill": config.execution.fill,
             "fills": fills,
             "only_at_the_close": is_significant_only_at_same_close(fills),

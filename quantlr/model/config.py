@@ -88,12 +88,6 @@ class LogisticRegression(Model):
             raise ValueError("model.l2 is auto: each candidate has a number of its own")
         return self.l2
 
-    @property
-    def resolved_class_weight(self) -> Literal["balanced"] | tuple[float, float] | None:
-        """The weights of downs and of ups, "balanced", or None."""
-        weight = self.class_weight
-        return (weight.down, weight.up) if isinstance(weight, ClassWeights) else weight
-
     def fit_many(
         self,
         training_sets: Sequence[TrainingData],

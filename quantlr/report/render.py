@@ -40,9 +40,9 @@ def open_page_renderer(max_processes: int) -> Iterator[PageRenderer]:
 
 def render_pages_serially(context: PageContext, progress: Progress) -> dict[str, Picture]:
     """Return the pictures of a run by file name, rendered by this process."""
-    from quantlr.report.pages import applicable_pages
+    from quantlr.report.pages import pages_to_draw
 
-    pages = applicable_pages(context)
+    pages = pages_to_draw(context)
     pictures = (page.render_picture(context) for page in pages)
     return _collect_pictures([page.file_name for page in pages], pictures, progress)
 
@@ -56,11 +56,11 @@ def _render_pages_in_parallel(
     ------
     UserError : the processes have ended because the script lacks ``if __name__ == "__main__":``.
     """
-    from quantlr.report.pages import applicable_pages
+    from quantlr.report.pages import pages_to_draw
 
     if context.nbytes > MAX_TRANSFER_BYTES:
         return render_pages_serially(context, progress)
-    file_names = [page.file_name for page in applicable_pages(context)]
+    file_names = [page.file_name for page in pages_to_draw(context)]
     render = partial(_render_page, context)
     try:
         pictures = parallel_map(render, range(len(file_names)), pool, pool_size=n_helpers, n_queued=1)
@@ -76,9 +76,9 @@ def _collect_pictures(file_names: list[str], pictures: Iterable[Picture], progre
 
 
 def _render_page(context: PageContext, page_index: int) -> Picture:
-    from quantlr.report.pages import applicable_pages
+    from quantlr.report.pages import pages_to_draw
 
-    return applicable_pages(context)[page_index].render_picture(context)
+    return pages_to_draw(context)[page_index].render_picture(context)
 
 
 def _import_and_warm_up() -> None:

@@ -31,6 +31,31 @@ def test_a_run_prints_tickers_span_metrics_verdict_and_every_file(call: Call, tm
     assert (tmp_path / "reports" / "exp" / "tearsheet.png").exists()
 
 
+def test_pages_chooses_what_is_drawn_and_the_rest_is_named(call: Call, tmp_path: Path) -> None:
+    def pictures(*arguments: str) -> tuple[set[str], list[str]]:
+        result = call("run", "exp.yaml", *arguments)
+        assert result.exit_code == 0
+        remarks = [line for line in result.stdout.splitlines() if line.startswith("not drawn: ")]
+        return {path.stem for path in (tmp_path / "reports" / "exp").glob("*.png")}, remarks
+
+    default, every = pictures(), pictures("--pages", "all")
+    assert default == every
+    assert default == ({"tearsheet", "thumbnail", "forecast", "model", "positions"}, [])
+    drawn, remarks = pictures("--pages", "tearsheet, model")
+    assert drawn == {"tearsheet", "thumbnail", "model"}
+    assert remarks == ["not drawn: forecast, positions (--pages all)"]
+    assert (tmp_path / "reports/exp/config.yaml").read_text().count("pages: [tearsheet, model]") == 1
+    trials = json.loads((tmp_path / "reports/exp/metrics.json").read_text())["significance"]["trials"]
+    assert trials == 1, "the pages are no part of what is tried"
+    assert pictures("--pages", "forecast") == ({"forecast"}, ["not drawn: tearsheet, model, positions (--pages all)"])
+    assert "<img" in (tmp_path / "reports/exp/report.html").read_text()
+    settings = ("--set", "data.tickers=[MSFT, IBM]", "--set", "report.pages=[]")
+    none, (remark,) = pictures(*settings)
+    assert not none
+    assert "tickers (--pages all)" in remark
+    assert "report.per_ticker=true" in remark
+
+
 def test_json_is_one_object_per_config_on_stdout_and_nothing_else(call: Call) -> None:
     shutil.copy("exp.yaml", "two.yaml")
     result = call("run", "exp.yaml", "two.yaml", "--json", "--output", "out")
@@ -107,6 +132,22 @@ def test_sensitivity_is_printed_and_only_a_new_ledger_is_named(call: Call) -> No
     assert "reports2/trials.db is a new ledger" in call("run", "exp.yaml", "--output", "reports2").stderr
     listed = call("trials", "--json").stdout
     assert [entry["runs"] for entry in json.loads(listed)["trials"] if not entry["variation"]] == [2]
+
+
+def test_report_of_another_config_is_kept_unless_it_is_to_be_replaced(call: Call) -> None:
+    other = ("run", "exp.yaml", "--set", "features.0.lags=[1]")
+    assert "kept" not in call("run", "exp.yaml").stderr
+    first = Path("reports/exp/metrics.json").read_bytes()
+    kept = call(*other)
+    assert kept.exit_code == 0
+    assert "the former report, of another config, is kept in reports/exp@1; --replace would replace it" in kept.stderr
+    assert Path("reports/exp@1/metrics.json").read_bytes() == first
+    assert "exp%401/report.html" in Path("reports/index.html").read_text()
+    assert "kept" not in call(*other).stderr, "the same config"
+    assert "was replaced" in call("run", "exp.yaml", "--replace").stderr
+    assert sorted(path.name for path in Path("reports").iterdir() if path.is_dir()) == ["exp", "exp@1"]
+    compared = call("compare", "exp@1", "exp")
+    assert "exp against exp@1: " in compared.stdout
 
 
 def test_error_keeps_the_previous_report(call: Call) -> None:

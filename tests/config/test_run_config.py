@@ -38,7 +38,10 @@ def test_defaults_are_the_documented_ones(tmp_path: Path) -> None:
         "financing_bps_per_year": 150.0, "cash_rate": 0.0,
         "per_share": 0.0, "min_per_order": 0.0, "capital": 100_000.0, "spread": None,
     }  # fmt: skip
-    assert config.report.model_dump() == {"benchmark": "buy_and_hold", "sessions_per_year": "auto", "per_ticker": False}
+    assert config.report.model_dump() == {
+        "benchmark": "buy_and_hold", "sessions_per_year": "auto", "per_ticker": False,
+        "pages": ("tearsheet", "forecast", "model", "selection", "positions", "tickers"),
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)

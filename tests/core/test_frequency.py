@@ -13,8 +13,9 @@ import quantlr
 from quantlr.backtest.costs import ExecutionSpec
 from quantlr.backtest.engine import backtest_positions
 from quantlr.backtest.metric_types import BacktestView
-from quantlr.backtest.metrics import ReportSpec, cagr
+from quantlr.backtest.metrics import cagr
 from quantlr.backtest.policies import make_decision_context
+from quantlr.backtest.report_spec import ReportSpec
 from quantlr.backtest.rolling import monthly_returns
 from quantlr.core.errors import DataError
 from quantlr.core.frequency import CountedSessions, count_sessions

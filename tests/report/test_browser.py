@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 from quantlr.backtest.trades import trade_summary_by_side, trade_table
 from quantlr.report.html import report_html
-from quantlr.report.pages import applicable_pages, layout
+from quantlr.report.pages import layout, pages_to_draw
 
 from report.cases import case_context
 
@@ -52,7 +52,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     trades = trade_summary_by_side(trade_table(context.run_data.result))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(layout, "figure_png", white_png)
-        pictures = {page.file_name: page.render_picture(context) for page in applicable_pages(context)}
+        pictures = {page.file_name: page.render_picture(context) for page in pages_to_draw(context)}
     html = report_html(
         context, pictures, config_yaml=context.config.to_yaml(), provenance=provenance, trades_by_side=trades
     )

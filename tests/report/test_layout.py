@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from matplotlib.font_manager import FontProperties
 from matplotlib.textpath import text_to_path
 from quantlr.report.context import PageContext
-from quantlr.report.pages import PAGES, Page, applicable_pages
+from quantlr.report.pages import PAGES, Page, pages_to_draw
 from quantlr.report.pages.layout import use_matplotlib_defaults
 from quantlr.report.pages.sweep import SweepPageContext, sweep_figure
 from quantlr.report.pages.ticker import TickerContext, ticker_panels, ticker_title_and_text
@@ -70,7 +70,7 @@ def test_texts_of_the_pages_of_a_run_do_not_overlap(case: str, has_long_texts: b
     if has_long_texts:
         context = with_long_texts(context)
     pages = [page for page in (*PAGES, TICKER_PAGE) if page.is_applicable(context)]
-    assert set(pages) >= set(applicable_pages(context))
+    assert set(pages) >= set(pages_to_draw(context))
     with use_matplotlib_defaults():
         collisions = {page.file_name: text_collisions(page.draw_figure(context)) for page in pages}
     assert not {name: lines for name, lines in collisions.items() if lines}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import subprocess
 import sys
-from typing import Any
+from typing import Any, get_args
 
 import matplotlib
 import numpy as np
@@ -16,8 +16,9 @@ from matplotlib.figure import Figure
 from matplotlib.gridspec import GridSpec
 from matplotlib.image import imread
 from matplotlib.text import Text
+from quantlr.backtest.report_spec import PageName
 from quantlr.backtest.rolling import deepest_drawdowns
-from quantlr.report.pages import PAGES, applicable_pages
+from quantlr.report.pages import PAGES, pages_to_draw
 from quantlr.report.pages.layout import Panel, Rectangle, grid_rectangles, use_matplotlib_defaults
 from quantlr.report.pages.model import MODEL_PAGE
 from quantlr.report.pages.tearsheet import (
@@ -61,13 +62,17 @@ def test_importing_the_pages_does_not_import_matplotlib() -> None:
 def test_panels_differ_and_have_titles_without_questions_and_values_by_name(case: str) -> None:
     context = case_context(case)
     panels = []
-    for page in applicable_pages(context):
+    for page in pages_to_draw(context):
         for placed in page.place_panels(page.make_context(context)):
             table = placed.panel.make_table(page.make_context(context))
             assert all(isinstance(name, str) for name in table)
             assert "?" not in placed.panel.title.format_map(table)
             panels.append(placed.panel)
     assert len(set(panels)) == len(panels) > 25
+
+
+def test_pages_of_the_config_are_the_pages_of_the_registry() -> None:
+    assert get_args(PageName) == tuple(page.name for page in PAGES)
 
 
 def test_grid_rectangles_are_those_of_matplotlib() -> None:

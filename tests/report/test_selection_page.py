@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import quantlr
 from quantlr.report.context import PageContext
-from quantlr.report.pages import applicable_pages
+from quantlr.report.pages import pages_to_draw
 from quantlr.report.pages.layout import use_matplotlib_defaults
 from quantlr.report.pages.selection import (
     SELECTION_PAGE,
@@ -86,7 +86,7 @@ def test_weights_by_value_add_up_to_one_for_each_key() -> None:
 @pytest.mark.parametrize(("how", "is_large"), [("mixture", True), ("follow", False)])
 def test_page_is_drawn_without_collisions(how: str, *, is_large: bool) -> None:
     page = page_context(how, is_large=is_large)
-    assert SELECTION_PAGE in applicable_pages(page)
+    assert SELECTION_PAGE in pages_to_draw(page)
     with use_matplotlib_defaults():
         assert text_collisions(SELECTION_PAGE.draw_figure(page)) == []
 
@@ -98,4 +98,4 @@ def test_other_runs_have_no_such_page_and_the_model_page_names_the_candidate() -
     assert own.logistic_regression is not None
     assert own.run_data.forecasts.refits.columns == own.run_data.dataset.columns
     assert own.of_leader() is own
-    assert SELECTION_PAGE not in applicable_pages(own)
+    assert SELECTION_PAGE not in pages_to_draw(own)

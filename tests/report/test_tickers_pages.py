@@ -19,7 +19,7 @@ from quantlr.core.errors import ConfigError, OutputError
 from quantlr.core.values import Report
 from quantlr.experiment.run import Run
 from quantlr.report.context import PageContext
-from quantlr.report.pages import PAGES, applicable_pages
+from quantlr.report.pages import PAGES, pages_to_draw
 from quantlr.report.pages.layout import Page
 from quantlr.report.pages.ticker import TickerContext, ticker_panels, ticker_title_and_text
 from quantlr.report.pages.tickers import MAX_TICKER_ROWS, TICKERS_PAGE, tickers_title_and_text
@@ -111,7 +111,10 @@ def test_measures_by_ticker_agree_with_the_tables_of_the_run() -> None:
     sharpe = (excess.mean() / excess.std(ddof=1) * np.sqrt(252))[names]
     np.testing.assert_allclose(bar_lengths(panel_axes(figure, "Sharpe")), sharpe, rtol=1e-9)
     weight = run.positions.groupby("ticker")["weight"].apply(lambda weights: weights.abs().mean())
-    np.testing.assert_allclose(bar_lengths(panel_axes(figure, "Mean |weight|")), weight[names], rtol=1e-9)
+    np.testing.assert_allclose(bar_lengths(panel_axes(figure, "Mean absolute weight")), weight[names], rtol=1e-9)
+    by_ticker = run.metrics["backtest"]["by_ticker"]
+    for key, expected in (("contribution", contribution), ("mean_absolute_weight", weight)):
+        np.testing.assert_allclose(by_ticker[key], expected[by_ticker["tickers"]], rtol=1e-9)
     assert weight.sum() == pytest.approx(strategy["exposure"])
     cumulative = {str(line.get_label()).split()[0]: line for line in lines(panel_axes(figure, "Cumulative"))}
     for name in names:
@@ -187,11 +190,13 @@ def test_ticker_of_four_sessions_has_a_page(ticker: int) -> None:
 
 
 @pytest.mark.usefixtures("without_drawing")
-def test_report_has_applicable_pages_and_ticker_pages_on_request() -> None:
+def test_report_has_the_pages_that_apply_and_ticker_pages_on_request() -> None:
     single = quantlr.run(BASE, overrides={"data.end": ENDS["four sessions"], "data.tickers": ["MSFT"]})
-    assert "tickers.png" not in [page.file_name for page in applicable_pages(page_context(single))]
+    assert "tickers.png" not in [page.file_name for page in pages_to_draw(page_context(single))]
     several = page_context(sample_run("four sessions"))
-    assert [page.file_name for page in applicable_pages(several)] == [page.file_name for page in PAGES]
+    assert [page.file_name for page in pages_to_draw(several)] == [
+        page.file_name for page in PAGES if page.name != "selection"
+    ]
     run = quantlr.run(BASE, overrides={"data.end": ENDS["four sessions"], "report.per_ticker": True})
     calls: list[tuple[str, int, int]] = []
     files = run.report(progress=lambda stage, *, done, total: calls.append((stage, done, total))).files
@@ -199,10 +204,11 @@ def test_report_has_applicable_pages_and_ticker_pages_on_request() -> None:
     assert [name for name in files if name.startswith(TICKER_PAGES_DIR + "/")] == [*pages, TICKER_INDEX_FILE]
     assert json.loads(files[TICKER_INDEX_FILE]) == {"MSFT.png": "MSFT", "IBM.png": "IBM", "AAPL.png": "AAPL"}
     drawing = [(done, total) for stage, done, total in calls if stage == "drawing"]
-    assert drawing == [(done, len(PAGES) + 3) for done in range(len(PAGES) + 4)]
+    n_pages = len(pages_to_draw(several))
+    assert drawing == [(done, n_pages + 3) for done in range(n_pages + 4)]
     assert len({files[page] for page in pages}) == 3
     context = page_context(run)
-    for page, ticker in zip(applicable_pages(context)[len(PAGES) :], ("MSFT", "IBM", "AAPL"), strict=True):
+    for page, ticker in zip(pages_to_draw(context)[n_pages:], ("MSFT", "IBM", "AAPL"), strict=True):
         assert page.draw_figure(context).texts[0].get_text().startswith(ticker)
     assert all(files[page].startswith(b"\x89PNG") for page in pages)
 

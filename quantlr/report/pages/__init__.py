@@ -1,6 +1,6 @@
-"""The pages of a report. A page is one module here, named in the tuple below.
+"""The pages of a report. A page is one module here, named in the tuple below and in `PageName`.
 
-A page for each ticker is drawn as well where the config asks for it (`report.per_ticker`).
+The config chooses which of them are drawn (`report.pages`), and whether each ticker has a page (`report.per_ticker`).
 """
 
 from __future__ import annotations
@@ -18,14 +18,15 @@ from quantlr.report.pages.ticker import TickerContext, ticker_panels, ticker_tit
 from quantlr.report.pages.tickers import TICKERS_PAGE
 from quantlr.report.storage import ticker_page_paths
 
-__all__ = ["PAGES", "Page", "Panel", "Picture", "PlacedPanel", "applicable_pages", "warm_up_fonts"]
+__all__ = ["PAGES", "Page", "Panel", "Picture", "PlacedPanel", "pages_not_drawn", "pages_to_draw", "warm_up_fonts"]
 
 PAGES = (TEARSHEET_PAGE, FORECAST_PAGE, MODEL_PAGE, SELECTION_PAGE, POSITIONS_PAGE, TICKERS_PAGE)
 
 
-def applicable_pages(context: PageContext) -> tuple[Page, ...]:
-    """Return the pages of a run: those of every report that apply, then those of its tickers, if the config asks."""
-    pages = tuple(page for page in PAGES if page.is_applicable(context))
+def pages_to_draw(context: PageContext) -> tuple[Page, ...]:
+    """Return the pages of a run that its config asks for: those that apply, then those of its tickers."""
+    names = context.config.report.pages
+    pages = tuple(page for page in PAGES if page.is_applicable(context) and (names == "all" or page.name in names))
     if not context.config.report.per_ticker:
         return pages
     tickers = context.run_data.forecasts.tickers
@@ -34,3 +35,9 @@ def applicable_pages(context: PageContext) -> tuple[Page, ...]:
         Page(file_name, f"Ticker {name}", ticker_title_and_text, ticker_panels, make_context=make_context[name])
         for name, file_name in ticker_page_paths(context.forecast_tickers).items()
     )
+
+
+def pages_not_drawn(context: PageContext) -> tuple[Page, ...]:
+    """Return the pages that apply to a run and that its config leaves out."""
+    drawn = pages_to_draw(context)
+    return tuple(page for page in PAGES if page.is_applicable(context) and page not in drawn)

@@ -102,6 +102,11 @@ class Page:
     is_applicable: Callable[[PageContext], bool] = field(default=lambda _: True)
     make_context: Callable[[PageContext], Any] = field(default=lambda context: context)
 
+    @property
+    def name(self) -> str:
+        """The page's name in `report.pages` and on the command line."""
+        return self.file_name.removesuffix(".png")
+
     def draw_figure(self, context: PageContext) -> Figure:
         """Return the page of a run as a figure."""
         page_context = self.make_context(context)

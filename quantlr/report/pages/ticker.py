@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from quantlr.backtest.attribution import (
+    TICKER_METRICS,
     TickerAttribution,
     active_session_slice,
     forecasts_of_ticker,
@@ -187,10 +188,8 @@ def ticker_number_table(context: TickerContext) -> Table:
          f"± {percent_text(stats.accuracy_band_half_width[0])}"),
         (metric_label(sharpe), metric_text(sharpe, stats.sharpe[0]),
          f"± {metric_text(sharpe, stats.sharpe_band_half_width[0])}"),
-        ("Contribution (annual, % of equity)", percent_text(stats.annual_contribution[0], decimals=2), ""),
-        ("Costs (annual, % of equity)", percent_text(annual_cost, decimals=2), ""),
-        ("Mean |weight|", percent_text(stats.mean_absolute_weight[0]), ""),
-        ("Mean weight, long − short", percent_text(stats.mean_weight[0]), ""),
+        ("Costs (annual mean, % of equity)", percent_text(annual_cost, decimals=2), ""),
+        *((metric_label(metric), metric_text(metric, metric.compute(stats)[0]), "") for metric in TICKER_METRICS),
         *((metric_label(metric), metric_text(metric, metric.compute(view)), "") for metric in other_metrics),
     )  # fmt: skip
     header = TableRow("Ticker", ("", "no skill, 95%"), is_heading=True)

@@ -46,10 +46,8 @@ MAX_TICKER_ROWS = 60
 """Tickers that have a row each; of more, only the highest and the lowest are named."""
 N_EXTREME_TICKERS = 3
 MEASURE_TITLES = {
-    "contribution": "Contribution (annual, % of equity)",
-    "accuracy": metric_label(find_metric("accuracy")),
-    "mean_weight": "Mean |weight|",
-    "sharpe": metric_label(find_metric("sharpe")),
+    measure: metric_label(find_metric(measure))
+    for measure in ("contribution", "accuracy", "mean_absolute_weight", "sharpe")
 }
 """Measures by ticker; all but the Sharpe ratio are fractions, written in percent."""
 
@@ -72,7 +70,7 @@ def measure_by_ticker_table(context: PageContext, measure: str) -> dict[str, Any
     columns = {
         "contribution": (stats.annual_contribution, zero, unknown),
         "accuracy": (stats.accuracy, stats.baseline_accuracy, stats.accuracy_band_half_width),
-        "mean_weight": (stats.mean_absolute_weight, zero, unknown),
+        "mean_absolute_weight": (stats.mean_absolute_weight, zero, unknown),
         "sharpe": (stats.sharpe, zero, stats.sharpe_band_half_width),
     }
     table = dict(zip(("values", "band_center", "band_half_width"), np.array(columns[measure])[:, order], strict=True))
