@@ -66,7 +66,7 @@ from refusals import SMALL, config_problems, write_config
         ("execution: {capital: 0}\n", "exp.yaml:4:22: execution.capital: needs a number above 0, found 0"),
         ("policy: {long_above: 0.4, short_below: 0.6}\n", "exp.yaml:4:40: policy.short_below: must not be above policy.long_above, 0.4"),
         ("label: {horizon: 1.5}\n", "exp.yaml:4:18: label.horizon: needs a whole number, found 1.5"),
-        ("report: {pages: [tearsheet, modle]}\n", "exp.yaml:4:29: report.pages.1: needs 'tearsheet', 'forecast', 'model', 'positions' or 'tickers', found 'modle'; did you mean model?"),
+        ("report: {pages: [tearsheet, modle]}\n", "exp.yaml:4:29: report.pages.1: needs 'tearsheet', 'forecast', 'model', 'selection', 'positions' or 'tickers', found 'modle'; did you mean model?"),
         ("report: {pages: some}\n", "exp.yaml:4:17: report.pages: needs 'all' or a list, like [a, b], found 'some'"),
         ("label: {ties: sideways}\n", "exp.yaml:4:15: label.ties: needs 'down', 'up' or 'drop', found 'sideways'"),
     ],
