@@ -110,7 +110,7 @@ def test_only_set_of_features_is_compared_with_the_base_rate() -> None:
 def test_planted_features_are_found_and_noise_is_not() -> None:
     """Two of five features have an effect of .4, which 700 forecasts nearly always find; Holm's error rate is 5 %."""
     n_found = n_markets_with_false = 0
-    for seed in range(30):
+    for seed in range(12):
         dataset = planted_dataset(seed, [0.4, 0.0, 0.0, -0.4, 0.0])
         significant = [
             item.adjusted_p_value is not None and item.adjusted_p_value < 0.05
@@ -118,8 +118,8 @@ def test_planted_features_are_found_and_noise_is_not() -> None:
         ]
         n_found += significant[0] + significant[3]
         n_markets_with_false += any(significant[index] for index in (1, 2, 4))
-    assert n_found >= 54
-    assert n_markets_with_false <= 5
+    assert n_found >= 21
+    assert n_markets_with_false <= 3
 
 
 def test_p_values_are_adjusted_by_holm() -> None:

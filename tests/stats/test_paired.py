@@ -193,6 +193,14 @@ def test_identical_runs_have_zero_difference_and_constant_runs_no_sharpe_differe
     assert difference_of(means, (0, 2)).value == pytest.approx(-excess[:, 0].mean())
 
 
+def test_change_of_unit_scales_value_and_interval_alone() -> None:
+    draws = np.linspace(-0.2, 0.4, 200)
+    original = PairedDifference(0.1, 8.0, draws)
+    scaled = original.scaled(10.0)
+    assert (scaled.value, scaled.block_length, scaled.p_value) == (1.0, 8.0, original.p_value)
+    assert scaled.interval() == pytest.approx([10.0 * end for end in original.interval()])
+
+
 @given(p_values=st.lists(st.floats(0, 1), min_size=1, max_size=5))
 def test_holm_adjustment_equals_closed_bonferroni_test(p_values: list[float]) -> None:
     """A hypothesis is rejected if every set of hypotheses that contains it is rejected."""
