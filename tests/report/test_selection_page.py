@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import quantlr
+from quantlr.model.contributions import log_odds_contributions
 from quantlr.report.context import PageContext
 from quantlr.report.pages import pages_to_draw
 from quantlr.report.pages.layout import use_matplotlib_defaults
@@ -89,6 +90,14 @@ def test_page_is_drawn_without_collisions(how: str, *, is_large: bool) -> None:
     assert SELECTION_PAGE in pages_to_draw(page)
     with use_matplotlib_defaults():
         assert text_collisions(SELECTION_PAGE.draw_figure(page)) == []
+
+
+def test_report_shows_no_contributions_of_features_to_a_mean_over_candidates() -> None:
+    page = page_context("best", is_large=False)
+    data = page.run_data
+    assert log_odds_contributions(data.dataset, data.forecasts, 0).shape[1] == 0
+    own = page.of_leader().run_data
+    assert log_odds_contributions(own.dataset, own.forecasts, 0).shape[1] == len(own.dataset.columns)
 
 
 def test_other_runs_have_no_such_page_and_the_model_page_names_the_candidate() -> None:
