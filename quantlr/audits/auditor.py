@@ -64,7 +64,6 @@ from quantlr.data.scenarios import (
     RANDOM_WALK,
     RISING_TREND,
     TRUNCATION,
-    apply_scenario,
 )
 from quantlr.model.candidates import SelectedForecasts, take_columns
 from quantlr.model.splits import WalkForwardSpec
@@ -321,13 +320,9 @@ class _Auditor:
 
     def _check_trading(self, session: int, boundaries: list[FoldBoundary]) -> None:
         cutoff = self.inputs.make_cutoff(session, "")
-        prices_by_scenario = {
-            name: apply_scenario(self.prices, name, after_session=session, seed=self.config.seed)
-            for name in TRADING_SCENARIOS
-        }
         for boundary in boundaries:
             if boundary.split_index in self.calibration_checkers:
                 self.calibration_checkers[boundary.split_index].check_calibration(cutoff, self.rng)
         if self.selection_checker:
             self.selection_checker.check_selection(cutoff, self.rng)
-        self.trading_checker.check_trading(prices_by_scenario, cutoff, self.rng)
+        self.trading_checker.check_trading(TRADING_SCENARIOS, cutoff, self.rng)

@@ -22,6 +22,7 @@ from quantlr.config.yaml_tree import (
 )
 from quantlr.core.components import Component, component_kind
 from quantlr.core.errors import ConfigError
+from quantlr.core.text import hide_home_folder
 from quantlr.model.config import MODELS
 
 
@@ -145,7 +146,10 @@ def is_same_or_subkey(key: str, outer_key: str) -> bool:
 
 
 def grid_value_text(value: Any) -> str:
-    """Return a value of the grid as short text: as it is written, a component by its kind and parameters."""
+    """Return a value of the grid as short text: as it is written, a component by its kind and parameters.
+
+    The home folder is written as ~.
+    """
     if isinstance(value, Component):
         value = dict(value)
     if isinstance(value, dict):
@@ -156,4 +160,4 @@ def grid_value_text(value: Any) -> str:
         return items if len(value) == 1 and isinstance(value[0], (str, dict)) else f"[{items}]"
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
-    return str(getattr(value, "text", value))
+    return hide_home_folder(str(getattr(value, "text", value)))

@@ -256,6 +256,19 @@ def forecast_and_decide(
     """Return dataset, forecasts and positions of a config, those of the newest close included."""
     dataset = dataset_from_config(config, prices, stages, progress=progress)
     forecasts = forecasts_from_config(config, prices, dataset, stages, workers=workers, progress=progress)
+    return decide(config, prices, dataset, forecasts, stages, progress=progress)
+
+
+def decide(
+    config: RunConfig,
+    prices: Prices,
+    dataset: Dataset,
+    forecasts: Forecasts,
+    stages: PipelineStages = DEFAULT_STAGES,
+    *,
+    progress: Progress = ignore_progress,
+) -> Decisions:
+    """Return the positions of a config's policy and overlays, with the forecasts that they are decided by."""
     counter = ProgressCounter("deciding", 2, progress)
     context = decision_context(config, prices, forecasts, stages)
     counter.step()

@@ -26,6 +26,7 @@ from quantlr.report.summary import (
     learning_rate_text,
     metric_label,
     metric_text,
+    naive_rules_table,
     sensitivity_table,
     solver_text,
 )
@@ -119,6 +120,7 @@ def report_html(
         pictures=embedded,
         tables=[
             *headline_tables(context.metrics, "tear_sheet", "report"),
+            naive_rules_table(context.metrics),
             sensitivity_table(context.metrics),
             *tables,
         ],

@@ -7,7 +7,7 @@ needed, so that a grid of a thousand million combinations can be declared and sa
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -31,6 +31,7 @@ from quantlr.config.messages import problems_from_validation_error, sort_problem
 from quantlr.config.run_config import (
     LoadedConfig,
     ReportName,
+    overrides_from_data,
     read_unvalidated_config,
     validate_config,
 )
@@ -156,6 +157,7 @@ def load_sweep(
     settings: Sequence[str] = (),
     name: str | None = None,
     features: Sequence[Feature] = (),
+    data: Any = None,
 ) -> Sweep:
     """Load a sweep from a YAML file or a mapping.
 
@@ -166,6 +168,7 @@ def load_sweep(
     settings : the same as text, ``key=value``, the value in YAML.
     name : name of the report, instead of the config's.
     features : feature objects, added to the config's unless it lists them already.
+    data : prices to use instead of the config's source, as in `quantlr.load_config`.
 
     Raises
     ------
@@ -197,11 +200,12 @@ def load_sweep(
     base, lines = ParsedYaml({}), list(map(str, sort_problems_by_line(problems)))
     try:
         base = _read_base_config(parsed)
-        for key, value in [*(overrides or {}).items(), *map(parse_setting, settings)]:
-            for axis in axes:
-                if is_same_or_subkey(key, axis.key) or is_same_or_subkey(axis.key, key):
-                    raise ConfigError(f"--set: {key}: the grid varies {axis.key}; change the sweep's file")
-            apply_overrides(base, {key: value}, source_name="--set")
+        _override_base(base, axes, [*(overrides or {}).items(), *map(parse_setting, settings)], source_name="--set")
+        if data is not None:
+            values = overrides_from_data(base, data)
+            if any(axis.key == "data.tickers" for axis in axes):
+                values.pop("data.tickers", None)
+            _override_base(base, axes, values.items(), source_name="data=")
     except ConfigError as error:
         lines += error.problems
     base.value.pop("name", None)
@@ -237,6 +241,22 @@ def _read_base_config(parsed: ParsedYaml) -> ParsedYaml:
     if problems:
         raise ConfigError("\n".join(map(str, sort_problems_by_line(problems))))
     return config
+
+
+def _override_base(
+    base: ParsedYaml, axes: Sequence[GridAxis], values: Iterable[tuple[str, Any]], *, source_name: str
+) -> None:
+    """Replace values of a base config, by dotted key.
+
+    Raises
+    ------
+    ConfigError : the grid varies such a key, or a part of it.
+    """
+    for key, value in values:
+        for axis in axes:
+            if is_same_or_subkey(key, axis.key) or is_same_or_subkey(axis.key, key):
+                raise ConfigError(f"{source_name}: {key}: the grid varies {axis.key}; change the sweep's file")
+        apply_overrides(base, {key: value}, source_name=source_name)
 
 
 def _grid_value_problem_texts(sweep: Sweep) -> tuple[str, ...]:
