@@ -7,11 +7,19 @@ from dataclasses import replace
 from typing import Any
 
 from quantlr.config.candidates import Candidate
-from quantlr.config.run_config import RunConfig
+from quantlr.config.run_config import LoadedConfig, RunConfig
+from quantlr.core.errors import ConfigError
 from quantlr.core.values import RunData
 from quantlr.experiment.trial import Trial, TrialResult
 from quantlr.model.candidates import SelectedForecasts
 from quantlr.pipeline.stages import Decisions, decision_context, positions_from_forecasts, run_backtest
+
+
+def require_one_model(config: LoadedConfig, *, verb: str) -> None:
+    """Raise a ConfigError, with the place of the key, for a config that chooses among candidates."""
+    if config.run.selection is not None:
+        text = f"{verb} needs one model, found a choice among candidates; remove it, or give model.l2 a number"
+        raise config.error_with_location(ConfigError(text, key="select" if config.run.select else "model.l2"))
 
 
 def selection_metrics(config: RunConfig, forecasts: SelectedForecasts) -> dict[str, Any]:

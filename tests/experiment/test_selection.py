@@ -181,6 +181,8 @@ def test_sweep_varies_the_choice(tmp_path: Path) -> None:
     np.testing.assert_allclose(sorted(swept["log_loss"]), sorted(expected), rtol=1e-12)
 
 
-def test_worth_of_features_needs_one_model() -> None:
-    with pytest.raises(ConfigError, match="one model, found a choice among candidates"):
+def test_worth_of_features_and_a_race_need_one_model() -> None:
+    with pytest.raises(ConfigError, match="worth needs one model, found a choice among candidates"):
         quantlr.worth(BASE)
+    with pytest.raises(ConfigError, match="race needs one model, found a choice among candidates"):
+        quantlr.race(BASE, ["gaussian_nb"])
