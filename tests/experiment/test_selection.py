@@ -185,4 +185,4 @@ def test_worth_of_features_and_a_race_need_one_model() -> None:
     with pytest.raises(ConfigError, match="worth needs one model, found a choice among candidates"):
         quantlr.worth(BASE)
     with pytest.raises(ConfigError, match="race needs one model, found a choice among candidates"):
-        quantlr.race(BASE, ["gaussian_nb"])
+        quantlr.race(BASE, against=["gaussian_nb"])
