@@ -24,13 +24,14 @@ from quantlr.core.progress import Progress, ignore_progress
 from quantlr.core.timing import iso_date
 from quantlr.core.values import Forecasts, Note, Prices
 from quantlr.data.features import Feature
+from quantlr.experiment.audited_decisions import forecast_and_decide_audited
 from quantlr.experiment.evaluate import compute_metrics
 from quantlr.model.base import Model
 from quantlr.model.candidates import SelectedForecasts
 from quantlr.model.logistic import sigmoid
 from quantlr.model.solvers import learning_rate_limit
 from quantlr.model.standardize import fold_scaling
-from quantlr.pipeline.stages import Decisions, forecast_and_decide, load_run_prices, run_backtest
+from quantlr.pipeline.stages import Decisions, load_run_prices, run_backtest
 
 STALE_AFTER_DAYS = 5
 """Default age above which prices are stale: the longest weekend, from Thursday to Tuesday, is not longer."""
@@ -208,6 +209,7 @@ def predict(
     ------
     UserError : the config or the data need a change; the message says where and which.
     ComponentError : an object of your own classes failed; the message names it and the line.
+    LookAheadError : a component of your own depends on later values; each is audited as in `quantlr.run`.
     Fault : the network, the disk or another program failed.
 
     Examples
@@ -219,7 +221,7 @@ def predict(
     today = today or dt.datetime.now().astimezone().date()
     with loaded.add_location_to_errors():
         prices = load_run_prices(loaded.run, offline=offline, progress=progress)
-        decisions = forecast_and_decide(loaded.run, prices, workers=workers, progress=progress)
+        decisions = forecast_and_decide_audited(loaded.run, prices, workers=workers, progress=progress)
         verdict = _backtest_verdict(loaded.run, prices, decisions, progress)
     predictions = predict_newest_rows(loaded.run, prices, decisions, today=today, stale_after=stale_after)
     return replace(predictions, verdict=verdict)

@@ -20,15 +20,16 @@ from quantlr.core.component_errors import classes_not_importable_elsewhere, iter
 from quantlr.core.progress import Progress, ProgressCounter, ignore_progress
 from quantlr.core.source_files import source_file_digests
 from quantlr.core.text import hide_home_folder
-from quantlr.core.values import IntArray, Note, Prices, Report, RunData
+from quantlr.core.values import IntArray, Note, Report, RunData
 from quantlr.data.features import Feature
+from quantlr.experiment.audited_decisions import forecast_and_decide_audited
 from quantlr.experiment.evaluate import compute_metrics
 from quantlr.experiment.ledger import Ledger
 from quantlr.experiment.selection import iter_candidate_trials, selection_metrics
 from quantlr.experiment.sensitivity import vary_run
 from quantlr.experiment.trial import Trial, TrialResult
 from quantlr.model.candidates import SelectedForecasts
-from quantlr.pipeline.stages import DEFAULT_STAGES, Decisions, PipelineStages, load_run_prices, run_stages
+from quantlr.pipeline.stages import DEFAULT_STAGES, PipelineStages, load_run_prices, run_backtest
 from quantlr.report.context import PageContext
 from quantlr.report.file_formats import csv_bytes, json_bytes, parquet_bytes
 from quantlr.report.fonts import missing_font_notes
@@ -375,7 +376,8 @@ def run_config(
         ledger.require_usable()
     with config.add_location_to_errors():
         prices = load_run_prices(config.run, offline=offline, progress=progress)
-        run_data = _run_audited_stages(config.run, prices, stages, workers=workers, progress=progress)
+        decisions = forecast_and_decide_audited(config.run, prices, stages, workers=workers, progress=progress)
+        run_data = run_backtest(config.run, prices, decisions, stages, progress=progress)
     per_year = config.run.report.sessions_in_year(prices)
     trial = replace(Trial.from_prices(config.run, prices), result=TrialResult.from_backtest(run_data.result, per_year))
     variations = vary_run(config.run, run_data) if sensitivity else ()
@@ -394,17 +396,3 @@ def run_config(
     notes = (*notes, *calibration_notes(metrics["forecast"], sizes_by_probability=sizes_by_probability))
     notes = tuple(replace(note, text=hide_home_folder(note.text)) for note in notes)
     return Run(config.run, metrics, notes, run_data, trials, ledger)
-
-
-def _run_audited_stages(
-    config: RunConfig, prices: Prices, stages: PipelineStages, *, workers: int, progress: Progress
-) -> RunData:
-    """Return the values of a run; components from outside the catalogue are audited, before and after they are used."""
-    if not any(iter_user_defined_components(config)):
-        return run_stages(config, prices, stages, workers=workers, progress=progress)
-    from quantlr.audits.user_components import audit_user_decisions, audit_user_inputs
-
-    audit_user_inputs(config, prices)
-    run_data = run_stages(config, prices, stages, workers=workers, progress=progress)
-    audit_user_decisions(config, prices, Decisions(run_data.dataset, run_data.forecasts, run_data.positions))
-    return run_data
