@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -35,6 +35,9 @@ from quantlr.report.file_formats import csv_bytes, json_bytes, parquet_bytes
 from quantlr.report.fonts import missing_font_notes
 from quantlr.report.render import PageRenderer, open_page_renderer, render_pages_serially
 from quantlr.report.storage import check_report_target, make_reports_dir, make_ticker_index_file, write_report
+
+if TYPE_CHECKING:
+    from quantlr.report.figures import FigureCollection
 
 VERSIONED_PACKAGES = ("quantlr", "numpy", "pandas", "pyarrow", "matplotlib", "bokeh")
 """Packages that the bytes of a report depend on; ``provenance.json`` lists their versions."""
@@ -69,7 +72,7 @@ class Run:
         """Return the metrics and the tear sheet for a notebook; the tear sheet is drawn here."""
         from quantlr.report.html import notebook_html
 
-        return notebook_html(PageContext.from_run(self.config, self.run_data, self.metrics, self.notes))
+        return notebook_html(self.page_context)
 
     @property
     def forecasts(self) -> pd.DataFrame:
@@ -168,6 +171,22 @@ class Run:
         return str(self.metrics["verdict"]["sentence"])
 
     @property
+    def figures(self) -> FigureCollection:
+        """The panels of the pages as figures of matplotlib, by name; each is drawn when it is asked for.
+
+        ``run.figures["growth"]`` is a figure, ``run.figures.draw("growth", size=(8, 4), theme="dark")`` one of another
+        size and theme, ``list(run.figures)`` the names.
+        """
+        from quantlr.report.figures import FigureCollection
+
+        return FigureCollection(self.page_context)
+
+    @property
+    def page_context(self) -> PageContext:
+        """What the pages and figures are drawn from."""
+        return PageContext.from_run(self.config, self.run_data, self.metrics, self.notes)
+
+    @property
     def provenance(self) -> dict[str, Any]:
         """Versions, source of the prices, code of one's own and all notes: the contents of ``provenance.json``."""
         models = [config.model for config in (self.config, *(one.config for one in self.config.candidates()))]
@@ -199,7 +218,7 @@ class Run:
         from quantlr.report.gallery import THUMBNAIL_FILE, make_thumbnail_png
         from quantlr.report.html import report_html
 
-        context = PageContext.from_run(self.config, self.run_data, self.metrics, self.notes)
+        context = self.page_context
         pictures = draw(context, progress)
         counter = ProgressCounter("writing", 2, progress)
         trades, provenance = self.trades, self.provenance
