@@ -25,8 +25,10 @@ from quantlr.data.features import Feature
 from quantlr.experiment.audited_decisions import forecast_and_decide_audited
 from quantlr.experiment.evaluate import compute_metrics
 from quantlr.experiment.ledger import Ledger
+from quantlr.experiment.selection import iter_candidate_trials, selection_metrics
 from quantlr.experiment.sensitivity import vary_run
 from quantlr.experiment.trial import Trial, TrialResult
+from quantlr.model.candidates import SelectedForecasts
 from quantlr.pipeline.stages import DEFAULT_STAGES, PipelineStages, load_run_prices, run_backtest
 from quantlr.report.context import PageContext
 from quantlr.report.file_formats import csv_bytes, json_bytes, parquet_bytes
@@ -51,7 +53,8 @@ class Run:
     metrics : as in ``metrics.json``; None where one is undefined.
     notes : what was dropped, left out, or did not converge.
     run_data : prices, dataset, forecasts, positions and backtest.
-    trials : the run, and its variations if the sensitivity was asked for, as the ledger records them.
+    trials : the run, its variations if the sensitivity was asked for, and its candidates if it chooses among some, as
+        the ledger records them.
     ledger : of which the metrics count the trials; None where the run counts its own alone.
     """
 
@@ -186,7 +189,9 @@ class Run:
     @property
     def provenance(self) -> dict[str, Any]:
         """Versions, source of the prices, code of one's own and all notes: the contents of ``provenance.json``."""
-        prices, packages = self.run_data.prices, (*VERSIONED_PACKAGES, *self.config.model.packages)
+        models = [config.model for config in (self.config, *(one.config for one in self.config.candidates()))]
+        own_packages = dict.fromkeys(package for model in models for package in model.packages)
+        prices, packages = self.run_data.prices, (*VERSIONED_PACKAGES, *own_packages)
         return {
             "versions": {"python": platform.python_version(), **{name: version(name) for name in packages}},
             "data": {"source": prices.source, "sha256": prices.sha256},
@@ -249,8 +254,7 @@ class Run:
         """
         ledger = Ledger.from_output_folder(Path(output))
         metrics = compute_metrics(self.config, self.run_data, ledger.read_family(self.trials))
-        sensitivity = {key: value for key, value in self.metrics.items() if key == "sensitivity"}
-        return replace(self, metrics=metrics | sensitivity, ledger=ledger)
+        return replace(self, metrics={**self.metrics, **metrics}, ledger=ledger)
 
     def save(
         self,
@@ -397,8 +401,11 @@ def run_config(
     trial = replace(Trial.from_prices(config.run, prices), result=TrialResult.from_backtest(run_data.result, per_year))
     variations = vary_run(config.run, run_data) if sensitivity else ()
     trials = (trial, *(variation.to_trial(trial) for variation in variations[1:]))  # the first is the run
+    trials = (*trials, *iter_candidate_trials(config.run, run_data, trial))
     family = ledger.read_family(trials) if ledger else None
     metrics = compute_metrics(config.run, run_data, family, progress=progress)
+    if isinstance(run_data.forecasts, SelectedForecasts):
+        metrics["selection"] = selection_metrics(config.run, run_data.forecasts)
     if sensitivity:
         metrics["sensitivity"] = [variation.to_dict() for variation in variations]
     notes = prices.notes + run_data.dataset.notes + run_data.forecasts.notes + run_data.result.notes

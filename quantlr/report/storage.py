@@ -59,7 +59,8 @@ LOCK_TIMEOUT_SECONDS = 60.0
 EXPORTED_TABLES = ("summary", "metrics", "forecasts", "backtest", "positions", "coefficients", "settings", "notes")
 """Tables of a run that are exported, besides that of its trades, which every report has."""
 REPORT_FILE_NAMES = frozenset({
-    "tearsheet.png", "forecast.png", "model.png", "positions.png", "tickers.png", "report.html", METRICS_FILE,
+    "tearsheet.png", "forecast.png", "model.png", "selection.png", "positions.png", "tickers.png", "report.html",
+    METRICS_FILE,
     CONFIG_FILE, "provenance.json", "forecasts.parquet", "backtest.parquet", "positions.parquet", "trades.csv",
     "audit.json", "features.png", "features.csv", "race.png", "race.csv", "thumbnail.png", "compare.png",
     "compare.json", "sweep.json", "trials.csv", "sweep.png", "winner.yaml", "robustness.png", "robustness.csv",

@@ -17,15 +17,14 @@ from quantlr.core.progress import Progress, ignore_progress
 from quantlr.core.text import hide_home_folder
 from quantlr.core.values import Dataset, Forecasts, IntArray, Prices, RunData
 from quantlr.experiment.price_overlap import price_overlap_keys
-from quantlr.model.walk_forward import walk_forward
 from quantlr.pipeline.stages import (
     Decisions,
     dataset_from_config,
     decision_context,
+    forecasts_from_config,
     load_run_prices,
     positions_from_forecasts,
     run_backtest,
-    walk_forward_spec,
 )
 from quantlr.report.file_formats import nonfinite_to_none
 from quantlr.stats.sharpe import sharpe_per_session
@@ -153,9 +152,8 @@ def run_trial_and_forecast_metrics(
     prices = cached_result("prices", digests.data, lambda: load_run_prices(config, offline=offline, progress=progress))
     is_audited = any(iter_user_defined_components(config))
     dataset = cached_result("dataset", digests.dataset, lambda: _audited_dataset(config, prices, is_audited, progress))
-    split_spec, model = walk_forward_spec(config, prices), config.model
     forecasts = cached_result(
-        "forecasts", digests.model, lambda: walk_forward(dataset, split_spec, model, progress=progress)
+        "forecasts", digests.model, lambda: forecasts_from_config(config, prices, dataset, progress=progress)
     )
     context_digest = digests.decision_context
     context = cached_result("context", context_digest, lambda: decision_context(config, prices, forecasts))

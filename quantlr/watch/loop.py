@@ -66,6 +66,8 @@ class WatchLoop:
     _last_digest: str = ""
     _base: Evaluation | None = None
     _paths: set[Path] = field(default_factory=set)
+    _watched_paths: set[Path] = field(default_factory=set)
+    _watched_digest: str = ""
     _component_digest: str = ""
     _watcher_stop: threading.Event = field(default_factory=threading.Event)
 
@@ -77,18 +79,25 @@ class WatchLoop:
             if self._is_stopping:
                 break
             self._changed.clear()
-            paths = self._paths | {self.config_path}
-            digest = files_digest(paths)
+            self._take_digest(self._paths | {self.config_path})
             with suppress(SupersededError):
                 self._update()
-            if files_digest(paths) != digest:  # while no watcher was there yet, or one was replaced
-                self._changed.set()
+            self._compare_digest()  # for a change while a watcher was being replaced
         self._watcher_stop.set()
 
     def stop(self) -> None:
         """End the loop, and an evaluation at its next step."""
         self._is_stopping = True
         self._changed.set()
+
+    def _take_digest(self, paths: set[Path]) -> None:
+        """Remember the state of files; the config is evaluated again once it differs."""
+        self._watched_paths, self._watched_digest = paths, files_digest(paths)
+
+    def _compare_digest(self) -> None:
+        """Have the config evaluated again if a file is not as it was: one save may be notified several times."""
+        if files_digest(self._watched_paths) != self._watched_digest:
+            self._changed.set()
 
     def _check_superseded(self, stage: str, *, done: int, total: int) -> None:
         if self._changed.is_set():
@@ -120,9 +129,11 @@ class WatchLoop:
         """Watch these files from now on."""
         if paths == self._paths:
             return
+        self._compare_digest()
+        self._take_digest(paths | {self.config_path})
         self._watcher_stop.set()
         self._paths, self._watcher_stop = paths, threading.Event()
-        arguments = (paths, self._changed.set, self._watcher_stop)
+        arguments = (paths, self._compare_digest, self._watcher_stop)
         threading.Thread(target=watch_files, args=arguments, daemon=True, name="quantlr watch").start()
 
     def _evaluate_and_publish(self, loaded: LoadedConfig) -> None:

@@ -194,6 +194,8 @@ def place_model_panels(context: PageContext) -> tuple[PlacedPanel, ...]:
 def model_title_and_text(context: PageContext) -> tuple[str, str]:
     """Return the finding on the coefficients, and as many sentences as there is room for, the most important first."""
     summary, text = ModelSummary.from_context(context), ""
+    if context.candidate:
+        text = f"Of the candidate with the largest weight in the end, {context.candidate}."
     for sentence in _iter_subtitle_sentences(summary, context):
         if len(text) + len(sentence) < MAX_SUBTITLE_CHARS:
             text = f"{text} {sentence}".lstrip()
@@ -253,7 +255,7 @@ def _iter_subtitle_sentences(summary: ModelSummary, context: PageContext) -> Ite
     logistic = context.logistic_regression
     if logistic and logistic.class_weight is not None:
         yield "Class weights move forecasts away from observed frequencies."
-    if logistic and logistic.l2 > 0:
+    if logistic and logistic.resolved_l2 > 0:
         yield "The L2 penalty shrinks the coefficients; intervals do not account for it."
 
 
@@ -292,4 +294,6 @@ def ordinal_text(number: int) -> str:
     return f"{number:,}{ending}"
 
 
-MODEL_PAGE = Page("model.png", "Model and optimisation", model_title_and_text, place_model_panels)
+MODEL_PAGE = Page(
+    "model.png", "Model and optimisation", model_title_and_text, place_model_panels, make_context=PageContext.of_leader
+)
