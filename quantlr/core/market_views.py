@@ -150,7 +150,7 @@ def _moved_dates(altered: Prices, view: Prices, original: Prices) -> pd.Datetime
     """Return the original dates, those after the newest bar that the view's scenario left moved as far as it moves."""
     moved = altered.sessions - view.sessions[: len(altered.sessions)]
     bar, ticker = np.nonzero(altered.session >= 0)
-    is_left = moved.to_numpy()[altered.session[bar, ticker]] == np.timedelta64(0)
+    is_left = moved.to_numpy()[altered.session[bar, ticker]] == np.timedelta64(0, "s")
     newest_left = int(original.session[bar, ticker][is_left].max(initial=-1))
     is_later = np.arange(len(original.sessions)) > newest_left
     longest = moved.max() if len(moved) else pd.Timedelta(0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import sqlite3
 import zipfile
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +28,7 @@ def contents(path: Path) -> list[bytes]:
     if path.suffix == ".parquet":
         return [content, str(pq.read_schema(io.BytesIO(content)).metadata).encode()]
     if path.suffix == ".db":
-        with sqlite3.connect(path) as connection:
+        with closing(sqlite3.connect(path)) as connection:
             return [content, "\n".join(connection.iterdump()).encode()]
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:

@@ -295,7 +295,7 @@ def test_a_long_list_of_kinds_is_shortened(tmp_path: Path) -> None:
     unknown, missing, other = config_problems(
         write_config(tmp_path, SMALL + "  - {kind: zzz}\n  - {}\npolicy: {kind: zzz}\n")
     )
-    listed = "lagged_returns, momentum, overnight_gap, context_returns, volatility, high_low_range and 20 more, which "
+    listed = "lagged_returns, momentum, overnight_gap, context_returns, volatility, high_low_range and 21 more, which "
     assert (
         unknown == f"exp.yaml:4:12: features.1.kind: unknown kind 'zzz'; known here: {listed}`quantlr features` lists"
     )

@@ -59,7 +59,7 @@ def test_value_is_read_as_the_python_value(key: str, value: Any) -> None:
     [
         ("data.end", pd.Timestamp("2004-12-31 10:00"), "data.end: needs a date as YYYY-MM-DD, found 2004-12-31 10:00"),
         ("data.end", pd.NaT, "data.end: needs a date as YYYY-MM-DD, found NaT"),
-        ("data.end", np.datetime64("NaT"), "data.end: needs a date as YYYY-MM-DD, found NaT"),
+        ("data.end", np.datetime64("NaT", "D"), "data.end: needs a date as YYYY-MM-DD, found NaT"),
         ("policy.long_above", np.float64("nan"), "policy.long_above: needs a finite number, found nan"),
         ("policy.long_above", pd.NA, "policy.long_above: needs a number, found <NA>"),
         ("walk_forward.train", np.float64(2.5), "walk_forward.train: needs a whole number"),

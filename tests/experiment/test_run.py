@@ -42,8 +42,8 @@ KEYS: dict[str, list[str]] = {
         "reliability", "calibration", "spiegelhalter", "stability",
     ],
     "backtest": [
-        "strategy", "benchmark", "benchmark_name", "break_even_cost_bps", "timing_break_even_cost_bps", "fill", "fills",
-        "only_at_the_close",
+        "strategy", "benchmark", "benchmark_name", "break_even_cost_bps", "timing_break_even_cost_bps", "by_ticker",
+        "fill", "fills", "only_at_the_close",
     ],
     "significance": [
         "trials", "probabilistic_sharpe", "deflated_sharpe", "family_wise_p", "expected_max_sharpe", "years_needed",
