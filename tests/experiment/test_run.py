@@ -31,7 +31,9 @@ FILES = {
 }  # fmt: skip
 STRATEGY = [
     "final_equity", "total_return", "cagr", "volatility", "sharpe", "sharpe_ci95", "sharpe_standard_error",
-    "sharpe_lo", "sortino", "max_drawdown", "longest_drawdown_sessions", "calmar", "exposure", "accuracy_held",
+    "sharpe_lo", "sortino", "max_drawdown", "longest_drawdown_sessions", "calmar", "deepest_drawdowns",
+    "value_at_risk_95", "conditional_value_at_risk_95", "skewness", "excess_kurtosis", "best_session", "worst_session",
+    "best_month", "worst_month", "best_year", "worst_year", "returns_by_year", "exposure", "accuracy_held",
     "turnover_per_year", "cost_total", "trades", "win_rate", "profit_factor",
 ]  # fmt: skip
 KEYS: dict[str, list[str]] = {
@@ -42,13 +44,13 @@ KEYS: dict[str, list[str]] = {
         "reliability", "calibration", "spiegelhalter", "stability",
     ],
     "backtest": [
-        "strategy", "benchmark", "benchmark_name", "break_even_cost_bps", "timing_break_even_cost_bps", "fill", "fills",
-        "only_at_the_close",
+        "strategy", "benchmark", "benchmark_name", "break_even_cost_bps", "timing_break_even_cost_bps", "by_ticker",
+        "fill", "fills", "only_at_the_close",
     ],
     "significance": [
         "trials", "probabilistic_sharpe", "deflated_sharpe", "family_wise_p", "expected_max_sharpe", "years_needed",
-        "alpha", "alpha_test", "beta", "correlation", "information_ratio", "sharpe_difference",
-        "sharpe_difference_ci95", "timing", "timing_test",
+        "alpha", "alpha_test", "beta", "sharpe_difference", "sharpe_difference_ci95", "timing", "timing_test",
+        "correlation", "information_ratio", "up_capture", "down_capture", "volatility_match",
     ],
     "model": [
         "kind", "refits", "solver", "learning_rate", "learning_rate_limit", "iterations_mean", "iterations_max",
@@ -316,3 +318,21 @@ def test_quantstats_computes_the_same_metrics_from_returns(returns_run: Run, sid
     assert stats.max_drawdown(returns) == pytest.approx(expected["max_drawdown"], abs=1e-9)
     assert stats.volatility(returns) == pytest.approx(expected["volatility"], abs=1e-9)
     assert stats.sortino(excess) == pytest.approx(expected["sortino"], abs=1e-9)
+    assert stats.skew(returns) == pytest.approx(expected["skewness"], abs=1e-9)
+    assert stats.kurtosis(returns) == pytest.approx(expected["excess_kurtosis"], abs=1e-9)
+    for name, aggregate in (("session", None), ("month", "M"), ("year", "A")):
+        assert stats.best(returns, aggregate) == pytest.approx(expected[f"best_{name}"], abs=1e-9)
+        assert stats.worst(returns, aggregate) == pytest.approx(expected[f"worst_{name}"], abs=1e-9)
+
+
+def test_quantstats_computes_the_same_alpha_beta_and_information_ratio(returns_run: Run) -> None:
+    with matplotlib.rc_context():
+        from quantstats import stats
+
+    significance = returns_run.metrics["significance"]
+    excess, benchmark = (returns - 0.02 / 252 for returns in (returns_run.returns, returns_run.benchmark_returns))
+    greeks = stats.greeks(excess, benchmark)
+    assert greeks["beta"] == pytest.approx(significance["beta"], abs=1e-9)
+    assert greeks["alpha"] == pytest.approx(significance["alpha"]["annual"], abs=1e-9)
+    ratio = stats.information_ratio(excess, benchmark) * 252**0.5
+    assert ratio == pytest.approx(significance["information_ratio"], abs=1e-9)
