@@ -20,8 +20,7 @@ from quantlr.config.run_config import RunConfig
 from quantlr.core.errors import DataError
 from quantlr.core.timing import iso_date
 from quantlr.core.values import Array, BacktestResult, Folds, Forecasts, IntArray, Prices
-from quantlr.model.base import Model
-from quantlr.model.calibration import Calibration
+from quantlr.model.base import FittedModel, Model
 from quantlr.model.logistic import sigmoid
 from quantlr.model.walk_forward import ModelSplit, WalkForwardFunctions
 from quantlr.pipeline.stages import Decisions, PipelineStages, decision_context, positions_from_forecasts
@@ -55,7 +54,7 @@ class CalibrationRecorder:
         self._fit_calibration = functions.fit_calibration
         self.inputs: list[CalibrationInput] = []
 
-    def __call__(self, log_odds: Array, up: Array, folds: tuple[Folds, ...], model: Model) -> Calibration:
+    def __call__(self, log_odds: Array, up: Array, folds: tuple[Folds, ...], model: Model) -> FittedModel:
         """Return the calibration, and keep its input."""
         self.inputs.append((log_odds, up, folds, model))
         return self._fit_calibration(log_odds, up, folds, model)
@@ -94,7 +93,7 @@ class CalibrationChecker:
 
     def _calibrated_probe_probabilities(self, log_odds: Array, up: Array, folds: Sequence[Folds]) -> Array:
         """Return the calibrated probabilities of the probes by refit, (refits, probes)."""
-        coefficients = self.fit_calibration(log_odds, up, folds, self.model).platt_coefficients
+        coefficients = self.fit_calibration(log_odds, up, folds, self.model).coefficients
         return sigmoid(coefficients[:, :1] + coefficients[:, 1:] * self.probe_log_odds)
 
     def check_calibration(self, cutoff: CutoffComparison, rng: np.random.Generator) -> None:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
-from quantlr.core.values import Array, BoolArray, Folds, IntArray
-from quantlr.model.base import Model
+from quantlr.core.values import Array, Folds
+from quantlr.model.base import FittedModel, Model
 from quantlr.model.batched.fit import fit_folds
 from quantlr.model.config import LogisticRegression
 from quantlr.model.splits import fold_sums
@@ -19,39 +18,17 @@ MIN_CALIBRATION_FORECASTS = 250
 """Smallest number of forecasts with a known outcome to which a sigmoid is fitted."""
 
 
-@dataclass(frozen=True, slots=True)
-class Calibration:
-    """The correction of the log odds of each refit's forecasts.
-
-    Attributes
-    ----------
-    platt_coefficients : (refits, 2) intercept and slope; 0 and 1 where too few outcomes were known.
-    is_fitted : (refits,) whether enough outcomes were known.
-    converged : (refits,) whether the fit has converged.
-    """
-
-    platt_coefficients: Array
-    is_fitted: BoolArray
-    converged: BoolArray
-
-    def correct_log_odds(self, log_odds: Array, refit_index: IntArray) -> Array:
-        """Return the corrected log odds (rows,) of forecasts made by the refits `refit_index` (rows,)."""
-        coefficients = self.platt_coefficients
-        return np.asarray(coefficients[refit_index, 0] + coefficients[refit_index, 1] * log_odds)
-
-    def correct_weights(self, weights: Array) -> Array:
-        """Return the weights (refits, 1 + k) that give the corrected log odds."""
-        corrected = self.platt_coefficients[:, 1:] * weights
-        corrected[:, 0] += self.platt_coefficients[:, 0]
-        return np.asarray(corrected)
-
-
-def fit_platt_calibration(log_odds: Array, up: Array, folds: Sequence[Folds], model: Model) -> Calibration:
+def fit_platt_calibration(log_odds: Array, up: Array, folds: Sequence[Folds], model: Model) -> FittedModel:
     """Return Platt's sigmoid for every refit, fitted to the forecasts of earlier refits.
 
     A logistic regression of the outcomes on the log odds of the forecasts, with the smoothed targets 1 / (downs + 2)
     and (ups + 1) / (ups + 2) (Platt 1999). Each refit uses the forecasts whose outcome is known when its own training
     rows end, and no later ones.
+
+    Returns
+    -------
+    A logistic regression on one feature, the log odds: intercept and slope of each refit, 0 and 1 where fewer than
+    `MIN_CALIBRATION_FORECASTS` outcomes were known.
 
     Parameters
     ----------
@@ -69,6 +46,7 @@ def fit_platt_calibration(log_odds: Array, up: Array, folds: Sequence[Folds], mo
     is_fitted = np.asarray(counts >= MIN_CALIBRATION_FORECASTS)
     n_refits = len(folds[0])
     coefficients, converged = np.tile([0.0, 1.0], (n_refits, 1)), np.ones(n_refits, dtype=np.bool_)
+    degenerate = np.zeros(n_refits, dtype=np.bool_)
     if is_fitted.any():
         refits = slice(int(is_fitted.argmax()), n_refits)
         X, fitted_folds = log_odds[:, None], [ticker.slice_refits(refits) for ticker in known]
@@ -76,5 +54,5 @@ def fit_platt_calibration(log_odds: Array, up: Array, folds: Sequence[Folds], mo
         logistic = model.as_logistic_regression() or LogisticRegression()
         platt_model = LogisticRegression(tol=logistic.tol, max_iter=logistic.max_iter)
         fits = fit_folds(TrainingData(X, up, fitted_folds, scaling, use_platt_targets=True), platt_model)
-        coefficients[refits], converged[refits] = fits.coefficients, fits.converged
-    return Calibration(coefficients, is_fitted, converged)
+        coefficients[refits], converged[refits], degenerate[refits] = fits.coefficients, fits.converged, fits.degenerate
+    return FittedModel(converged, degenerate, coefficients)

@@ -8,7 +8,6 @@ import numpy as np
 
 from quantlr.core.values import Array, BoolArray, Folds, IntArray
 from quantlr.model.base import FittedModel
-from quantlr.model.calibration import Calibration
 from quantlr.model.logistic import sigmoid
 from quantlr.model.splits import fold_sums
 from quantlr.model.windows import overlapping_refit_slices
@@ -22,7 +21,7 @@ MAX_APPROXIMATED_STD = 0.3
 
 
 def training_probability_stats(
-    X: Array, up: Array, folds: Folds, fitted: FittedModel, calibration: Calibration | None = None
+    X: Array, up: Array, folds: Folds, fitted: FittedModel, calibration: FittedModel | None = None
 ) -> Array:
     """Return up-rate, mean probability and its standard deviation over the training rows of each refit, (3, refits).
 
@@ -55,10 +54,13 @@ def training_probability_stats(
         def log_odds_of_refit(refit: int) -> Array:
             refit_index = np.full(stop[refit] - start[refit], refit)
             log_odds = fitted.log_odds(X[start[refit] : stop[refit]], refit_index)
-            return log_odds if calibration is None else calibration.correct_log_odds(log_odds, refit_index)
+            return log_odds if calibration is None else calibration.log_odds(log_odds[:, None], refit_index)
 
         return np.stack([up_rate, *_mean_and_std_by_rows(log_odds_of_refit, stop > start)])
-    weights = fitted.coefficients if calibration is None else calibration.correct_weights(fitted.coefficients)
+    weights = fitted.coefficients
+    if calibration is not None:
+        weights = calibration.coefficients[:, 1:] * weights
+        weights[:, 0] += calibration.coefficients[:, 0]
     mean, std, log_odds_std = _approximate_mean_and_std(X, weights, start, stop)
     is_wide = ~(log_odds_std <= MAX_APPROXIMATED_STD) & (stop > start)
 

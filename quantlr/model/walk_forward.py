@@ -16,7 +16,7 @@ from quantlr.core.progress import Progress, ignore_progress
 from quantlr.core.timing import NOT_YET_KNOWN, iso_date, label_lag
 from quantlr.core.values import Array, Dataset, Folds, Forecasts, IntArray, Note, Refits
 from quantlr.model.base import FittedModel, Model, RefitProgressCallback, ignore_refit_progress
-from quantlr.model.calibration import Calibration, fit_platt_calibration
+from quantlr.model.calibration import fit_platt_calibration
 from quantlr.model.logistic import sigmoid
 from quantlr.model.splits import WalkForwardSpec, fold_target_stats, make_folds, make_pooled_folds
 from quantlr.model.standardize import Scaling, fold_scaling
@@ -60,7 +60,7 @@ class WalkForwardFunctions:
     compute_scaling: Callable[..., Scaling] = fold_scaling
     fit_refits: Callable[..., list[FittedModel]] = fit_refits
     compute_target_stats: Callable[..., Array] = fold_target_stats
-    fit_calibration: Callable[..., Calibration] = fit_platt_calibration
+    fit_calibration: Callable[..., FittedModel] = fit_platt_calibration
 
 
 DEFAULT_FUNCTIONS = WalkForwardFunctions()
@@ -228,7 +228,7 @@ class ModelForecasts:
     Attributes
     ----------
     log_odds : (forecasts,) of an up move, in the order of `ModelSplit.take_forecast_rows`.
-    fitted, calibration : what the refits have learnt, and the correction of their forecasts.
+    fitted, calibration : what the refits have learnt, and the logistic regression that corrects their log odds, if any.
     target_stats : (4, refits) base rate, mean gain, mean loss and standard deviation of each refit's training rows.
     probability_stats : (3, forecasts) `training_probability_stats` of each forecast's refit and ticker.
     notes : notes on the model's features and fits.
@@ -236,7 +236,7 @@ class ModelForecasts:
 
     log_odds: Array
     fitted: FittedModel
-    calibration: Calibration | None
+    calibration: FittedModel | None
     target_stats: Array
     probability_stats: Array
     notes: tuple[Note, ...]
@@ -246,7 +246,7 @@ class ModelForecasts:
         """(refits, 2) intercept and slope of the calibration; 0 and 1 without one."""
         if self.calibration is None:
             return np.tile([0.0, 1.0], (len(self.fitted.converged), 1))
-        return self.calibration.platt_coefficients
+        return self.calibration.coefficients
 
 
 def walk_forward(
@@ -326,7 +326,7 @@ def _make_model_forecasts(split: ModelSplit, training_data: TrainingData, fitted
     calibration = None
     if split.model.calibration == "platt":
         calibration = functions.fit_calibration(log_odds, split.take_forecast_rows(split.up), split.folds, split.model)
-        log_odds = calibration.correct_log_odds(log_odds, split.forecast_refit_indices())
+        log_odds = calibration.log_odds(log_odds[:, None], split.forecast_refit_indices())
     target_stats = functions.compute_target_stats(split.up, split.horizon_return, split.folds)
     probability_stats = [
         np.repeat(
@@ -415,7 +415,10 @@ def _iter_joint_notes(
     """Yield the notes on calibration and convergence, one for all models."""
     parts = zip(model_forecasts, forecast_refit_indices, strict=True)
     calibrations = [(part.calibration, index) for part, index in parts if part.calibration is not None]
-    n_uncalibrated = sum(int((~calibration.is_fitted[index]).sum()) for calibration, index in calibrations)
+    identity = (0.0, 1.0)
+    n_uncalibrated = sum(
+        int((calibration.coefficients[index] == identity).all(axis=1).sum()) for calibration, index in calibrations
+    )
     if n_uncalibrated:
         text = "forecasts were left uncalibrated: too few earlier outcomes were known to fit Platt's sigmoid"
         yield Note("model", text, count=n_uncalibrated)

@@ -9,7 +9,6 @@ import pytest
 from quantlr.config.run_config import load_config
 from quantlr.core.values import Array, Dataset, Folds, Forecasts, IntArray
 from quantlr.model.base import FittedModel
-from quantlr.model.calibration import Calibration
 from quantlr.model.training_probabilities import training_probability_stats
 from quantlr.model.walk_forward import walk_forward
 from quantlr.pipeline.stages import dataset_from_config
@@ -94,7 +93,7 @@ def test_statistics_of_a_model_without_coefficients_are_of_its_probabilities(is_
     up[[0, 7, 33]] = np.nan
     folds, yes = folds_of([0, 0, 5, 20], [1, 30, 40, 60]), np.ones(4, dtype=np.bool_)
     platt = np.array([[0.0, 1.0], [0.0, 1.0], [0.2, 0.5], [-0.1, 2.0]])
-    calibration = Calibration(platt, yes, yes) if is_calibrated else None
+    calibration = FittedModel(yes, ~yes, platt) if is_calibrated else None
     actual = training_probability_stats(X, up, folds, FittedCloglog(yes, ~yes), calibration)
     for refit, fold in enumerate(folds):
         rows = np.arange(fold.train.start, fold.train.stop)
