@@ -320,7 +320,7 @@ def test_quantstats_computes_the_same_metrics_from_returns(returns_run: Run, sid
     assert stats.sortino(excess) == pytest.approx(expected["sortino"], abs=1e-9)
     assert stats.skew(returns) == pytest.approx(expected["skewness"], abs=1e-9)
     assert stats.kurtosis(returns) == pytest.approx(expected["excess_kurtosis"], abs=1e-9)
-    for name, aggregate in (("session", None), ("month", "M"), ("year", "A")):
+    for name, aggregate in (("session", None), ("month", "eom"), ("year", "YE")):
         assert stats.best(returns, aggregate) == pytest.approx(expected[f"best_{name}"], abs=1e-9)
         assert stats.worst(returns, aggregate) == pytest.approx(expected[f"worst_{name}"], abs=1e-9)
 

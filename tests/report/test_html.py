@@ -175,4 +175,4 @@ def test_alternative_text_of_a_page_begins_with_its_title() -> None:
     assert picture.title == context.metrics["verdict"]["sentence"].partition(": ")[0]
     assert picture.alt_text.startswith(picture.title)
     assert len(picture.alt_text) > len(picture.title)
-    assert (picture.width, picture.height) == (2100, 1410)
+    assert (picture.width, picture.height) == (2100, 2086)

@@ -58,7 +58,7 @@ def test_tear_sheet_bytes_repeat_under_any_matplotlib_settings(case: str) -> Non
         assert matplotlib.rcParams["font.size"] == 20, "the user's settings are kept"
     assert b"Software" not in png[:200]
     picture = imread(io.BytesIO(png))
-    assert picture.shape[:2] == (1410, 2100)
+    assert picture.shape[:2] == (2086, 2100)
     assert 0.03 < (picture[..., :3].min(axis=2) < 0.95).mean() < 0.6
 
 

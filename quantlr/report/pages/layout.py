@@ -157,6 +157,11 @@ class Picture:
     height: int
     how_to_read: str = ""
 
+    @property
+    def is_tall(self) -> bool:
+        """Whether it is printed on a sheet in portrait format."""
+        return self.height > 0.8 * self.width
+
 
 def fields_table(instance: Any, prefix: str = "", /, **others: Any) -> dict[str, Any]:
     """Return the fields of a dataclass by their names after a prefix, and other values by theirs."""

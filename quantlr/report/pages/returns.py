@@ -172,8 +172,8 @@ def returns_panels(context: PageContext) -> tuple[PlacedPanel, ...]:
     drawdowns: Any = (0.645, risk[1] - (n_drawdowns + 1) * ROW_HEIGHT, 0.335, n_drawdowns * ROW_HEIGHT)
     return (
         PlacedPanel(yearly_returns_panel, (0.042, -0.185, 0.558, 0.13)),
-        PlacedPanel(volatility_matched_panel, (0.042, -0.445, 0.262, 0.15)),
-        PlacedPanel(monthly_histogram_panel, (0.342, -0.445, 0.258, 0.15)),
+        PlacedPanel(volatility_matched_panel, (0.042, -0.435, 0.262, 0.145)),
+        PlacedPanel(monthly_histogram_panel, (0.342, -0.435, 0.258, 0.145)),
         PlacedPanel(RISK_PANEL, risk),
         PlacedPanel(DRAWDOWN_ROWS_PANEL, drawdowns),
         PlacedPanel(BASIS_PANEL, (0.645, -0.47, 0.335, 0.04)),
