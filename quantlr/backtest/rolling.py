@@ -18,10 +18,10 @@ from quantlr.stats.sharpe import MIN_RELATIVE_STD, sharpe_per_session
 def monthly_returns(result: BacktestResult) -> pd.DataFrame:
     """Return compound net returns by year (rows) and month 1 to 12 (columns), NaN where there was no session."""
     month, returns = returns_by_period(result, n_months=1)
-    years = pd.Index(np.unique(month // 12), name="year")
+    years, row = np.unique(month // 12, return_inverse=True)
     table = np.full((len(years), 12), np.nan)
-    table[years.get_indexer(month // 12), month % 12] = returns
-    return pd.DataFrame(table, index=years, columns=pd.RangeIndex(1, 13, name="month"))
+    table[row, month % 12] = returns
+    return pd.DataFrame(table, index=pd.Index(years, name="year"), columns=pd.RangeIndex(1, 13, name="month"))
 
 
 def trailing_window_length(n_sessions: int, *, sessions_per_year: int) -> int:

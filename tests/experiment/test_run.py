@@ -303,12 +303,17 @@ def test_returns_are_dated_series(returns_run: Run) -> None:
     pd.testing.assert_series_equal(equity, backtest["benchmark_equity"], check_names=False, rtol=1e-12)
 
 
+def quantstats_functions() -> Any:
+    """Return the module of quantstats' statistics."""
+    with matplotlib.rc_context():  # importing it changes matplotlib's settings
+        from quantstats import stats
+    return stats
+
+
 @pytest.mark.parametrize("side", ["strategy", "benchmark"])
 def test_quantstats_computes_the_same_metrics_from_returns(returns_run: Run, side: str) -> None:
     """quantstats compounds an annual risk-free rate; here a session earns 1/252 of it."""
-    with matplotlib.rc_context():  # importing quantstats changes matplotlib's settings
-        from quantstats import stats
-
+    stats = quantstats_functions()
     returns = returns_run.returns if side == "strategy" else returns_run.benchmark_returns
     expected = returns_run.metrics["backtest"][side]
     excess = returns - 0.02 / 252
@@ -326,9 +331,7 @@ def test_quantstats_computes_the_same_metrics_from_returns(returns_run: Run, sid
 
 
 def test_quantstats_computes_the_same_alpha_beta_and_information_ratio(returns_run: Run) -> None:
-    with matplotlib.rc_context():
-        from quantstats import stats
-
+    stats = quantstats_functions()
     significance = returns_run.metrics["significance"]
     excess, benchmark = (returns - 0.02 / 252 for returns in (returns_run.returns, returns_run.benchmark_returns))
     greeks = stats.greeks(excess, benchmark)

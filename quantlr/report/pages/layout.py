@@ -254,8 +254,8 @@ def page_figure(
     lines = [f"Note: {' '.join(note.split())}" for note in notes]
     if len(lines) > 2:
         lines = [lines[0], f"and {len(lines) - 1} more notes in {notes_file}"]
-    size = (PAGE_WIDTH_POINTS / 72.0, (1.0 + extra_height) * PAGE_HEIGHT_POINTS / 72.0)
-    figure = Figure(figsize=size, dpi=DPI, facecolor="white")
+    figsize = (PAGE_WIDTH_POINTS / 72.0, (1.0 + extra_height) * PAGE_HEIGHT_POINTS / 72.0)
+    figure = Figure(figsize=figsize, dpi=DPI, facecolor="white")
     width = (MAX_TEXT_RIGHT - TEXT_LEFT) * PAGE_WIDTH_POINTS
     header: tuple[tuple[str, float, tuple[tuple[float, int], ...], dict[str, Any]], ...] = (
         (title, 0.968, ((19.0, 1), (16.0, 1), (13.0, 2)), {"color": BLACK, "va": "center", "fontweight": "bold"}),
