@@ -1,4 +1,8 @@
-"""The reference pages of the documentation, made from the code: ``python tests/reference_pages.py`` writes them."""
+"""What the program writes of the documentation: ``python tests/reference_pages.py`` writes it anew.
+
+The reference pages, the parts of other pages between two comments, and the drawing of the timing rule; with --example
+also the report of the example and the pictures of the lesson, which takes half a minute.
+"""
 
 from __future__ import annotations
 
@@ -24,8 +28,12 @@ from quantlr.data.catalog import component_catalog_entries, feature_catalog_entr
 from quantlr.data.features import FEATURES
 from quantlr.sweeps.grid import SweepSpec
 
+from documentation.blocks import filled_pages
+from documentation.lesson_pictures import lesson_pictures
+from documentation.timing_drawing import timing_drawing
+
 DOCS = Path(__file__).parents[1] / "docs"
-EXAMPLE = DOCS / "example"
+EXAMPLE, PICTURES = DOCS / "example", DOCS / "pictures"
 EXAMPLE_FILES = ("tearsheet.png", "forecast.png", "model.png", "positions.png", "metrics.json")
 CATALOG_INTRODUCTIONS = {
     "features": "A feature turns prices into columns that a model learns from. Row t uses bars up to the close of "
@@ -292,12 +300,23 @@ def write_example() -> None:
             shutil.copyfile(Path(folder) / "example" / name, EXAMPLE / name)
 
 
+def write_pictures(pictures: Mapping[str, bytes]) -> None:
+    """Write pictures by their file names."""
+    PICTURES.mkdir(parents=True, exist_ok=True)
+    for name, content in pictures.items():
+        (PICTURES / name).write_bytes(content)
+
+
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--example", action="store_true", help="also run the example, and copy its pages")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--example", action="store_true", help="also run the example, and draw the lesson's pictures")
     if parser.parse_args().example:
         write_example()
+        write_pictures(lesson_pictures())
+    write_pictures({"timing.svg": timing_drawing()})
+    for path, text in filled_pages().items():
+        path.write_text(text, encoding="utf-8")
     for file_name, text in reference_pages().items():
         path = DOCS / "reference" / file_name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
+        path.write_text(text, encoding="utf-8")

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import datetime as dt
-import importlib
+import html
+import io
 import itertools
 import json
 import os
-import pkgutil
 import re
 import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,7 +22,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import quantlr
-import quantlr.report.pages
 from click.testing import CliRunner
 from matplotlib.image import imread
 from quantlr.cli import main
@@ -30,10 +29,17 @@ from quantlr.config.loader import parse_setting
 from quantlr.config.run_config import load_config
 from quantlr.data.prices import DataSpec, load_prices
 from quantlr.data.sources import FileSource, SampleSource
-from quantlr.report.pages import Panel
 
 import yaml_core
-from reference_pages import EXAMPLE, EXAMPLE_FILES, reference_pages
+from benchmarks.edge_markets import EDGE_CELLS
+from benchmarks.skill_markets import SKILL_CELLS
+from documentation.blocks import DOCS, all_panels, filled_pages
+from documentation.exporters import EXAMPLES, EXPORTERS
+from documentation.lesson_pictures import expected_return_table, lesson_pictures, page_context
+from documentation.measurements import ALPHA, EDGE, FIGURES, PLAIN_NUMBERS, REJECTS, figures_by_label
+from documentation.timing_drawing import description, known_bars, timing_lanes
+from documentation.verdict_rules import RULES
+from reference_pages import EXAMPLE, EXAMPLE_FILES, PICTURES, reference_pages
 from yahoo_server import Yahoo, days, serving, share, throwaway_authority
 
 ROOT = Path(__file__).parents[1]
@@ -41,6 +47,7 @@ REFERENCE = ROOT / "docs" / "reference"
 PAGES = {
     str(path.relative_to(ROOT)): path.read_text()
     for path in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md")))
+    if path.name != "tutorial.md"  # see test_tutorial.py
 }
 """The text of each page that is written by hand."""
 VERBS_WITHOUT_REPORT = tuple(f"quantlr {verb}" for verb in ("predict", "schema", "init", "plan", "features"))
@@ -319,18 +326,85 @@ def test_every_public_name_is_documented() -> None:
     assert documented == {*quantlr.__all__, "GradientDescentClassifier"} - {"__version__"}
 
 
-def panels_in(value: object) -> Iterator[Panel]:
-    """Yield the panels in a module's variable."""
-    for item in value if isinstance(value, Sequence) and not isinstance(value, str) else [value]:
-        if isinstance(item, Panel):
-            yield item
-
-
 def test_every_panel_is_documented() -> None:
-    modules = [
-        importlib.import_module(f"quantlr.report.pages.{module.name}")
-        for module in pkgutil.iter_modules(quantlr.report.pages.__path__)
-    ]
-    keys = {panel.key for module in modules for value in vars(module).values() for panel in panels_in(value)}
-    keys.add("best_trial_rows")  # of as many rows as there is room for
+    keys = {panel.key for panel in all_panels()} | {"best_trial_rows"}  # the last has as many rows as there is room for
     assert set(re.findall(r"^\| `(\w+)` \| ", PAGES["docs/pages.md"], re.MULTILINE)) == keys
+
+
+def test_parts_of_pages_are_of_the_current_program() -> None:
+    """Rules of the verdict, panels, heads of files; `python tests/reference_pages.py` writes them anew."""
+    for path, text in filled_pages().items():
+        assert path.read_text(encoding="utf-8") == text, path.relative_to(ROOT)
+
+
+def test_every_rule_of_the_verdict_is_documented() -> None:
+    source = (ROOT / "quantlr" / "stats" / "verdict.py").read_text()
+    assert {rule.key for rule in RULES} == set(re.findall(r'Verdict\("(\w+)"', source))
+
+
+def test_the_head_of_every_exporters_text_file_is_shown() -> None:
+    """The others are packed, binary, or in an encoding that the page cannot show."""
+    files = {path.relative_to(EXAMPLES).as_posix() for path in EXAMPLES.rglob("*") if path.suffix in (".csv", ".txt")}
+    files -= {"utf16.csv", "kaggle/ETFs/spy.us.txt", "kaggle/Stocks/MSFT.csv"}
+    assert {name for names in EXPORTERS.values() for name in names} == files
+
+
+def test_every_verb_is_named_in_a_page_that_explains_it() -> None:
+    text = "\n".join(text for page, text in PAGES.items() if page.startswith("docs/"))
+    named = set(re.findall(r"quantlr (\w+)", text)) | set(re.findall(r"`(\w+)`", text))
+    assert set(main.list_commands(click.Context(main))) <= named
+
+
+def test_timing_drawing_has_the_positions_of_the_timing_rule() -> None:
+    drawn = [(lane.label, lane.start, lane.end, lane.instant) for lane in timing_lanes()]
+    assert drawn[1:] == [
+        ("trains", drawn[0][1], -1, -1),
+        ("decided", None, None, 0),
+        ("filled", None, None, 1),
+        ("earned", 1, 2, 2),
+        ("label", 0, 1, 1),
+        ("label", 1, 2, 2),
+    ]
+    assert known_bars("New York", date_index=1) == {"Tokyo": 1, "London": 1, "New York": 1}
+    assert known_bars("Tokyo", date_index=1) == {"Tokyo": 1, "London": 0, "New York": 0}
+    svg = (PICTURES / "timing.svg").read_text()
+    assert description() in html.unescape(svg), "python tests/reference_pages.py draws it anew"
+
+
+def test_lesson_pictures_are_of_the_current_program() -> None:
+    """`python tests/reference_pages.py --example` draws them anew."""
+    for name, content in lesson_pictures().items():
+        drawn, shipped = imread(io.BytesIO(content)), imread(PICTURES / name)
+        assert np.abs(np.subtract(drawn.shape, shipped.shape)).max() <= 2, name
+        height, width = np.minimum(drawn.shape, shipped.shape)[:2]
+        assert np.abs(drawn[:height, :width] - shipped[:height, :width]).mean() < 0.02, name
+
+
+def test_glossary_is_in_alphabetical_order() -> None:
+    words = re.findall(r"^\| (?!word |---)(.+?) \|", PAGES["docs/glossary.md"], re.MULTILINE)
+    assert words == sorted(set(words), key=str.lower)
+    assert len(words) > 60
+
+
+def test_measurements_have_the_names_that_the_benchmark_writes() -> None:
+    labels = figures_by_label()
+    skill = {f"{cell.label}{REJECTS}" for cell in SKILL_CELLS.values()}
+    edges = {f"{cell.label}{suffix}" for cell in EDGE_CELLS.values() for suffix in (EDGE, ALPHA)}
+    assert {label for label in labels if label.endswith(REJECTS)} <= skill
+    assert {label for label in labels if label.endswith((EDGE, ALPHA)) and not label.startswith("best of")} <= edges
+    shown = {label for figures in FIGURES.values() for label in figures.values()}
+    assert {label for label in labels if not label.endswith(REJECTS)} <= shown
+    assert all(0 <= figure["value"] <= 1 for label, figure in labels.items() if label not in PLAIN_NUMBERS)
+
+
+def test_every_picture_is_on_a_page() -> None:
+    shown = set(re.findall(r"\]\(pictures/([\w.]+)\)", "\n".join(PAGES.values())))
+    assert shown == {path.name for path in PICTURES.iterdir()}
+    assert all(path.parent == DOCS for path in filled_pages())
+
+
+def test_expected_return_drawn_is_zero_where_gain_and_loss_offset_each_other() -> None:
+    table = expected_return_table(page_context(ROOT / "configs" / "expected_value.yaml"))
+    crossing = float(np.interp(0.0, table["expected_return"], table["probability"]))
+    assert crossing == pytest.approx(-table["mean_loss"] / (table["mean_gain"] - table["mean_loss"]), abs=1e-9)
+    assert table["cost"] == pytest.approx(6e-4)

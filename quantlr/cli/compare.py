@@ -20,17 +20,22 @@ MAX_DIFFERING_KEYS_SHOWN = 10
 @verb("compare", "output")
 @click.argument("runs", nargs=-1, required=True, metavar="RUNS...")
 @click.option("--name", default="compare", show_default=True, help="Name of the comparison's folder.")
-def command(options: Options, *, runs: tuple[str, ...], name: str) -> None:
+@click.option(
+    "--baseline",
+    metavar="RUN",
+    help="Test only the differences from this run, one of RUNS or another; it is listed first.",
+)
+def command(options: Options, *, runs: tuple[str, ...], name: str, baseline: str | None) -> None:
     """Compare 2 to 12 RUNS over the sessions they share; write compare.png and compare.json to OUTPUT/NAME.
 
     A run is the folder of a report, or its name in OUTPUT. Every pair is tested by the paired bootstrap, with p values
-    adjusted for all tests. -v shows every key of the config that differs.
+    and intervals adjusted for all tests. -v shows every key of the config that differs.
     """
     from quantlr.report.compare import check_comparison_target, compare
     from quantlr.report.gallery import write_comparison
 
     check_comparison_target(name, options.output)
-    comparison = compare(runs, output=options.output)
+    comparison = compare(runs, baseline=baseline, output=options.output)
     folder = write_comparison(comparison, name, options.output)
     _print_comparison(options, comparison)
     options.results.print(f"comparison in {folder}")
@@ -56,7 +61,8 @@ def _print_comparison(options: Options, comparison: Comparison) -> None:
         style = "bold" if any(test.is_significant for test in pair.metric_tests) else ""
         results.print(pair_sentence(pair, comparison.run_names), style=style)
     if comparison.n_tests:
-        text = f"p values are adjusted for {comparison.n_tests} tests by Holm's method; intervals are 95%, not adjusted"
+        tests = f"{comparison.n_tests} tests" if comparison.n_tests > 1 else "1 test"
+        text = f"p values and intervals are adjusted for {tests} by Holm's method"
         results.print(f"{text}; a lower log loss is a better forecast", style="dim")
 
 

@@ -34,11 +34,22 @@ HeadlineRow = tuple[str, str, str, str]
 @configs_argument
 @click.option("--pages", metavar="NAMES", help="Pages to draw, like tearsheet,model, or all; sets report.pages.")
 @click.option("--open", "open_report", is_flag=True, help="Open report.html in the browser afterwards.")
+@click.option(
+    "--replace", "replace_former", is_flag=True, help="Replace the former report even if it is of another config."
+)
 @click.option("--sensitivity", is_flag=True, help="Also vary costs, the time of the fills, and the sessions scored.")
 def command(
-    options: Options, *, config_paths: tuple[Path, ...], pages: str | None, open_report: bool, sensitivity: bool
+    options: Options,
+    *,
+    config_paths: tuple[Path, ...],
+    pages: str | None,
+    open_report: bool,
+    replace_former: bool,
+    sensitivity: bool,
 ) -> int:
     """Run experiments and write their reports to OUTPUT/NAME.
+
+    A former report there is replaced if it is of the same config, and else kept as OUTPUT/NAME@1.
 
     Exit status 3 if a feature, label, model, policy or overlay of your own looks ahead: each is audited first.
     """
@@ -54,7 +65,9 @@ def command(
         paths_by_name: dict[str, Path] = {}
 
         def run_one(path: Path) -> None:
-            folder = _run_and_print(options, path, paths_by_name, renderer, sensitivity=sensitivity)
+            folder = _run_and_print(
+                options, path, paths_by_name, renderer, replace_former=replace_former, sensitivity=sensitivity
+            )
             if open_report:
                 click.launch(str(folder / "report.html"))
 
@@ -62,7 +75,13 @@ def command(
 
 
 def _run_and_print(
-    options: Options, config_path: Path, paths_by_name: dict[str, Path], draw: PageRenderer, *, sensitivity: bool
+    options: Options,
+    config_path: Path,
+    paths_by_name: dict[str, Path],
+    draw: PageRenderer,
+    *,
+    replace_former: bool,
+    sensitivity: bool,
 ) -> Path:
     """Run one config, write and print its report, and return the report's folder.
 
@@ -72,7 +91,7 @@ def _run_and_print(
     from quantlr.config.run_config import load_config
     from quantlr.experiment.ledger import Ledger
     from quantlr.experiment.run import run_config
-    from quantlr.report.storage import read_previous_metrics
+    from quantlr.report.storage import kept_report_dir, read_previous_metrics
     from quantlr.report.summary import new_ledger_text
 
     config = load_config(config_path, settings=options.settings, name=options.name)
@@ -87,8 +106,14 @@ def _run_and_print(
             config, output=output, offline=offline, workers=workers, sensitivity=sensitivity, progress=progress
         )
         previous_metrics = read_previous_metrics(output / name)
-        folder = run.save(output, draw=draw, progress=progress)
+        kept_dir = kept_report_dir(output / name, run.config.to_yaml(folder=output / name))
+        folder = run.save(output, replace_other_config=replace_former, draw=draw, progress=progress)
     _print_run(options, run, previous_metrics, folder)
+    if kept_dir and replace_former:
+        options.messages.print("the former report, of another config, was replaced")
+    elif kept_dir:
+        text = f"the former report, of another config, is kept in {kept_dir}; --replace would replace it, and"
+        options.messages.print(f"{text} `quantlr compare {kept_dir} {folder}` tests the difference", soft_wrap=True)
     if is_first:
         options.messages.print(new_ledger_text(ledger.path))
     options.print_json(run.metrics)

@@ -236,10 +236,14 @@ class Run:
         self,
         output: str | Path = "reports",
         *,
+        replace_other_config: bool = False,
         draw: PageRenderer = render_pages_serially,
         progress: Progress = ignore_progress,
     ) -> Path:
-        """Write the report to ``output/NAME`` and return that folder; a previous report is replaced as a whole.
+        """Write the report to ``output/NAME`` and return that folder.
+
+        A previous report of the same config, whatever its name, is replaced as a whole; that of another one is kept as
+        ``output/NAME@1``, with the next number if that is another config's.
 
         The run is recorded in the ledger of `output` together with its report: if the report fails, the ledger is as
         it was. The report counts the trials of that ledger; the metrics of this object stay as they are. The gallery,
@@ -248,6 +252,7 @@ class Run:
         Parameters
         ----------
         output : folder of reports.
+        replace_other_config : whether the previous report is replaced even if it is of another config.
         draw : draws the pages of a `PageContext`.
         progress : called with the number of steps done in each stage.
 
@@ -264,7 +269,7 @@ class Run:
         report = counted.report(folder=output / self.config.name, draw=draw, progress=progress)
         make_reports_dir(output, self.config.name)
         with ledger.recording(self.trials):
-            folder = write_report(report, output)
+            folder = write_report(report, output, keep_other_config=not replace_other_config)
         write_gallery(output)
         return folder
 
@@ -284,6 +289,7 @@ def run(
     features: Sequence[Feature] = (),
     data: Any = None,
     output: str | Path | None = None,
+    replace_other_config: bool = False,
     offline: bool = False,
     workers: int = 1,
     sensitivity: bool = False,
@@ -305,6 +311,8 @@ def run(
     output : folder of reports. The report is written into ``output/NAME``; the run is recorded in the folder's ledger
         of trials, and the verdict counts those on overlapping prices. With None nothing is written, and the run counts
         itself alone.
+    replace_other_config : whether the previous report is replaced even if it is of another config, which is else
+        kept as ``output/NAME@1``.
     offline : whether to use stored prices only, without the network.
     workers : number of processes; results do not depend on it. With more than one, a script must call this under
         ``if __name__ == "__main__":``, since each process imports the script.
@@ -338,7 +346,7 @@ def run(
             loaded, output=output, offline=offline, workers=workers, sensitivity=sensitivity, progress=progress
         )
         if output is not None:
-            result.save(output, draw=draw, progress=progress)
+            result.save(output, replace_other_config=replace_other_config, draw=draw, progress=progress)
     return result
 
 

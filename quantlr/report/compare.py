@@ -1,10 +1,10 @@
-"""Comparison of several runs over their common sessions and forecasts, every pair tested by the paired bootstrap."""
+"""Comparison of several runs over their common sessions and forecasts, pair by pair, by the paired bootstrap."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -38,7 +38,9 @@ from quantlr.report.saved_runs import SavedRun, find_run_dir, read_saved_run
 from quantlr.report.storage import check_report_target
 from quantlr.stats.paired import (
     PairDifferences,
+    RunIndices,
     holm_adjusted_p_values,
+    holm_test_counts,
     n_draws_for_tests,
     paired_forecast_differences,
     paired_return_differences,
@@ -68,7 +70,8 @@ class Comparison:
     metrics_by_run : metrics over the common sessions and forecasts, keyed as in ``metrics.json``.
     baseline_metrics : of the benchmark and of the base rate; None where they are not the same for all runs.
     n_common_forecasts : with a known outcome; 0 where the runs forecast different labels.
-    pairs : every pair of runs.
+    pairs : every pair of runs; with a baseline run, which is the first, it and each other run.
+    has_baseline_run : whether only pairs with the first run are tested.
     n_tests : number of p values that were adjusted together.
     n_bootstrap_draws : number of draws.
     config_differences : dotted keys of the config that differ, to their value in each run; None where a run has none.
@@ -85,6 +88,7 @@ class Comparison:
     baseline_metrics: MetricValues
     n_common_forecasts: int
     pairs: tuple[RunPair, ...]
+    has_baseline_run: bool
     n_tests: int
     n_bootstrap_draws: int
     config_differences: dict[str, tuple[str | None, ...]]
@@ -100,7 +104,12 @@ class Comparison:
         ]
         benchmark_final_equity = None if self.benchmark_equity is None else float(self.benchmark_equity[-1])
         first, last = iso_date(self.dates[0]), iso_date(self.dates[-1])
-        method = {"bootstrap": "stationary, paired", "draws": self.n_bootstrap_draws, "adjustment": "Holm"}
+        method: dict[str, Any] = {
+            "bootstrap": "stationary, paired",
+            "draws": self.n_bootstrap_draws,
+            "adjustment": "Holm",
+        }
+        method["baseline_run"] = self.run_names[0] if self.has_baseline_run else None
         content = {
             "runs": runs,
             "baseline": {"final_equity": benchmark_final_equity, **self.baseline_metrics},
@@ -120,18 +129,22 @@ class Comparison:
             "second": self.run_names[pair.second_index],
             "sharpe": pair.sharpe.to_dict(),
             "log_loss": pair.log_loss.to_dict(),
-            "mean_return": mean_return and asdict(mean_return),
-            "accuracy": accuracy and asdict(accuracy),
+            "mean_return": mean_return and mean_return.to_dict(),
+            "accuracy": accuracy and accuracy.to_dict(),
             "sentence": pair_sentence(pair, self.run_names),
         }
 
 
-def compare(runs: Sequence[str | Path], *, output: str | Path = "reports") -> Comparison:
+def compare(
+    runs: Sequence[str | Path], *, baseline: str | Path | None = None, output: str | Path = "reports"
+) -> Comparison:
     """Return the comparison of runs over their common sessions, every pair tested by the paired bootstrap.
 
     Parameters
     ----------
     runs : two to twelve runs: folders of their reports, or their names in `output`.
+    baseline : the run that each other one is compared with, one of `runs` or a further one, which becomes the first.
+        Only these pairs are tested, so that p values are adjusted for fewer tests. By default all pairs are.
     output : folder of reports. Nothing is written there; `quantlr compare` writes a page.
 
     Returns
@@ -151,7 +164,12 @@ def compare(runs: Sequence[str | Path], *, output: str | Path = "reports") -> Co
     >>> comparison.pairs[0].sharpe.adjusted_p_value  # doctest: +SKIP
     """
     run_names_or_paths, reports_dir = _checked_run_names_or_paths(runs), Path(output)
-    n_runs = len(run_names_or_paths)
+    folders = [find_run_dir(run, reports_dir) for run in run_names_or_paths]
+    if baseline is not None:
+        first = find_run_dir(_checked_run_names_or_paths([baseline])[0], reports_dir)
+        folders = [first, *(folder for folder in folders if folder.resolve() != first.resolve())]
+        run_names_or_paths = [str(folder) for folder in folders]
+    n_runs = len(folders)
     if n_runs < MIN_RUNS:
         raise UserError(f"a comparison needs two runs or more, found {n_runs}; name another")
     if n_runs > MAX_RUNS:
@@ -159,12 +177,12 @@ def compare(runs: Sequence[str | Path], *, output: str | Path = "reports") -> Co
             f"a page of {n_runs} runs can't be read; compare up to {MAX_RUNS}; the gallery, index.html in "
             f"{reports_dir}, sorts any number of them"
         )
-    folders = [find_run_dir(run, reports_dir) for run in run_names_or_paths]
     for (run, folder), (other, other_folder) in combinations(zip(run_names_or_paths, folders, strict=True), 2):
         if folder.resolve() == other_folder.resolve():
             raise UserError(f"{other} and {run} are the same report, {other_folder}; name each once")
     names = _unique_run_names(folders)
-    return compare_saved_runs([read_saved_run(folder, name=name) for folder, name in zip(folders, names, strict=True)])
+    saved_runs = [read_saved_run(folder, name=name) for folder, name in zip(folders, names, strict=True)]
+    return compare_saved_runs(saved_runs, has_baseline_run=baseline is not None)
 
 
 def _checked_run_names_or_paths(runs: Any) -> list[str]:
@@ -205,8 +223,13 @@ def _unique_run_names(run_dirs: list[Path]) -> list[str]:
     return [path.as_posix() for path in paths]
 
 
-def compare_saved_runs(runs: Sequence[SavedRun]) -> Comparison:
+def compare_saved_runs(runs: Sequence[SavedRun], *, has_baseline_run: bool = False) -> Comparison:
     """Return the comparison of runs over their common sessions and forecasts.
+
+    Parameters
+    ----------
+    runs : of which all pairs are tested.
+    has_baseline_run : whether only the pairs with the first run are tested.
 
     Raises
     ------
@@ -228,12 +251,13 @@ def compare_saved_runs(runs: Sequence[SavedRun]) -> Comparison:
     is_close = [np.allclose(benchmarks[0].equity, other.equity, rtol=BENCHMARK_RTOL, atol=0) for other in benchmarks]
     names = [saved_benchmark_name(run.config) for run in runs]
     benchmark = benchmarks[0] if all(is_close) and len(set(names)) == 1 else None
-    n_draws = n_draws_for_tests(len(runs) * (len(runs) - 1))
+    indices = [pair for pair in combinations(range(len(runs)), 2) if not (has_baseline_run and pair[0])]
+    n_draws = n_draws_for_tests(2 * len(indices))
     log_losses = forecast_log_loss_matrix(evaluated) if evaluated else np.zeros((0, len(runs)))
     forecast_caveat = _untested_forecasts_caveat(evaluated, log_losses)
     returns = np.stack([result.net_return - result.session_cash_rate for result in results], axis=1)
     tested_forecasts = [] if forecast_caveat else evaluated
-    pairs = _make_run_pairs(returns, log_losses, tested_forecasts, sessions_per_year=per_year, n_draws=n_draws)
+    pairs = _make_run_pairs(indices, returns, log_losses, tested_forecasts, sessions_per_year=per_year, n_draws=n_draws)
     return Comparison(
         run_names=tuple(run.name for run in runs),
         run_dirs=tuple(run.report_dir for run in runs),
@@ -248,6 +272,7 @@ def compare_saved_runs(runs: Sequence[SavedRun]) -> Comparison:
         baseline_metrics=shared_baseline_metric_values(benchmark, evaluated, sessions_per_year=per_year),
         n_common_forecasts=len(log_losses),
         pairs=pairs,
+        has_baseline_run=has_baseline_run,
         n_tests=sum(test.adjusted_p_value is not None for pair in pairs for test in pair.metric_tests),
         n_bootstrap_draws=n_draws,
         config_differences=config_differences([run.config for run in runs]),
@@ -256,30 +281,36 @@ def compare_saved_runs(runs: Sequence[SavedRun]) -> Comparison:
 
 
 def _make_run_pairs(
-    returns: Array, log_losses: Array, forecasts: Sequence[EvaluatedForecasts], *, sessions_per_year: int, n_draws: int
+    indices: Sequence[RunIndices],
+    returns: Array,
+    log_losses: Array,
+    forecasts: Sequence[EvaluatedForecasts],
+    *,
+    sessions_per_year: int,
+    n_draws: int,
 ) -> tuple[RunPair, ...]:
-    """Return all pairs of runs with their differences, those of returns annualised, and p values adjusted by Holm.
+    """Return pairs of runs with their differences, those of returns annualised, and tests adjusted by Holm.
 
     The p values of Sharpe ratios and log losses are adjusted together. Pairs with the same returns or forecasts are not
     tested and do not count.
 
     Parameters
     ----------
+    indices : positions of the two runs of each pair.
     returns : (sessions, runs) per session, over cash.
     log_losses : (forecasts, runs) of the common forecasts, in nats.
     forecasts : forecasts of each run; empty where they are not tested.
     """
     means: PairDifferences = {}
     sharpes, losses, accuracies = means, means, means
+    options: dict[str, Any] = {"n_draws": n_draws, "seed": BOOTSTRAP_SEED, "pairs": indices}
     if len(returns) >= MIN_COMMON_SESSIONS:
-        means, sharpes = paired_return_differences(returns, n_draws=n_draws, seed=BOOTSTRAP_SEED)
+        means, sharpes = paired_return_differences(returns, **options)
     if forecasts:
-        hits = np.stack([run.hits for run in forecasts], axis=1)
-        first, options = forecasts[0], {"n_draws": n_draws, "seed": BOOTSTRAP_SEED}
+        hits, first = np.stack([run.hits for run in forecasts], axis=1), forecasts[0]
         losses, accuracies = paired_forecast_differences(
             log_losses, hits, session=first.session, horizon=first.horizon, **options
         )
-    indices = list(combinations(range(returns.shape[1]), 2))
     tests: dict[tuple[str, int, int], MetricTest] = {}
     samples = (("sharpe", sharpes, returns, float(np.sqrt(sessions_per_year))), ("log_loss", losses, log_losses, 1.0))
     for key, differences, columns, factor in samples:
@@ -287,12 +318,15 @@ def _make_run_pairs(
             difference = differences.get((a, b))
             is_identical = len(columns) > 0 and bool((columns[:, a] == columns[:, b]).all())
             scaled = difference and difference.scaled(factor)
-            tests[key, a, b] = MetricTest(find_metric(key), scaled, is_identical, adjusted_p_value=None)
-    p_values = {
-        index: test.difference.p_value for index, test in tests.items() if test.difference and not test.is_identical
+            tests[key, a, b] = MetricTest(find_metric(key), scaled, is_identical)
+    differences_by_test = {
+        index: test.difference for index, test in tests.items() if test.difference and not test.is_identical
     }
-    for index, p_value in zip(p_values, holm_adjusted_p_values(list(p_values.values())), strict=True):
-        tests[index] = replace(tests[index], adjusted_p_value=p_value)
+    p_values = [difference.p_value for difference in differences_by_test.values()]
+    adjusted = zip(holm_adjusted_p_values(p_values), holm_test_counts(p_values), strict=True)
+    for (index, tested), (p_value, count) in zip(differences_by_test.items(), adjusted, strict=True):
+        interval = tested.interval(count)
+        tests[index] = replace(tests[index], adjusted_p_value=p_value, adjusted_interval=interval)
     pairs = []
     for a, b in indices:
         mean, accuracy = means.get((a, b)), accuracies.get((a, b))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import reduce
 from typing import Any
 
@@ -19,7 +19,7 @@ from quantlr.core.values import Array, BacktestResult
 from quantlr.report.saved_runs import SavedRun
 from quantlr.report.style import MINUS_SIGN
 from quantlr.report.summary import metric_text
-from quantlr.stats.hac import SIGNIFICANCE_LEVEL
+from quantlr.stats.hac import SIGNIFICANCE_LEVEL, Interval
 from quantlr.stats.paired import PairedDifference
 
 MetricValues = dict[str, float | None]
@@ -190,13 +190,16 @@ class MetricTest:
     difference : with its interval; None where a value is undefined, there are too few common sessions, or the runs
         forecast different labels.
     is_identical : whether the two runs are equal in every session or forecast.
-    adjusted_p_value : adjusted for all tests of the comparison; None where the runs are not tested.
+    adjusted_p_value : adjusted for all tests of the comparison by Holm's method; None where the runs are not tested.
+    adjusted_interval : the interval at the level at which Holm's method tests the difference: it leaves out 0 exactly
+        where `adjusted_p_value` is below 5 %.
     """
 
     metric: Metric
     difference: PairedDifference | None
     is_identical: bool
-    adjusted_p_value: float | None
+    adjusted_p_value: float | None = None
+    adjusted_interval: Interval | None = None
 
     @property
     def is_significant(self) -> bool:
@@ -204,22 +207,21 @@ class MetricTest:
         return self.adjusted_p_value is not None and self.adjusted_p_value < SIGNIFICANCE_LEVEL
 
     def difference_text(self, *, decimals: int, factor: float = 1.0) -> str:
-        """Return the difference times `factor`, with its interval, p value and significance."""
+        """Return the difference times `factor`, with its adjusted interval, p value and significance."""
         if self.is_identical:
             return IDENTICAL_RUNS_TEXTS[self.metric.key]
-        if self.difference is None or self.adjusted_p_value is None:
+        if self.difference is None or self.adjusted_p_value is None or self.adjusted_interval is None:
             return "not compared"
-        scaled, p_value = self.difference.scaled(factor), self.adjusted_p_value
-        numbers = (scaled.value, scaled.low95, scaled.high95)
-        value, low, high = (signed_number_text(number, decimals=decimals) for number in numbers)
+        p_value, numbers = self.adjusted_p_value, (self.difference.value, *self.adjusted_interval)
+        value, low, high = (signed_number_text(factor * number, decimals=decimals) for number in numbers)
         p_text = "p < 0.001" if p_value < 0.001 else f"p = {p_value:.{3 if p_value < 0.1 else 2}f}"
         significance = "significant (5%)" if self.is_significant else "not significant"
         return f"{value} ({low} to {high}, {p_text}): {significance}"
 
     def to_dict(self) -> dict[str, Any] | None:
-        """Return the difference and its p values as in ``compare.json``; None where there is no difference."""
-        adjusted = {"adjusted_p_value": self.adjusted_p_value}
-        return None if self.difference is None else asdict(self.difference) | adjusted
+        """Return the difference, intervals and p values as in ``compare.json``; None where there is no difference."""
+        adjusted = {"adjusted_p_value": self.adjusted_p_value, "adjusted_interval": self.adjusted_interval}
+        return None if self.difference is None else self.difference.to_dict() | adjusted
 
 
 @dataclass(frozen=True, slots=True)

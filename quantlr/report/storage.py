@@ -6,12 +6,16 @@ and the new one takes its name; if a process ends between the two steps, the nex
 ``NAME`` and puts it back.
 Files that quantlr did not write are carried over: in the folder itself all whose names are not in `REPORT_FILE_NAMES`;
 in the folder of ticker pages all that its index does not list.
+
+A run replaces the report of the same config. That of another config is kept, with the user's files in it, as
+``NAME@1``, ``NAME@2`` and so on, one folder for each config.
 """
 
 from __future__ import annotations
 
 import errno
 import hashlib
+import itertools
 import shutil
 import warnings
 from collections import Counter
@@ -30,7 +34,7 @@ from quantlr.core.atomic import (
     write_and_fsync,
 )
 from quantlr.core.errors import Fault, OutputError
-from quantlr.core.file_reading import UnreadableContentError, library_errors_translated, read_json
+from quantlr.core.file_reading import UnreadableContentError, library_errors_translated, read_file, read_json
 from quantlr.core.values import Report
 from quantlr.report.file_formats import json_bytes, nonfinite_to_none
 from quantlr.report.summary import headline_changes
@@ -45,13 +49,15 @@ WINDOWS_DEVICE_NAMES = frozenset(
     {"con", "prn", "aux", "nul", *(f"{port}{number}" for port in ("com", "lpt") for number in range(10))}
 )
 """Names that Windows reserves for devices, whatever the extension."""
-METRICS_FILE = "metrics.json"
+METRICS_FILE, CONFIG_FILE = "metrics.json", "config.yaml"
+SUMMARY_FILES = (METRICS_FILE, "sweep.json", "compare.json")
+"""Files of which every report has one: of a run, a sweep or a comparison."""
 MAX_JSON_BYTES = 50_000_000
 """Size above which a file is not taken for ours: the coefficients of ten thousand tickers need a tenth of that."""
 LOCK_TIMEOUT_SECONDS = 60.0
 REPORT_FILE_NAMES = frozenset({
     "tearsheet.png", "forecast.png", "model.png", "positions.png", "tickers.png", "report.html", METRICS_FILE,
-    "config.yaml", "provenance.json", "forecasts.parquet", "backtest.parquet", "positions.parquet", "trades.csv",
+    CONFIG_FILE, "provenance.json", "forecasts.parquet", "backtest.parquet", "positions.parquet", "trades.csv",
     "audit.json", "features.png", "features.csv", "thumbnail.png", "compare.png", "compare.json", "sweep.json",
     "trials.csv", "sweep.png", "winner.yaml",
 })  # fmt: skip
@@ -126,8 +132,58 @@ def _data_section_value(previous_metrics: dict[str, Any], key: str) -> Any:
     return data.get(key) if isinstance(data, dict) else None
 
 
-def write_report(report: Report, reports_dir: Path) -> Path:
+def kept_report_dir(report_dir: Path, config_yaml: str) -> Path | None:
+    """Return where the report in a folder is kept when a run is written there; None where it is replaced.
+
+    It is replaced where it is of the same config, whatever the name and the contents of the report. It is kept in
+    ``NAME@1``, or with the first number that is free or has an earlier report of one of the two configs, so that there
+    is one folder for each config.
+
+    Parameters
+    ----------
+    report_dir : in which the run will be written; it need not exist.
+    config_yaml : resolved config of that run, as in its ``config.yaml``.
+    """
+    if not any((report_dir / name).is_file() for name in SUMMARY_FILES):
+        return None
+    former, new = _read_result_settings(report_dir), _result_settings(config_yaml)
+    if former == new:
+        return None
+    for number in itertools.count(1):
+        kept = report_dir.with_name(f"{report_dir.name}@{number}")
+        is_free = not kept.exists() and not kept.is_symlink()
+        if is_free or (not kept.is_symlink() and _read_result_settings(kept) in {former, new} - {""}):
+            break
+    return kept
+
+
+def _read_result_settings(report_dir: Path) -> str:
+    """Return the settings of a report's config that results depend on; "" where it has no readable config."""
+    try:
+        return _result_settings(read_file(report_dir / CONFIG_FILE, max_bytes=MAX_JSON_BYTES).decode())
+    except (OSError, UnreadableContentError, UnicodeDecodeError):
+        return ""
+
+
+def _result_settings(config_yaml: str) -> str:
+    """Return a resolved config without its name and the contents of its report, on which no result depends."""
+    lines, is_counted = [], True
+    for line in config_yaml.splitlines():
+        if not line.startswith((" ", "-")):
+            is_counted = not line.startswith(("name:", "report:"))
+        if is_counted:
+            lines.append(line)
+    return "\n".join(lines)
+
+
+def write_report(report: Report, reports_dir: Path, *, keep_other_config: bool = False) -> Path:
     """Write a report to ``reports_dir/NAME`` and return that folder; the previous one stays until the new is complete.
+
+    Parameters
+    ----------
+    report : with its ``config.yaml``, if `keep_other_config`.
+    reports_dir : folder of reports.
+    keep_other_config : whether a previous report of another config is kept beside it (see `kept_report_dir`).
 
     Raises
     ------
@@ -136,7 +192,8 @@ def write_report(report: Report, reports_dir: Path) -> Path:
     """
     target = reports_dir / report.name
     with _lock_report_dir(target):
-        _replace_report_dir(report, target)
+        kept_dir = kept_report_dir(target, report.files[CONFIG_FILE].decode()) if keep_other_config else None
+        _replace_report_dir(report, target, kept_dir)
     return target
 
 
@@ -243,7 +300,8 @@ def _new_and_old_dirs(report_dir: Path) -> tuple[Path, Path]:
     return report_dir.with_name(f".{report_dir.name}.new"), report_dir.with_name(f".{report_dir.name}.old")
 
 
-def _replace_report_dir(report: Report, report_dir: Path) -> None:
+def _replace_report_dir(report: Report, report_dir: Path, kept_dir: Path | None) -> None:
+    """Write a report into a folder; the previous one is moved to `kept_dir`, or without it replaced."""
     fresh, old = _new_and_old_dirs(report_dir)
     try:
         fresh.mkdir()
@@ -251,13 +309,17 @@ def _replace_report_dir(report: Report, report_dir: Path) -> None:
             (fresh / name).parent.mkdir(exist_ok=True)
             write_and_fsync(fresh / name, content)
         if report_dir.exists():
-            _copy_user_files(report_dir, fresh)
+            if kept_dir is None:
+                _copy_user_files(report_dir, fresh)
             shutil.copymode(report_dir, fresh)
         for folder in {fresh, *((fresh / name).parent for name in report.files)}:
             fsync_path(folder)
     except (OSError, OutputError):
         shutil.rmtree(fresh, ignore_errors=True)
         raise
+    if kept_dir is not None:
+        _move_report_dir(report_dir, kept_dir, fresh)
+        return
     if report_dir.exists() and exchange_paths(fresh, report_dir):
         fsync_path(report_dir.parent)
         shutil.rmtree(fresh, ignore_errors=True)
@@ -271,6 +333,17 @@ def _replace_report_dir(report: Report, report_dir: Path) -> None:
         raise
     fsync_path(report_dir.parent)
     shutil.rmtree(old, ignore_errors=True)
+
+
+def _move_report_dir(report_dir: Path, kept_dir: Path, fresh: Path) -> None:
+    """Move a report to `kept_dir` and the new one in its place; if the process ends meanwhile, both are complete."""
+    remove_file_or_dir(kept_dir)
+    fresh.rename(kept_dir)
+    if not exchange_paths(kept_dir, report_dir):
+        kept_dir.rename(fresh)
+        report_dir.rename(kept_dir)
+        fresh.rename(report_dir)
+    fsync_path(report_dir.parent)
 
 
 def _copy_user_files(old_dir: Path, new_dir: Path) -> None:

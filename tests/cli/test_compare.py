@@ -43,7 +43,7 @@ def test_compare_accepts_names_and_folders(runs: Call) -> None:
     assert result.exit_code == 0, result.stderr
     text_output = " ".join(result.stderr.split())
     for text in ("common sessions, 2001-0", "differs features.0.lags: [1] | [1, 2]", "two against one: Sharpe ratio ",
-                 "log loss ", "p values are adjusted for 2 tests by Holm's method",
+                 "log loss ", "adjusted for 2 tests by Holm's method",
                  "comparison in reports/compare"):  # fmt: skip
         assert text in text_output
     assert "significant" in text_output
@@ -52,6 +52,16 @@ def test_compare_accepts_names_and_folders(runs: Call) -> None:
     assert comparison["pairs"][0]["sentence"] in result.stderr
     assert Path("reports/compare/compare.png").exists()
     assert "compare/compare.png" in Path("reports/index.html").read_text()
+
+
+def test_baseline_is_compared_with_each_other_run(runs: Call) -> None:
+    shutil.copytree("reports/one", "reports/one@1")
+    result = runs("compare", "one@1", "one", "--baseline", "two", "--json")
+    assert result.exit_code == 0, result.stderr
+    comparison = json.loads(result.stdout)
+    assert [(pair["first"], pair["second"]) for pair in comparison["pairs"]] == [("two", "one@1"), ("two", "one")]
+    assert comparison["method"]["baseline_run"] == "two"
+    assert runs("compare", "one", "--baseline", "nothing").exit_code == 2
 
 
 def test_user_errors_exit_with_2_without_a_traceback(runs: Call) -> None:

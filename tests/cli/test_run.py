@@ -134,6 +134,22 @@ def test_sensitivity_is_printed_and_only_a_new_ledger_is_named(call: Call) -> No
     assert [entry["runs"] for entry in json.loads(listed)["trials"] if not entry["variation"]] == [2]
 
 
+def test_report_of_another_config_is_kept_unless_it_is_to_be_replaced(call: Call) -> None:
+    other = ("run", "exp.yaml", "--set", "features.0.lags=[1]")
+    assert "kept" not in call("run", "exp.yaml").stderr
+    first = Path("reports/exp/metrics.json").read_bytes()
+    kept = call(*other)
+    assert kept.exit_code == 0
+    assert "the former report, of another config, is kept in reports/exp@1; --replace would replace it" in kept.stderr
+    assert Path("reports/exp@1/metrics.json").read_bytes() == first
+    assert "exp%401/report.html" in Path("reports/index.html").read_text()
+    assert "kept" not in call(*other).stderr, "the same config"
+    assert "was replaced" in call("run", "exp.yaml", "--replace").stderr
+    assert sorted(path.name for path in Path("reports").iterdir() if path.is_dir()) == ["exp", "exp@1"]
+    compared = call("compare", "exp@1", "exp")
+    assert "exp against exp@1: " in compared.stdout
+
+
 def test_error_keeps_the_previous_report(call: Call) -> None:
     call("run", "exp.yaml")
     before = {path.name: path.read_bytes() for path in Path("reports/exp").iterdir()}

@@ -128,7 +128,7 @@ def test_return_differences_are_annualised_and_in_excess_of_cash(output: Path) -
     assert pair.mean_return_difference.value == pytest.approx((tables[1] - tables[0]).mean() * 252, rel=1e-9)
     assert pair.log_loss.is_identical
     assert not pair.sharpe.is_identical
-    assert pair.mean_return_difference.low95 > 0, "trading without costs earns more in every session"
+    assert pair.mean_return_difference.interval()[0] > 0, "trading without costs earns more in every session"
 
 
 def test_runs_with_different_lags_are_compared_on_common_forecasts(output: Path) -> None:
@@ -151,6 +151,42 @@ def test_equity_begins_at_1_before_the_first_common_session(output: Path) -> Non
     table = pd.read_parquet(output / "base" / "backtest.parquet").set_index("date").loc[comparison.dates]
     np.testing.assert_allclose(comparison.equity[:, 0], (1 + table["net_return"]).cumprod(), rtol=1e-12)
     assert comparison.benchmark_equity is not None
+
+
+def test_baseline_is_first_and_only_its_pairs_are_tested(output: Path) -> None:
+    names = ("base", "lags", "free", "textbook")
+    every, some = compare(output, *names), compare_reports(names, baseline="free", output=output)
+    assert some.run_names == ("free", "base", "lags", "textbook")
+    assert [(pair.first_index, pair.second_index) for pair in some.pairs] == [(0, 1), (0, 2), (0, 3)]
+    assert some.n_tests == 4 < every.n_tests, "two runs have the same forecasts as the baseline"
+    assert compare_reports(names[1:], baseline=output / "base", output=output).run_names[0] == "base"
+    ratios = {
+        frozenset((every.run_names[pair.first_index], every.run_names[pair.second_index])): pair.sharpe.difference
+        for pair in every.pairs
+    }
+    for pair in some.pairs:
+        ratio, same = pair.sharpe.difference, ratios[frozenset(("free", some.run_names[pair.second_index]))]
+        assert ratio is not None
+        assert same is not None
+        assert abs(ratio.value) == pytest.approx(abs(same.value), rel=1e-12)
+
+
+def test_adjusted_interval_leaves_out_0_exactly_where_the_adjusted_p_value_is_significant(output: Path) -> None:
+    pairs = (*compare(output, "base", "free").pairs, *compare(output, "base", "lags", "free", "three").pairs)
+    tests = [test for pair in pairs for test in pair.metric_tests if test.adjusted_interval]
+    assert {test.is_significant for test in tests} == {True, False}
+    unadjusted = tests.pop(0)
+    assert unadjusted.difference is not None
+    assert unadjusted.adjusted_interval == unadjusted.difference.interval(), "one test"
+    for test in tests:
+        assert test.adjusted_interval is not None
+        low, high = test.adjusted_interval
+        assert (low > 0 or high < 0) == test.is_significant
+        assert test.difference is not None
+        assert high - low > np.diff(test.difference.interval())[0]
+        written = test.to_dict()
+        assert written is not None
+        assert written["adjusted_interval"] == (low, high)
 
 
 def test_sharpe_ratio_of_a_run_without_trades_is_not_compared(output: Path) -> None:
@@ -332,21 +368,26 @@ def test_comparison_is_written_reproducibly_and_never_replaces_a_run(output: Pat
         write_comparison(comparison, "../x", tmp_path)
 
 
+MANY_RUNS = ("base", "lags", "free", "textbook", "week", "three", "run_with_a_name_that_is_longer_than_its_column")
+
+
 @pytest.mark.parametrize(
-    "names",
+    ("names", "baseline"),
     [
-        ("base", "brief"),
-        ("base", "flat"),
-        ("base", "free"),
-        ("base", "run_with_a_name_that_is_longer_than_its_column"),
-        ("base", "lags", "free"),
-        ("base", "lags", "free", "textbook", "week", "three", "run_with_a_name_that_is_longer_than_its_column"),
+        (("base", "brief"), None),
+        (("base", "flat"), None),
+        (("base", "free"), None),
+        (("base", "run_with_a_name_that_is_longer_than_its_column"), None),
+        (("base", "lags", "free"), None),
+        (MANY_RUNS, None),
+        (MANY_RUNS, "week"),
     ],
-    ids=["short", "flat", "two", "long name", "three", "seven"],
+    ids=["short", "flat", "two", "long name", "three", "seven", "baseline"],
 )
-def test_texts_of_the_page_do_not_overlap(output: Path, names: tuple[str, ...]) -> None:
+def test_texts_of_the_page_do_not_overlap(output: Path, names: tuple[str, ...], baseline: str | None) -> None:
+    comparison = compare_reports(names, baseline=baseline, output=output)
     with use_matplotlib_defaults():
-        assert not text_collisions(comparison_figure(compare(output, *names)))
+        assert not text_collisions(comparison_figure(comparison))
 
 
 @pytest.mark.parametrize("names", [("base", "brief"), ("base", "flat"), ("base", "lags", "three")])

@@ -15,6 +15,7 @@ from quantlr.stats.bootstrap import stationary_bootstrap_matrix_sums, stationary
 from quantlr.stats.paired import (
     PairedDifference,
     holm_adjusted_p_values,
+    holm_test_counts,
     n_draws_for_tests,
     paired_forecast_differences,
     paired_return_differences,
@@ -67,9 +68,7 @@ def test_paired_return_intervals_equal_arch() -> None:
     ):
         assert difference.value == pytest.approx(value, rel=1e-12)
         spread = float(column.std())
-        np.testing.assert_allclose(
-            [difference.low95, difference.high95], np.quantile(column, [0.025, 0.975]), atol=0.12 * spread
-        )
+        np.testing.assert_allclose(difference.interval(), np.quantile(column, [0.025, 0.975]), atol=0.12 * spread)
         beyond = 2 * min((column <= 0).mean(), (column >= 0).mean())
         assert difference.p_value == pytest.approx(beyond, abs=0.02)
 
@@ -100,7 +99,7 @@ def test_paired_forecast_differences_resample_whole_sessions() -> None:
         indices = np.concatenate([np.flatnonzero(session == first) for first in rows])
         resampled.append(losses[indices, 1].mean() - losses[indices, 0].mean())
     spread = float(np.std(resampled))
-    np.testing.assert_allclose([loss.low95, loss.high95], np.quantile(resampled, [0.025, 0.975]), atol=0.3 * spread)
+    np.testing.assert_allclose(loss.interval(), np.quantile(resampled, [0.025, 0.975]), atol=0.3 * spread)
 
 
 def test_paired_tests_have_size_of_about_5_percent() -> None:
@@ -127,7 +126,7 @@ def test_paired_tests_find_a_true_difference() -> None:
     means, ratios = paired_return_differences(excess, n_draws=2000, seed=0)
     assert difference_of(means).p_value < 0.01
     assert difference_of(ratios).p_value < 0.01
-    assert difference_of(ratios).low95 > 0
+    assert difference_of(ratios).interval()[0] > 0
 
 
 def test_paired_difference_does_not_depend_on_other_runs() -> None:
@@ -137,16 +136,51 @@ def test_paired_difference_does_not_depend_on_other_runs() -> None:
     for first, second in zip(pair_only, among_others, strict=True):
         difference, other_difference = difference_of(first), difference_of(second, (1, 3))
         np.testing.assert_allclose(
-            [difference.value, difference.low95, difference.high95, difference.p_value, difference.block_length],
-            [
-                other_difference.value,
-                other_difference.low95,
-                other_difference.high95,
-                other_difference.p_value,
-                other_difference.block_length,
-            ],
-            rtol=1e-9,
+            list(difference.to_dict().values()), list(other_difference.to_dict().values()), rtol=1e-9
         )
+
+
+def test_pairs_that_are_named_have_the_differences_of_all_pairs() -> None:
+    excess = paired_returns(5, n=300, runs=4)
+    hits, session = excess > 0, np.arange(300)
+    options: dict[str, Any] = {"n_draws": 200, "seed": 0}
+    named: dict[str, Any] = {**options, "pairs": [(0, 1), (0, 3)]}
+    forecasts: dict[str, Any] = {"session": session, "horizon": 1}
+    some_and_all = [
+        (
+            *paired_return_differences(excess, **values),
+            *paired_forecast_differences(excess, hits, **forecasts, **values),
+        )
+        for values in (named, options)
+    ]
+    for some, every in zip(*some_and_all, strict=True):
+        assert list(some) == [(0, 1), (0, 3)]
+        for pair in some:
+            assert difference_of(some, pair).to_dict() == pytest.approx(difference_of(every, pair).to_dict())
+
+
+@given(
+    shift=st.floats(-4, 4),
+    n_tests=st.integers(1, 12),
+    n_draws=st.sampled_from([200, 999, 2000]),
+    seed=st.integers(0, 9),
+)
+def test_interval_leaves_out_0_exactly_where_p_times_tests_is_significant(
+    shift: float, n_tests: int, n_draws: int, seed: int
+) -> None:
+    draws = np.sort(np.random.default_rng(seed).normal(shift, 1.0, n_draws))
+    difference = PairedDifference(shift, 1.0, draws)
+    low, high = difference.interval(n_tests)
+    assert (low > 0 or high < 0) == (difference.p_value * n_tests < 0.05)
+    level = 0.05 / n_tests
+    if level * n_draws > 20:
+        np.testing.assert_allclose((low, high), np.quantile(draws, [level / 2, 1 - level / 2]), atol=0.1)
+
+
+def test_too_few_draws_for_any_significance_give_an_unbounded_interval() -> None:
+    difference = PairedDifference(9.0, 1.0, np.linspace(8, 10, 100))
+    assert difference.p_value * 3 > 0.05
+    assert difference.interval(3) == (-np.inf, np.inf)
 
 
 def test_identical_runs_have_zero_difference_and_constant_runs_no_sharpe_difference() -> None:
@@ -173,6 +207,15 @@ def test_holm_adjustment_equals_closed_bonferroni_test(p_values: list[float]) ->
         for position in indices
     ]
     np.testing.assert_allclose(holm_adjusted_p_values(p_values), expected, atol=1e-12)
+
+
+@given(p_values=st.lists(st.floats(0, 0.08), min_size=1, max_size=6))
+def test_holm_counts_reject_what_the_adjusted_p_values_reject(p_values: list[float]) -> None:
+    counts = holm_test_counts(p_values)
+    rejected = [p * count < 0.05 for p, count in zip(p_values, counts, strict=True)]
+    assert rejected == [p < 0.05 for p in holm_adjusted_p_values(p_values)]
+    assert max(counts) == len(p_values)
+    assert len(p_values) - min(counts) == min(sum(rejected), len(p_values) - 1)
 
 
 @pytest.mark.parametrize("runs", range(2, 13))

@@ -61,6 +61,10 @@ class TableLayout:
         return {index for index in indices if index is not None}
 
 
+COLUMNS_ADVICE = "rename it, or name both in data.source.columns, as {date: ..., close: ...}"
+"""What to do where the headings of dates or closes are not known."""
+
+
 def detect_table_layout(raw_table: RawTable) -> TableLayout:
     """Return the layout of a file.
 
@@ -72,8 +76,8 @@ def detect_table_layout(raw_table: RawTable) -> TableLayout:
         if layout := detect(raw_table):
             return layout
     headings = headings_text(raw_table.first_lines[0])
-    advice = "rename it, or name it with data.source.columns"
-    raise source_path_error(f"{raw_table.path} has no column of dates ('Date'), it has: {headings}; {advice}")
+    text = f"{raw_table.path} has no column of dates ('Date'), it has: {headings}; {COLUMNS_ADVICE}"
+    raise source_path_error(text)
 
 
 def headings_text(headings: Sequence[str]) -> str:
@@ -170,7 +174,7 @@ def named_columns_layout(raw_table: RawTable, options: ReadingOptions) -> TableL
     columns = {**others, **named}
     if "date" not in columns or not {"close", "adj_close"} & columns.keys():
         needed = "date" if "date" not in columns else "close"
-        text = f"{raw_table.path} needs a column of {needed}s, it has: {headings_text(header)}"
+        text = f"{raw_table.path} needs a column of {needed}s, as {needed}: ..., it has: {headings_text(header)}"
         raise DataError(text, key="data.source.columns")
     return _long_layout(raw_table, columns)
 

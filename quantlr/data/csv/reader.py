@@ -15,7 +15,14 @@ from quantlr.core.file_reading import UnreadableContentError, library_errors_tra
 from quantlr.core.values import Array, Note
 from quantlr.data.csv.formats import read_raw_table
 from quantlr.data.csv.headings import BAR_FIELDS
-from quantlr.data.csv.layouts import NO_TICKER, TableLayout, detect_table_layout, headings_text, named_columns_layout
+from quantlr.data.csv.layouts import (
+    COLUMNS_ADVICE,
+    NO_TICKER,
+    TableLayout,
+    detect_table_layout,
+    headings_text,
+    named_columns_layout,
+)
 from quantlr.data.csv.numbers import decide_decimal_mark, parse_numbers
 from quantlr.data.csv.raw_table import (
     CellTable,
@@ -109,8 +116,7 @@ def bars_from_raw_table(
     known = any(find_matching_ticker(name, headings) or did_you_mean_text(name.upper(), headings) for name in tickers)
     if not known and layout.n_header_lines == 1:
         text = f"{path} has no column of closes ('Close'), nor one named {tickers[0]}, it has: "
-        advice = "rename it, or name it with data.source.columns"
-        raise source_path_error(f"{text}{headings_text(raw_table.first_lines[0])}; {advice}")
+        raise source_path_error(f"{text}{headings_text(raw_table.first_lines[0])}; {COLUMNS_ADVICE}")
     require_known_tickers(tickers, headings, str(path))
     bars = _wide_table_to_bars_by_ticker(table, layout, tickers)
     n_outside = sum(len(table.cells) - len(frame) for frame in bars.values())

@@ -59,7 +59,7 @@ RUN_COLORS = (BLUE, VERMILION, GREEN, PURPLE, SKY, ORANGE)
 RUN_LINE_STYLES = ("-", (0, (4, 1.5)))
 RUN_LETTERS = "ABCDEFGHIJKL"
 """Names of the runs where their own are too long."""
-MAX_FOREST_PAIRS = 10
+MAX_FOREST_PAIRS = 11
 """Pairs that are drawn as rows with intervals; more are a matrix."""
 MAX_SETTING_VALUE_CHARS = 28
 RUN_NAME_LEFT, METRIC_COLUMNS_LEFT = 0.08, 0.28
@@ -204,14 +204,20 @@ def settings_panel(ax: Axes, table: Table) -> None:
 def metric_difference_table(comparison: Comparison, *, key: Literal["sharpe", "log_loss"], factor: float) -> Table:
     """Return the differences of a metric between the runs of each pair, times `factor`, as arrays (pairs,).
 
-    `value`, `low` and `high` of the 95% interval are NaN where there is none; `first` and `second` are the indices of
-    the runs, `significant_mask` is by adjusted p value; `better_sign` is 1 where a higher value is better, -1 where a
-    lower one is.
+    `value`, `low` and `high` of the adjusted interval are NaN where there is none; `first` and `second` are the indices
+    of the runs, `significant_mask` is by adjusted p value; `better_sign` is 1 where a higher value is better, -1 where
+    a lower one is.
     """
     tests: list[MetricTest] = [getattr(pair, key) for pair in comparison.pairs]
-    differences = [None if test.is_identical else test.difference for test in tests]
     first, second = np.array([(pair.first_index, pair.second_index) for pair in comparison.pairs]).T
-    intervals = np.array([(d.value, d.low95, d.high95) if d else (np.nan,) * 3 for d in differences])
+    intervals = np.array(
+        [
+            (test.difference.value, *test.adjusted_interval)
+            if test.difference and test.adjusted_interval
+            else (np.nan,) * 3
+            for test in tests
+        ]
+    )
     return {
         "first": first,
         "second": second,
@@ -319,9 +325,10 @@ def comparison_panels(comparison: Comparison) -> list[PlacedPanel]:
 
 def comparison_figure(comparison: Comparison) -> Figure:
     """Return the page as a figure."""
+    subject = "each run minus run A" if comparison.has_baseline_run else "the second run minus the first"
     method = (
-        "Differences are the second run minus the first, significant where the Holm-adjusted p value is below 0.05; a "
-        "lower log loss is better."
+        f"Differences are {subject}, significant where the Holm-adjusted p value is below 0.05; a lower log loss is "
+        "better."
     )
     title, subtitle, notes = comparison_title(comparison), _bootstrap_method_text(comparison), comparison.caveats
     figure = page_figure(title, subtitle, setup_text=method, notes=notes, notes_file="compare.json")
@@ -375,7 +382,8 @@ def _bootstrap_method_text(comparison: Comparison) -> str:
     levels = "The interval is 95%: a false finding has a probability of about 5%."
     if comparison.n_tests > 1:
         levels = (
-            f"Intervals are 95%; p values are adjusted by Holm's method for all {comparison.n_tests} tests: the "
-            "probability of any false finding is about 5%."
+            f"P values and intervals are adjusted by Holm's method for all {comparison.n_tests} tests: the "
+            "probability of any false finding is about 5%, and an interval contains 0 where its difference is not "
+            "significant."
         )
     return f"Paired stationary bootstrap, {comparison.n_bootstrap_draws:,} draws: {'; '.join(parts)}. {levels}"
