@@ -33,7 +33,7 @@ from quantlr.report.fonts import missing_font_notes
 from quantlr.report.render import PageRenderer, open_page_renderer, render_pages_serially
 from quantlr.report.storage import check_report_target, make_reports_dir, make_ticker_index_file, write_report
 
-VERSIONED_PACKAGES = ("quantlr", "numpy", "pandas", "pyarrow", "matplotlib")
+VERSIONED_PACKAGES = ("quantlr", "numpy", "pandas", "pyarrow", "matplotlib", "bokeh")
 """Packages that the bytes of a report depend on; ``provenance.json`` lists their versions."""
 
 

@@ -13,6 +13,7 @@ import pandas as pd
 from quantlr.backtest.metrics import find_metric, metrics_shown_in
 from quantlr.core.text import escape_unsafe_characters
 from quantlr.report.context import PageContext
+from quantlr.report.interactive import InteractivePart
 from quantlr.report.pages.layout import figure_png, use_matplotlib_defaults
 from quantlr.report.pages.tearsheet import tearsheet_figure, verdict_title_and_text
 from quantlr.report.style import percent_text
@@ -67,7 +68,10 @@ def png_data_uri(png: bytes) -> str:
 
 @use_matplotlib_defaults()
 def notebook_html(context: PageContext) -> str:
-    """Return a run for a notebook: its metrics, verdict, notes and tear sheet, which is drawn here."""
+    """Return a run for a notebook: its metrics, verdict, notes, interactive charts and tear sheet, which is drawn here.
+
+    The charts are a page of their own in a frame, so that its scripts can't disturb those of the notebook.
+    """
     picture_uri = png_data_uri(figure_png(tearsheet_figure(context)))
     rows = headline_text_rows(context.metrics)
     return render_template(
@@ -76,6 +80,9 @@ def notebook_html(context: PageContext) -> str:
         rows=rows,
         fit_text=solver_text(context.metrics["model"]),
         picture_uri=picture_uri,
+        interactive_page=render_template(
+            "interactive_page.html", context=context, interactive=InteractivePart.from_context(context)
+        ),
     )
 
 
@@ -121,6 +128,7 @@ def report_html(
         basis=basis_text(context.metrics),
         config_yaml=config_yaml,
         provenance=provenance,
+        interactive=InteractivePart.from_context(context),
     )
     return text.encode()
 

@@ -197,7 +197,7 @@ def test_report_html_contains_the_config(files: dict[str, bytes]) -> None:
 
 def test_provenance_has_versions_data_and_notes(files: dict[str, bytes]) -> None:
     provenance = json.loads(files["provenance.json"])
-    assert set(provenance["versions"]) == {"python", "quantlr", "numpy", "pandas", "pyarrow", "matplotlib"}
+    assert set(provenance["versions"]) == {"python", "quantlr", "numpy", "pandas", "pyarrow", "matplotlib", "bokeh"}
     assert provenance["data"]["source"] == "sample (sp500_1999_2018.parquet)"
     assert [note["text"] for note in provenance["notes"]] == [
         "opens not tradable: 40% of them equal the close before",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import re
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -16,9 +15,9 @@ from quantlr.backtest.trades import trade_summary_by_side, trade_table
 from quantlr.report.html import report_html
 from quantlr.report.pages import layout, pages_to_draw
 
+from chromium import BROWSER, NO_BROWSER_REASON, OPTIONS
 from report.cases import case_context
 
-BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
 PHONE_WIDTH_PIXELS = 390
 PROBE_HTML = f"""<!DOCTYPE html><title>probe</title><body>
 <iframe src="report.html" width="{PHONE_WIDTH_PIXELS}" height="800"></iframe>
@@ -32,9 +31,7 @@ PROBE_HTML = f"""<!DOCTYPE html><title>probe</title><body>
 N_PAGES = 4
 """Pages of the report of one ticker."""
 
-pytestmark = pytest.mark.skipif(
-    BROWSER is None, reason="no Chromium on PATH; install it with: apt-get install chromium (or your system's package)"
-)
+pytestmark = pytest.mark.skipif(BROWSER is None, reason=NO_BROWSER_REASON)
 
 
 def white_png(figure: Figure) -> bytes:
@@ -63,11 +60,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def run_browser(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run the browser to its end, without a network."""
-    options = (
-        "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
-        "--disable-background-networking", "--disable-component-update", "--disable-dev-shm-usage",
-        "--host-resolver-rules=MAP * ~NOTFOUND", "--enable-logging=stderr", f"--user-data-dir={folder / 'profile'}",
-    )  # fmt: skip
+    options = (*OPTIONS, "--enable-logging=stderr", f"--user-data-dir={folder / 'profile'}")
     return subprocess.run(
         [str(BROWSER), *options, *arguments], check=True, capture_output=True, text=True, timeout=300, cwd=folder
     )

@@ -29,6 +29,8 @@ PICTURES = {
         "What & why?", "A <b>model</b>", "Its <i>numbers</i>.", 'A "model".', b"\x89PNG two", 1400, 940, "Read <it> so."
     ),
 }
+SCRIPT_TAGS: list[dict[str, str]] = [{"type": "application/json"}, {}, {}, {}]
+"""The tags of the data of the interactive charts, and of the scripts that draw them."""
 PROVENANCE: dict[str, Any] = {"data": {"source": "made up", "sha256": "ab12"}, "versions": {"python": "3.11"}}
 
 
@@ -86,12 +88,14 @@ def test_page_loads_nothing_from_outside(html: ReportParser) -> None:
         for key in ("src", "href", "srcset", "action", "data", "poster", "background"):
             assert attributes.get(key, "#").startswith(("#", "data:")), (tag, attributes)
         assert not [key for key in attributes if key.startswith("on")]
-    assert not html.attributes_of("script")
+    assert html.attributes_of("script") == SCRIPT_TAGS
     assert not re.search(r"url\(|@import|https?:|//", html.words["style"])
     (policy,) = (
         tag["content"] for tag in html.attributes_of("meta") if tag.get("http-equiv") == "Content-Security-Policy"
     )
     assert policy.startswith("default-src 'none'")
+    assert "unsafe-eval" not in policy
+    assert not re.search(r"script-src[^;]*unsafe-inline", policy)
 
 
 def test_embedded_pictures_equal_the_files(html: ReportParser) -> None:
@@ -103,7 +107,8 @@ def test_embedded_pictures_equal_the_files(html: ReportParser) -> None:
 
 
 def test_pages_open_with_how_to_read_them_collapsed(html: ReportParser) -> None:
-    assert html.attributes_of("details") == [{}], "only the second picture says how, and it is not open"
+    guides = [tag for tag in html.attributes_of("details") if tag.get("class") == "how-to-read"]
+    assert guides == [{"class": "how-to-read"}], "only the second picture says how, and it is not open"
     assert "Read <it> so." in html.words["p"]
     with_heading = [page for page in PAGES if f"## {page.heading}: {page.file_name}" in DOCS_TEXT]
     assert with_heading == list(PAGES), "the HTML names the section of the documentation"
@@ -145,7 +150,7 @@ def test_numbers_equal_the_metrics() -> None:
 def test_markup_in_texts_is_escaped(field: str) -> None:
     text = report_page(**{field: MARKUP})
     parser = ReportParser(text)
-    assert not parser.attributes_of("script")
+    assert parser.attributes_of("script") == SCRIPT_TAGS
     assert len(parser.attributes_of("img")) == len(PICTURES)
     assert "{{ 7 * 7 }}" in text
     assert "alert(&#39;x&#39;)" in text
@@ -157,7 +162,7 @@ def test_markup_in_tickers_is_escaped() -> None:
     forecasts = replace(context.run_data.forecasts, tickers=names)
     context = replace(context, run_data=replace(context.run_data, forecasts=forecasts))
     parser = ReportParser(html_of(context, trades_by_side=pd.DataFrame()))
-    assert not parser.attributes_of("script")
+    assert parser.attributes_of("script") == SCRIPT_TAGS
     assert "<script>x</script>" in parser.words["p"]
 
 

@@ -42,7 +42,7 @@ class NotebookParser(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append((tag, dict(attrs)))
-        if tag not in ("img", "meta", "input", "br"):
+        if tag not in ("img", "meta", "input", "br", "link"):
             self.open.append(tag)
 
     def handle_endtag(self, tag: str) -> None:
@@ -78,8 +78,20 @@ def test_notebook_contains_metrics_verdict_and_tear_sheet(run: Run, html: str) -
 
 
 def test_notebook_html_has_no_external_links(html: str) -> None:
-    assert "http" not in html.partition("base64,")[0]
-    assert not {tag for tag, _ in NotebookParser(html).tags} & {"script", "link", "iframe", "style"}
+    page = NotebookParser(html)
+    assert not any(
+        str(attributes.get(key) or "").startswith("http") for _, attributes in page.tags for key in ("src", "href")
+    )
+    assert not {tag for tag, _ in page.tags} & {"script", "link", "style"}
+
+
+def test_interactive_charts_are_a_page_in_a_frame_of_its_own(html: str) -> None:
+    (frame,) = [attributes for tag, attributes in NotebookParser(html).tags if tag == "iframe"]
+    assert frame["sandbox"] == "allow-scripts"
+    charts = NotebookParser(str(frame["srcdoc"]))
+    assert not charts.open
+    (policy,) = [attributes["content"] for tag, attributes in charts.tags if "http-equiv" in attributes]
+    assert str(policy).startswith("default-src 'none'")
 
 
 def test_markup_in_notes_is_escaped(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,241 @@
+"use strict";
+/* Interactive charts on one time axis, drawn by BokehJS: linked crosshair and zoom. All numbers come with the page.
+   drawInteractiveCharts(element, data) draws; the function that it returns takes newer data and keeps zoom and session. */
+const drawInteractiveCharts = (element, firstData) => {
+  Bokeh.logger.set_level("warn");
+  const DAY = 86400000, HEIGHTS = {price: 240, probability: 150, equity: 240, drawdown: 150};
+  const find = name => element.querySelector(`[data-part="${name}"]`);
+  const css = name => getComputedStyle(element).getPropertyValue(name).trim();
+  const numbers = (text, Type) => new Type(Uint8Array.from(atob(text), letter => letter.charCodeAt(0)).buffer);
+  const column = ({float32, int16, step}) => float32 === undefined
+    ? Float64Array.from(numbers(int16, Int16Array), value => value === -32768 ? NaN : value * step) : numbers(float32, Float32Array);
+  const decode = columns => Object.fromEntries(Object.entries(columns).map(([name, values]) => [name, column(values)]));
+  const known = value => value !== undefined && !Number.isNaN(value);
+  const fixed = (value, digits) => value.toLocaleString("en", {minimumFractionDigits: digits, maximumFractionDigits: digits}).replace("-", "−");
+  const percent = (value, digits = 1) => known(value) ? `${fixed(100 * value, digits)}%` : "–";
+  const isoDate = time => new Date(time).toISOString().slice(0, 10);
+  const coarse = matchMedia("(pointer: coarse)").matches;
+
+  const source = new Bokeh.ColumnDataSource({data: {x: []}});
+  const strips = {long: new Bokeh.ColumnDataSource({data: {start: [], end: []}}), short: new Bokeh.ColumnDataSource({data: {start: [], end: []}})};
+  const xRange = new Bokeh.Range1d({start: 0, end: 1});
+  const charts = Object.fromEntries(Object.entries(HEIGHTS).map(([key, height]) => [key, makeChart(key, height)]));
+  let data, dates, runColumns, ticker, tickerColumns, contributions, selected = -1, frame = 0;
+
+  function makeChart(key, height) {
+    const isLog = key === "equity", isPercent = key === "probability" || key === "drawdown";
+    const figure = Bokeh.Plotting.figure({
+      height, sizing_mode: "stretch_width", x_range: xRange, y_range: new Bokeh.Range1d({start: isLog ? 0.5 : 0, end: 1}),
+      x_axis_type: "datetime", y_axis_type: isLog ? "log" : "linear", toolbar_location: null, tools: coarse ? [] : ["xbox_zoom"],
+      min_border_left: 62, min_border_right: 8, min_border_top: 6, outline_line_color: null, background_fill_color: null, border_fill_color: null,
+    });
+    const [xAxis] = figure.xaxes, [yAxis] = figure.yaxes;
+    xAxis.minor_tick_line_color = yAxis.minor_tick_line_color = yAxis.major_tick_line_color = null;
+    yAxis.axis_line_color = null;
+    figure.xgrids[0].visible = false;
+    yAxis.ticker.desired_num_ticks = 5;
+    yAxis.formatter = new Bokeh.NumeralTickFormatter({format: isPercent ? "0%" : "0,0.[00]"});
+    const glyphs = [];  // what is drawn, with the name of its colour and its label
+    const line = (name, color, label, line_width = 1.4) =>
+      glyphs.push({glyph: figure.line({field: "x"}, {field: name}, {source, line_width}).glyph, property: "line_color", color, label});
+    if (key === "price") {
+      for (const side of ["long", "short"]) {
+        const {glyph} = figure.vstrip({field: "start"}, {field: "end"}, {source: strips[side], line_color: null, fill_alpha: 0.32});
+        glyphs.push({glyph, property: "fill_color", color: side, label: side});
+      }
+      line("price", "ink", "price");
+    } else if (key === "probability") {
+      line("base_rate", "baseline", "base rate");
+      line("probability", "strategy", "probability of up", 1);
+    } else if (key === "equity") {
+      line("benchmark_equity", "baseline", "benchmark");
+      line("gross_equity", "gross", "before costs");
+      line("net_equity", "strategy", "after costs", 2);
+    } else {
+      const {glyph} = figure.varea({field: "x"}, {value: 0}, {field: "net_drawdown"}, {source, fill_alpha: 0.3});
+      glyphs.push({glyph, property: "fill_color", color: "strategy"});
+      line("benchmark_drawdown", "baseline", "benchmark", 1);
+      line("net_drawdown", "strategy", "after costs", 1);
+    }
+    const span = new Bokeh.Span({dimension: "height", location: null, line_width: 1, level: "overlay"});
+    figure.add_layout(span);
+    const names = {price: ["price"], probability: ["probability", "base_rate"], equity: ["net_equity", "gross_equity", "benchmark_equity"], drawdown: ["net_drawdown", "benchmark_drawdown"]}[key];
+    for (const event of ["mousemove", "tap"])
+      figure.on_event(event, ({x}) => { if (known(x)) select(nearest(x)); });
+    figure.on_event("doubletap", showAll);
+    return {figure, span, glyphs, names, isLog, key};
+  }
+
+  function applyTheme() {
+    const ink = css("--ink"), soft = css("--soft"), line = css("--line"), [blue, sky] = ["#0072B2", "#56B4E9"];
+    const isDark = matchMedia("(prefers-color-scheme: dark)").matches, [strategy, gross] = isDark ? [sky, "#CC79A7"] : [blue, sky];
+    const colors = {ink, strategy, gross, baseline: "#E69F00", long: sky, short: "#D55E00"};
+    for (const {figure, span, glyphs, key} of Object.values(charts)) {
+      span.line_color = soft;
+      for (const axis of [figure.xaxes[0], figure.yaxes[0]]) axis.major_label_text_color = ink;
+      figure.xaxes[0].axis_line_color = figure.xaxes[0].major_tick_line_color = figure.ygrids[0].grid_line_color = line;
+      const items = [];
+      for (const {glyph, property, color, label} of glyphs) {
+        glyph[property] = colors[color];
+        if (!label) continue;
+        const item = document.createElement("li"), swatch = document.createElement("span");
+        swatch.style.background = colors[color];
+        item.append(swatch, label === "benchmark" ? data.benchmark : label);
+        items.push(item);
+      }
+      find(key).querySelector("ul").replaceChildren(...items);
+    }
+  }
+
+  function nearest(time) {
+    let low = 0, high = dates.length - 1;
+    while (high - low > 1) {
+      const middle = (low + high) >> 1;
+      if (dates[middle] <= time) low = middle; else high = middle;
+    }
+    return time - dates[low] <= dates[high] - time ? low : high;
+  }
+
+  function select(index) {
+    if (index === selected) return;
+    selected = index;
+    frame = frame || requestAnimationFrame(() => { frame = 0; showSession(); });
+  }
+
+  function showSession() {
+    for (const {span} of Object.values(charts)) span.location = dates[selected];
+    find("session").value = selected;
+    find("session").setAttribute("aria-valuetext", isoDate(dates[selected]));
+    const at = name => (tickerColumns[name] || runColumns[name])[selected];
+    const outcome = known(at("up")) ? (at("up") > 0.5 ? "up" : "not up") : known(at("probability")) ? "dropped or not known yet" : "–";
+    const weight = at("weight");
+    const rows = [
+      ["Session", isoDate(dates[selected])],
+      [`Adjusted ${ticker.price_kind}`, known(at("price")) ? fixed(at("price"), 2) : "–"],
+      ["Probability of up, forecast at this close", `${percent(at("probability"))} (base rate ${percent(at("base_rate"))})`],
+      ["Outcome of this forecast", outcome],
+      ["Position from this date's fill to the next", known(weight) ? (weight ? `${weight > 0 ? "long" : "short"} ${percent(Math.abs(weight))}` : "flat") : "–"],
+      ["Its cost, and its return after costs", known(at("cost")) ? `${fixed(1e4 * at("cost"), 2)} bps, ${percent(at("net_return"), 2)} of equity` : "–"],
+      ["Equity after costs", known(at("net_equity")) ? fixed(at("net_equity"), 4) : "–"],
+      ["Drawdown", percent(at("net_drawdown"))],
+    ];
+    const parts = Object.entries(contributions).map(([name, values]) => [name, values[selected]]).filter(([, value]) => known(value));
+    parts.sort(([, a], [, b]) => Math.abs(b) - Math.abs(a));
+    const listed = parts.slice(0, 12).map(([name, value]) => `${name} ${value > 0 ? "+" : ""}${fixed(value, 4)}`).join("; ");
+    if (listed) rows.push(["Contributions to the log odds, from the mean of the training rows", listed + (parts.length > 12 ? `; ${parts.length - 12} smaller` : "")]);
+    find("readout").replaceChildren(...rows.flatMap(([label, value]) => [["dt", label], ["dd", value]]).map(([tag, text]) => {
+      const item = document.createElement(tag);
+      item.textContent = text;
+      return item;
+    }));
+  }
+
+  function fitHeights() {
+    const first = Math.max(0, nearest(xRange.start)), last = Math.min(dates.length - 1, nearest(xRange.end));
+    for (const {figure, names, isLog, key} of Object.values(charts)) {
+      let low = Infinity, high = -Infinity;
+      for (const name of names) {
+        const values = source.data[name];
+        for (let index = first; index <= last; index++)
+          if (values[index] < low || values[index] > high) { low = Math.min(low, values[index]); high = Math.max(high, values[index]); }
+      }
+      if (low > high) continue;
+      const room = isLog ? Math.max(Math.log(high / low) * 0.08, 0.01) : Math.max((high - low) * 0.08, Math.abs(high) * 1e-3, 1e-6);
+      const top = key === "drawdown" ? 0 : isLog ? high * Math.exp(room) : high + room;
+      figure.y_range.setv({start: isLog ? low * Math.exp(-room) : low - room, end: top});
+    }
+  }
+
+  function zoomTo(start, end) {
+    const first = dates[0], last = dates[dates.length - 1], width = Math.min(Math.max(end - start, 10 * DAY), last - first);
+    const from = Math.min(Math.max(start, first), last - width);
+    xRange.setv({start: from, end: from + width});
+  }
+  function showAll() { xRange.setv({start: dates[0], end: dates[dates.length - 1]}); }
+  const isWhole = () => !dates || (xRange.start <= dates[0] && xRange.end >= dates[dates.length - 1]);
+
+  function describe(texts) {
+    for (const [key, {title, sentence, table}] of Object.entries(texts)) {
+      const chart = find(key);
+      chart.querySelector("h3").textContent = title;
+      chart.querySelector("p").textContent = sentence;
+      const row = (cells, tag) => {
+        const line = document.createElement("tr");
+        cells.forEach((text, index) => {
+          const cell = document.createElement(index ? tag : tag === "th" ? "td" : "th");
+          if (cell.tagName === "TH") cell.scope = index ? "col" : "row";
+          cell.textContent = text;
+          line.append(cell);
+        });
+        return line;
+      };
+      chart.querySelector("caption").textContent = table.title;
+      chart.querySelector("thead").replaceChildren(row(["", ...table.columns], "th"));
+      chart.querySelector("tbody").replaceChildren(...table.rows.map(([label, cells]) => row([label, ...cells], "td")));
+    }
+  }
+
+  function showTicker(name) {
+    ticker = data.tickers.find(other => other.ticker === name) || data.tickers[0];
+    tickerColumns = decode(ticker.columns);
+    contributions = decode(ticker.contributions);
+    for (const side of ["long", "short"]) {
+      const [start, end] = ticker.trades[side];
+      strips[side].data = {start, end};
+    }
+    const positive = values => values.map(value => value > 0 ? value : NaN);
+    const drawn = {x: dates, ...runColumns, ...tickerColumns};
+    for (const name of charts.equity.names) drawn[name] = positive(runColumns[name]);
+    source.data = drawn;
+    describe({...ticker.charts, ...data.charts});
+    fitHeights();
+    if (selected >= dates.length || selected < 0) selected = dates.length - 1;
+    showSession();
+  }
+
+  function update(newData) {
+    const wasWhole = isWhole(), time = dates && selected >= 0 ? dates[selected] : NaN, name = ticker && ticker.ticker;
+    data = newData;
+    dates = Float64Array.from(numbers(data.dates, Int32Array), day => day * DAY);
+    runColumns = decode(data.columns);
+    const menu = find("ticker");
+    menu.replaceChildren(...data.tickers.map(({ticker: text}) => new Option(text, text)));
+    menu.closest("label").hidden = data.tickers.length < 2;
+    find("remark").textContent = data.remark;
+    Object.assign(find("session"), {min: 0, max: dates.length - 1});
+    if (known(time)) selected = nearest(time);
+    showTicker(name);
+    if (wasWhole) showAll();
+    menu.value = ticker.ticker;
+    applyTheme();
+  }
+
+  const middle = () => (xRange.start + xRange.end) / 2, width = () => xRange.end - xRange.start;
+  const actions = {
+    in: () => zoomTo(middle() - width() / 4, middle() + width() / 4),
+    out: () => zoomTo(middle() - width(), middle() + width()),
+    earlier: () => zoomTo(xRange.start - width() / 2, xRange.end - width() / 2),
+    later: () => zoomTo(xRange.start + width() / 2, xRange.end + width() / 2),
+    all: showAll,
+  };
+  for (const [name, act] of Object.entries(actions)) find(name).addEventListener("click", act);
+  find("session").addEventListener("input", event => {
+    select(Number(event.target.value));
+    const time = dates[selected];
+    if (time < xRange.start || time > xRange.end) zoomTo(time - width() / 2, time + width() / 2);
+  });
+  find("ticker").addEventListener("change", event => showTicker(event.target.value));
+  xRange.on_change([xRange.properties.start, xRange.properties.end], fitHeights);
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", applyTheme);
+
+  update(firstData);
+  const page = new Bokeh.Document(), figures = Object.values(charts).map(({figure}) => figure);
+  figures.forEach(figure => page.add_root(figure));
+  find("controls").hidden = false;
+  const drawn = Bokeh.embed.add_document_standalone(page, element, Object.keys(charts).map(key => find(key).querySelector("div")));
+  return {update, drawn, xRange, charts, select, source, get session() { return isoDate(dates[selected]); }};
+};
+for (const element of document.querySelectorAll("[data-interactive]")) {
+  const text = element.querySelector("script[type='application/json']");
+  if (text) window.interactiveCharts = drawInteractiveCharts(element, JSON.parse(text.textContent));
+}
