@@ -156,7 +156,7 @@ def test_previous_metrics_are_read_with_non_finite_as_undefined(tmp_path: Path) 
     previous = read_previous_metrics(tmp_path)
     assert previous is not None
     assert previous["backtest"]["strategy"]["sharpe"] is None
-    assert re.search(r"^Sharpe ratio +0\.47 +-", table_text(previous), re.MULTILINE)
+    assert re.search(r"^Sharpe ratio \(excess of cash\) +0\.47 +-", table_text(previous), re.MULTILINE)
     path.unlink()
     path.mkdir()
     assert read_previous_metrics(tmp_path) is None
