@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import subprocess
 import sys
@@ -56,6 +57,7 @@ def test_tear_sheet_bytes_repeat_under_any_matplotlib_settings(case: str) -> Non
     with matplotlib.rc_context(USER_RCPARAMS):
         assert png == PAGES[0].render_picture(case_context(case)).png_bytes
         assert matplotlib.rcParams["font.size"] == 20, "the user's settings are kept"
+    assert gc.isenabled()
     assert b"Software" not in png[:200]
     picture = imread(io.BytesIO(png))
     assert picture.shape[:2] == (2086, 2100)
