@@ -6,6 +6,7 @@
 | `plan` | the dates, rows and refits of a run, without fitting |
 | `predict` | forecast and position after the newest close |
 | `worth` | what each feature adds to the forecasts; a `WorthResult` has the table and the page |
+| `race` | the model against other classifiers and naive rules; a `RaceResult` has the table and the page |
 | `audit` | whether anything in a run depends on the future |
 | `compare` | tests the differences between saved runs |
 | `sweep` | tries a grid of settings; a `SweepResult` has all trials and the verdict on the best |
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from quantlr.data.features.base import Feature
     from quantlr.experiment.plan import plan
     from quantlr.experiment.predict import predict
+    from quantlr.experiment.race import RaceResult, race
     from quantlr.experiment.run import Run, run
     from quantlr.experiment.worth import WorthResult, worth
     from quantlr.model.estimator import GradientDescentClassifier as GradientDescentClassifier
@@ -66,6 +68,7 @@ __all__ = [
     "Policy",
     "Prices",
     "QuantlrError",
+    "RaceResult",
     "Run",
     "SweepResult",
     "UserError",
@@ -76,6 +79,7 @@ __all__ = [
     "load_config",
     "plan",
     "predict",
+    "race",
     "run",
     "sweep",
     "worth",
@@ -103,6 +107,7 @@ _NAMES_BY_MODULE = {
     "quantlr.data.features.base": ("Feature",),
     "quantlr.experiment.plan": ("plan",),
     "quantlr.experiment.predict": ("predict",),
+    "quantlr.experiment.race": ("RaceResult", "race"),
     "quantlr.experiment.run": ("Run", "run"),
     "quantlr.experiment.worth": ("WorthResult", "worth"),
     "quantlr.model.estimator": ("GradientDescentClassifier",),

@@ -5,7 +5,12 @@ from __future__ import annotations
 import os
 import signal
 
-from quantlr.core.errors import INTERRUPTED_EXIT_STATUS, INTERRUPTED_TEXT
+from quantlr.core.errors import (
+    INTERRUPTED_EXIT_STATUS,
+    INTERRUPTED_TEXT,
+    SYSTEM_ERROR_EXIT_STATUS,
+    system_error_text,
+)
 
 
 def _exit_at_once(*_: object) -> None:
@@ -18,8 +23,11 @@ def main() -> None:
     """Import the command line and run it; while a verb runs, Ctrl-C raises KeyboardInterrupt."""
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, _exit_at_once)
-    from quantlr.cli import main as command_line
-
+    try:
+        from quantlr.cli import main as command_line
+    except OSError as error:  # such as too few descriptors
+        os.write(2, f"{system_error_text(error)}\n".encode())
+        os._exit(SYSTEM_ERROR_EXIT_STATUS)
     try:
         command_line(prog_name="quantlr")
     except SystemExit as end:

@@ -8,7 +8,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 
 if TYPE_CHECKING:
     from quantlr.report.context import PageContext
@@ -22,6 +22,8 @@ settings.register_profile(
     "quantlr", deadline=None, derandomize=True, max_examples=25, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("quantlr")
+# For mutation testing, to which it is all one which example fails: the search for the smallest takes seconds.
+settings.register_profile("mutation", settings.get_profile("quantlr"), phases=[Phase.explicit, Phase.generate])
 
 PAGE_SIZE = (2100, 1410)
 """Width and height of a page, in pixels."""

@@ -197,17 +197,20 @@ def test_named_benchmarks_run(tmp_path: Path) -> None:
     found = set(re.findall(r"python (tests/benchmarks/\w+\.py)", "\n".join(PAGES.values())))
     named = sorted(script for script in found if "ArgumentParser" in (ROOT / script).read_text())
     quick = {"tests/benchmarks/descent.py": ["--quick", "--job", "one_fit", "--output", str(tmp_path)]}
+    commands = [[script, *quick.get(script, ["--help"])] for script in named]
+    code = (  # in one process, since the imports take longer than the rest
+        "import json, runpy, sys\n"
+        "for sys.argv in json.loads(sys.argv[1]):\n"
+        "    try: runpy.run_path(f'{sys.argv[0]}', run_name='__main__')\n"
+        "    except SystemExit as end: assert not end.code, sys.argv\n"
+    )
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")])}
-    started = [
-        subprocess.Popen(
-            [sys.executable, ROOT / script, *quick.get(script, ["--help"])],
-            cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        )
-        for script in named
-    ]  # fmt: skip
-    outputs = [process.communicate()[0] for process in started]
-    assert {process.returncode for process in started} == {0}
-    assert all("usage: " in text for text, script in zip(outputs, named, strict=True) if script not in quick)
+    command = [sys.executable, "-c", code, json.dumps(commands)]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert set(re.findall(r"^usage: (\w+\.py)", done.stdout, re.MULTILINE)) == {
+        Path(script).name for script in named if script not in quick
+    }
     assert (tmp_path / "descent.json").exists()
 
 

@@ -20,6 +20,7 @@ name: one
 data: {source: {kind: sample}, tickers: [MSFT], end: 2003-06-30}
 features: [{kind: lagged_returns, lags: [1]}]
 walk_forward: {train: 250}
+report: {pages: [tearsheet]}
 """
 SWEEP = "name: grid\nbase: one.yaml\ngrid: {model.l2: [0.0, 0.1]}\nholdout: 0\n"
 CHECK_METRIC = """
@@ -89,7 +90,7 @@ def replace_once(text: str, old: str, new: str) -> str:
 @pytest.fixture
 def package(tmp_path: Path) -> Path:
     """Return a folder with a copy of the package, a config and a sweep."""
-    shutil.copytree(ROOT / "quantlr", tmp_path / "quantlr", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(ROOT / "quantlr", tmp_path / "quantlr")  # with what is compiled of the files that do not change
     (tmp_path / "one.yaml").write_text(CONFIG)
     (tmp_path / "grid.yaml").write_text(SWEEP)
     return tmp_path

@@ -63,7 +63,6 @@ from quantlr.data.scenarios import (
     RANDOM_WALK,
     RISING_TREND,
     TRUNCATION,
-    apply_scenario,
 )
 from quantlr.model.walk_forward import make_model_splits
 from quantlr.pipeline.stages import (
@@ -277,10 +276,6 @@ class _Auditor:
 
     def _check_trading(self, session: int, boundaries: list[FoldBoundary]) -> None:
         cutoff = self.inputs.make_cutoff(session, "")
-        prices_by_scenario = {
-            name: apply_scenario(self.prices, name, after_session=session, seed=self.config.seed)
-            for name in TRADING_SCENARIOS
-        }
         for boundary in boundaries if self.calibration_checkers else ():
             self.calibration_checkers[boundary.split_index].check_calibration(cutoff, self.rng)
-        self.trading_checker.check_trading(prices_by_scenario, cutoff, self.rng)
+        self.trading_checker.check_trading(TRADING_SCENARIOS, cutoff, self.rng)

@@ -7,7 +7,7 @@ cutoff must then be the same, even where a probability is close to a threshold.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import fields, replace
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import Any
 
@@ -18,8 +18,10 @@ from quantlr.audits.result import PROBABILITY_TOLERANCE, CutoffComparison, compa
 from quantlr.backtest.policies import DecisionContext
 from quantlr.config.run_config import RunConfig
 from quantlr.core.errors import DataError
+from quantlr.core.market_views import MarketView, market_views, sessions_known_in_view, with_own_dates
 from quantlr.core.timing import iso_date
-from quantlr.core.values import Array, BacktestResult, Folds, Forecasts, IntArray, Prices
+from quantlr.core.values import Array, BacktestResult, BoolArray, Folds, Forecasts, IntArray, Prices
+from quantlr.data.scenarios import apply_scenario
 from quantlr.model.base import FittedModel, Model
 from quantlr.model.logistic import sigmoid
 from quantlr.model.walk_forward import ModelSplit, WalkForwardFunctions
@@ -118,6 +120,23 @@ class CalibrationChecker:
             )
 
 
+@dataclass(frozen=True, slots=True)
+class KnownForecasts:
+    """What a market knows at its close of a cutoff's session; by instants where there are several markets.
+
+    Attributes
+    ----------
+    view : the prices as the market sees them.
+    forecast_mask, outcome_mask : (forecasts,) whether the forecast, and its outcome, is known.
+    refit_mask : (refits,) whether the refit is known.
+    """
+
+    view: MarketView
+    forecast_mask: BoolArray
+    outcome_mask: BoolArray
+    refit_mask: BoolArray
+
+
 class TradingChecker:
     """Decisions and backtest of a run, to be compared with those on altered later prices, forecasts or positions."""
 
@@ -125,32 +144,61 @@ class TradingChecker:
         self.config, self.decisions, self.prices, self.stages = config, decisions, prices, stages
         self.context = decision_context(config, prices, decisions.forecasts, stages)
         self.known_session = outcome_known_sessions(decisions)
+        self.market_views = market_views(prices)
+
+    def _known_forecasts(self, cutoff: CutoffComparison) -> list[KnownForecasts]:
+        """Return what each market knows at its close of the cutoff's session."""
+        forecasts, refits = self.decisions.forecasts, self.decisions.forecasts.refits
+        known = []
+        for view in self.market_views:
+
+            def known_mask(session: IntArray, ticker: IntArray, view: MarketView = view) -> BoolArray:
+                return sessions_known_in_view(view.prices, self.prices, session, ticker) <= cutoff.session
+
+            forecast_mask, outcome_mask = (
+                known_mask(session, forecasts.ticker) for session in (forecasts.session, self.known_session)
+            )
+            refit_mask = refits.session <= cutoff.session  # a pooled refit is known to all
+            own_ticker = refits.ticker >= 0
+            refit_mask[own_ticker] = known_mask(refits.session[own_ticker], refits.ticker[own_ticker])
+            known.append(KnownForecasts(view, forecast_mask, outcome_mask, refit_mask))
+        return known
+
+    def _replaced_prices(self, view: MarketView, scenario: str, cutoff: CutoffComparison) -> Prices:
+        """Return the prices of a scenario, in place of those that a market does not know at a cutoff."""
+        altered = apply_scenario(view.prices, scenario, after_session=cutoff.session, seed=self.config.seed)
+        return altered if view.prices is self.prices else with_own_dates(altered, view.prices, self.prices)
 
     @cached_property
     def original_backtest(self) -> BacktestResult | None:
         """The backtest of the run's own positions; None where there are no returns yet."""
         return self._backtest_or_none(self.decisions.positions.weight, self.prices)
 
-    def check_trading(
-        self, prices_by_scenario: dict[str, Prices], cutoff: CutoffComparison, rng: np.random.Generator
-    ) -> None:
+    def check_trading(self, scenarios: Sequence[str], cutoff: CutoffComparison, rng: np.random.Generator) -> None:
         """Compare context, positions and returns up to a cutoff, with other prices and forecasts after it."""
-        self._check_decisions(prices_by_scenario, cutoff, rng)
+        for known in self._known_forecasts(cutoff):
+            self._check_decisions(known, scenarios, cutoff, rng)
+        prices_by_scenario = {
+            name: apply_scenario(self.prices, name, after_session=cutoff.session, seed=self.config.seed)
+            for name in scenarios
+        }
         self._check_execution(prices_by_scenario, cutoff, rng)
 
     def _check_decisions(
-        self, prices_by_scenario: dict[str, Prices], cutoff: CutoffComparison, rng: np.random.Generator
+        self, known: KnownForecasts, scenarios: Sequence[str], cutoff: CutoffComparison, rng: np.random.Generator
     ) -> None:
-        """Compare context and positions up to a cutoff, with other prices and forecasts after it."""
+        """Compare context and positions of a market up to a cutoff, with what it does not know then replaced."""
         context, stages, forecasts = self.context, self.stages, self.decisions.forecasts
-        tickers, sessions, past = forecasts.tickers, forecasts.sessions, forecasts.session <= cutoff.session
+        tickers, sessions = forecasts.tickers, forecasts.sessions
+        past = known.forecast_mask & known.view.is_own[forecasts.ticker]
 
         def ticker_date(index: int) -> tuple[str, str]:
             row = int(np.flatnonzero(past)[index])
             return tickers[forecasts.ticker[row]], iso_date(sessions[forecasts.session[row]])
 
         contexts = []
-        for scenario, prices in prices_by_scenario.items():
+        for scenario in scenarios:
+            prices = self._replaced_prices(known.view, scenario, cutoff)
             altered = decision_context(self.config, prices, forecasts, stages)
             for name in self._context_columns:
                 original, became = getattr(context, name), getattr(altered, name)
@@ -159,7 +207,7 @@ class TradingChecker:
                     "decision_context", name, original[past], became[past], ticker_date, scale=scale
                 )
             contexts.append(altered)
-        self.check_positions(contexts, cutoff, rng)
+        self._check_market_positions(known, contexts, cutoff, rng)
 
     @property
     def _context_columns(self) -> list[str]:
@@ -176,34 +224,43 @@ class TradingChecker:
         self, contexts: Sequence[DecisionContext], cutoff: CutoffComparison, rng: np.random.Generator
     ) -> None:
         """Compare positions up to a cutoff, with other forecasts after it and, in turn, the contexts' values."""
-        tickers, sessions = self.decisions.forecasts.tickers, self.decisions.forecasts.sessions
-        past = self.decisions.forecasts.session <= cutoff.session
+        for known in self._known_forecasts(cutoff):
+            self._check_market_positions(known, contexts, cutoff, rng)
+
+    def _check_market_positions(
+        self,
+        known: KnownForecasts,
+        contexts: Sequence[DecisionContext],
+        cutoff: CutoffComparison,
+        rng: np.random.Generator,
+    ) -> None:
+        """Compare the positions of a market's own tickers, with what it does not know at a cutoff replaced."""
+        forecasts, own_tickers = self.decisions.forecasts, np.flatnonzero(known.view.is_own)
 
         def ticker_date(index: int) -> tuple[str, str]:
-            session, ticker = divmod(index, len(tickers))
-            return tickers[ticker], iso_date(sessions[session])
+            session, ticker = divmod(index, len(own_tickers))
+            return forecasts.tickers[own_tickers[ticker]], iso_date(forecasts.sessions[session])
 
-        was = self.decisions.positions.weight[: cutoff.session + 1].ravel()
+        was = self.decisions.positions.weight[: cutoff.session + 1, own_tickers].ravel()
         for index, (scenario, replacement) in enumerate(LOG_ODDS_REPLACEMENTS.items()):
             altered = contexts[index % len(contexts)]
             rows: dict[str, Any] = {
-                name: np.where(past, getattr(self.context, name), getattr(altered, name))
+                name: np.where(known.forecast_mask, getattr(self.context, name), getattr(altered, name))
                 for name in self._context_columns
             }
-            altered_forecasts = self._forecasts_altered_after(cutoff.session, replacement, rng)
+            altered_forecasts = self._with_unknown_forecasts_altered(known, replacement, rng)
             context = replace(self.context, **rows)
             positions = positions_from_forecasts(self.config, altered_forecasts, context, self.stages)
-            became = positions.weight[: cutoff.session + 1].ravel()
+            became = positions.weight[: cutoff.session + 1, own_tickers].ravel()
             cutoff.with_scenario(scenario).check_unchanged(
                 "decide", "weight", was, became, ticker_date, tolerance=WEIGHT_TOLERANCE
             )
 
-    def _forecasts_altered_after(
-        self, cutoff_session: int, replacement: LogOddsReplacement, rng: np.random.Generator
+    def _with_unknown_forecasts_altered(
+        self, known: KnownForecasts, replacement: LogOddsReplacement, rng: np.random.Generator
     ) -> Forecasts:
-        """Return forecasts with those after a cutoff replaced, and outcomes that are known only after it."""
-        forecasts = self.decisions.forecasts
-        past, known_outcome = forecasts.session <= cutoff_session, self.known_session <= cutoff_session
+        """Return forecasts with those, and the outcomes and weights, replaced that a market does not know."""
+        forecasts, past = self.decisions.forecasts, known.forecast_mask
         log_odds = np.where(past, forecasts.log_odds, replacement(forecasts.log_odds, rng))
         up = rng.integers(0, 2, len(past)).astype(np.float64)
         statistics = {}
@@ -211,13 +268,13 @@ class TradingChecker:
             values = getattr(forecasts, name)
             statistics[name] = np.where(past, values, values * rng.uniform(0.5, 1.5, len(past)))
         coefficients = forecasts.refits.coefficients
-        fitted = (forecasts.refits.session <= cutoff_session)[: len(coefficients), None]
+        fitted = known.refit_mask[: len(coefficients), None]
         return replace(
             forecasts,
             log_odds=log_odds,
             probability=np.where(past, forecasts.probability, sigmoid(log_odds)),
-            up=np.where(known_outcome, forecasts.up, up),
-            horizon_return=np.where(known_outcome, forecasts.horizon_return, 0.02 * up - 0.01),
+            up=np.where(known.outcome_mask, forecasts.up, up),
+            horizon_return=np.where(known.outcome_mask, forecasts.horizon_return, 0.02 * up - 0.01),
             refits=replace(forecasts.refits, coefficients=np.where(fitted, coefficients, -coefficients)),
             **statistics,
         )

@@ -12,6 +12,7 @@ import pandas as pd
 
 from quantlr.backtest.trades import trade_table
 from quantlr.core.errors import Fault
+from quantlr.core.frequency import DAYS_PER_YEAR, CountedSessions
 from quantlr.core.values import Array, BacktestResult, BoolArray, Forecasts, IntArray
 from quantlr.stats.benchmark_test import AlphaTest, alpha_test
 from quantlr.stats.clark_west import clark_west_test
@@ -35,6 +36,7 @@ Place = Literal[
     "sweep",
     "trials",
     "model_fit",
+    "competitors",
 ]
 SECTION_PATHS: Mapping[Section, tuple[str, ...]] = {
     "forecast": ("forecast",),
@@ -54,6 +56,7 @@ SECTIONS_OF_PLACES: Mapping[Place, tuple[Section, ...]] = {
     "sweep": ("backtest", "strategy_only", "forecast"),
     "trials": ("backtest", "strategy_only", "forecast"),
     "model_fit": ("model",),
+    "competitors": ("forecast", "backtest"),
 }
 """Sections whose metrics can be computed for a place; for the places that are not listed, all of them."""
 
@@ -84,7 +87,8 @@ class Metric:
         "by_fill": the table by fill there, and "fills": by fill in ``metrics.json`` only; "ticker": the page of a
         ticker; "gallery": the cards; "comparison": the tables of a comparison, without those of which neither value is
         better in the terminal; "sweep": the terminal's table of a sweep, ``trials.csv`` and ``sweep.json``; "trials":
-        these two files only; "model_fit": the table of the fits in ``report.html``.
+        these two files only; "model_fit": the table of the fits in ``report.html``; "competitors": the
+        naive rules beside the run, and the entries of a race.
     interval : returns the 95 % interval, which is in ``metrics.json`` as ``KEY_ci95``.
     baseline : of a forecast metric, returns the baseline's value, which is in ``metrics.json`` as ``KEY_base_rate``.
     baseline_name : of that baseline. The baseline of a backtest metric is the benchmark.
@@ -267,6 +271,11 @@ class EvaluatedForecasts:
         return np.asarray(self.predicted_up == (self.up == 1))
 
     @property
+    def log_losses(self) -> Array:
+        """(n,) log loss of each forecast, in nats; infinite where one was certain and wrong."""
+        return np.asarray(np.logaddexp(0.0, np.where(self.up > 0, -self.log_odds, self.log_odds)))
+
+    @property
     def baseline_hits(self) -> BoolArray:
         """(n,) whether the majority-class baseline, the majority of the training rows, was right."""
         return np.asarray((self.base_rate > 0.5) == (self.up == 1))
@@ -320,6 +329,14 @@ class BacktestView:
                 "a metric of trades needs the tickers of a backtest, and the files of a report do not have them"
             )
         return trade_table(self.result)
+
+    @property
+    def years(self) -> float:
+        """Length in years: by the calendar, unless the config states the sessions per year."""
+        if isinstance(self.sessions_per_year, CountedSessions):
+            dates = self.result.fill_dates
+            return float((dates[-1] - dates[0]).days / DAYS_PER_YEAR)
+        return len(self.result.equity) / self.sessions_per_year
 
     @property
     def excess_returns(self) -> Array:

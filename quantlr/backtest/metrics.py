@@ -19,7 +19,6 @@ from quantlr.backtest.forecast_metrics import calibration_test, recalibration, s
 from quantlr.backtest.metric_types import BacktestAndTrials, BacktestView, EvaluatedForecasts, Metric, Place, Section
 from quantlr.backtest.return_metrics import RETURN_METRICS
 from quantlr.backtest.trades import net_trade_returns
-from quantlr.core.frequency import DAYS_PER_YEAR, CountedSessions
 from quantlr.stats import sharpe as sharpe_stats
 from quantlr.stats.clark_west import years_needed
 from quantlr.stats.directional import (
@@ -31,6 +30,7 @@ from quantlr.stats.directional import (
 )
 from quantlr.stats.hac import Interval
 from quantlr.stats.reliability import brier_decomposition, log_loss_decomposition
+from quantlr.stats.shifted_positions import shifted_positions_test
 
 BREAK_EVEN_RANGE_BPS = (0.0, 1000.0)
 """Break-even costs that mean something: below, there is no gain to spend; above, hardly anything is traded."""
@@ -65,7 +65,7 @@ def majority_class_accuracy(forecasts: EvaluatedForecasts) -> float:
 
 def log_loss(forecasts: EvaluatedForecasts) -> float:
     """Mean log loss of the probabilities, in nats."""
-    return float((np.logaddexp(0.0, forecasts.log_odds) - forecasts.up * forecasts.log_odds).mean())
+    return float(forecasts.log_losses.mean())
 
 
 def base_rate_log_loss(forecasts: EvaluatedForecasts) -> float:
@@ -127,10 +127,7 @@ def total_return(backtest: BacktestView) -> float:
 
 def cagr(backtest: BacktestView) -> float:
     """Compound annual growth rate, as a fraction; by the calendar unless the config states the sessions per year."""
-    if isinstance(backtest.sessions_per_year, CountedSessions):
-        dates = backtest.result.fill_dates
-        return float(final_equity(backtest) ** (DAYS_PER_YEAR / (dates[-1] - dates[0]).days) - 1.0)
-    return float(final_equity(backtest) ** (backtest.sessions_per_year / len(backtest.result.equity)) - 1.0)
+    return float(final_equity(backtest) ** (1.0 / backtest.years) - 1.0)
 
 
 def annual_volatility(backtest: BacktestView) -> float | None:
@@ -259,6 +256,13 @@ def family_wise_p_value(significance: BacktestAndTrials) -> float | None:
     return None if alpha is None else significance.family.maxima.family_wise_p_value(alpha.test.p_value)
 
 
+def shifted_positions_p_value(significance: BacktestAndTrials) -> dict[str, float | int | None]:
+    """Permutation test of the return's timing against the same positions shifted in time; see `ShiftTest`."""
+    backtest, horizon = significance.backtest, significance.forecasts.horizon
+    weight, returns = backtest.result.weight, backtest.ticker_excess_returns
+    return asdict(shifted_positions_test(weight, returns, horizon=horizon))
+
+
 def years_to_find_skill(significance: BacktestAndTrials) -> dict[str, float | None] | None:
     """Years of forecasts with which the Clark-West test finds skill of the size found, and their 90 % interval."""
     per_year = significance.backtest.sessions_per_year
@@ -271,13 +275,13 @@ METRICS: tuple[Metric, ...] = (
     Metric("accuracy_always_up", "forecast", up_rate, "accuracy of always forecasting up", 1, is_percent=True),
     Metric("accuracy", "forecast", accuracy, "accuracy", 1, is_percent=True, better="higher",
            interval=accuracy_interval, baseline=majority_class_accuracy, baseline_name="majority-class baseline",
-           shown_in=("terminal", "tear_sheet", "gallery", "comparison", "trials")),
+           shown_in=("terminal", "tear_sheet", "gallery", "comparison", "trials", "competitors")),
     Metric("log_loss", "forecast", log_loss, "log loss", 5, better="lower",
            baseline=base_rate_log_loss, baseline_name="base-rate forecast",
-           shown_in=("terminal", "tear_sheet", "comparison", "trials")),
+           shown_in=("terminal", "tear_sheet", "comparison", "trials", "competitors")),
     Metric("brier", "forecast", brier_score, "Brier score", 5, better="lower"),
     Metric("auc", "forecast", area_under_roc, "area under the ROC curve", 3, better="higher", short_name="AUC",
-           interval=auc_interval, shown_in=("tear_sheet",)),
+           interval=auc_interval, shown_in=("tear_sheet", "competitors")),
     Metric("clark_west", "forecast", skill_test, "Clark-West p value", 3, is_probability=True, shown_key="p_value",
            shown_in=("tear_sheet",)),
     Metric("pesaran_timmermann", "forecast", directional_skill_test, "Pesaran-Timmermann p value", 3,
@@ -291,12 +295,12 @@ METRICS: tuple[Metric, ...] = (
     Metric("total_return", "backtest", total_return, "total return", 1, is_percent=True, better="higher",
            shown_in=("fills",)),
     Metric("cagr", "backtest", cagr, "CAGR", 1, is_percent=True, better="higher",
-           shown_in=("terminal", "tear_sheet", "by_fill", "gallery", "comparison", "sweep")),
+           shown_in=("terminal", "tear_sheet", "by_fill", "gallery", "comparison", "sweep", "competitors")),
     Metric("volatility", "backtest", annual_volatility, "volatility", 1, "annualised", is_percent=True,
            shown_in=("terminal", "tear_sheet", "comparison", "trials")),
     Metric("sharpe", "backtest", annual_sharpe, "Sharpe ratio", 2, "excess of cash", better="higher",
            short_name="Sharpe", interval=sharpe_interval,
-           shown_in=("terminal", "tear_sheet", "by_fill", "gallery", "comparison")),
+           shown_in=("terminal", "tear_sheet", "by_fill", "gallery", "comparison", "competitors")),
     Metric("sharpe_standard_error", "backtest", annual_sharpe_standard_error, "standard error of the Sharpe ratio", 2),
     Metric("sharpe_lo", "backtest", autocorrelation_adjusted_sharpe, "Sharpe ratio, autocorrelation-adjusted", 2,
            "excess of cash", better="higher"),
@@ -321,6 +325,9 @@ METRICS: tuple[Metric, ...] = (
            "annual, arithmetic", is_percent=True, better="higher", shown_in=("report",)),
     Metric("timing_test", "against_benchmark", benchmark_metrics.timing_test, "the same, t statistic", 2,
            better="higher", shown_key="statistic", shown_in=("report",)),
+    Metric("shifted_positions", "significance", shifted_positions_p_value,
+           "p value among the same positions shifted in time", 3, is_probability=True, better="lower",
+           shown_key="p_value", shown_in=("report",)),
     Metric("years_needed", "significance", years_to_find_skill, "years to find such skill with 80% power",
            better="lower", shown_key="estimate"),
     Metric("sortino", "backtest", sortino_ratio, "Sortino ratio", 2, "excess of cash", better="higher",

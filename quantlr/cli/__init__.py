@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import atexit
-import errno
 import gc
 import io
 import os
@@ -19,16 +18,13 @@ import click
 from click.shell_completion import CompletionItem
 
 from quantlr.cli.options import SHELL_SETUP_LINES
-from quantlr.core.errors import INTERRUPTED_EXIT_STATUS, INTERRUPTED_TEXT
+from quantlr.core.errors import (
+    INTERRUPTED_EXIT_STATUS,
+    INTERRUPTED_TEXT,
+    SYSTEM_ERROR_EXIT_STATUS,
+    system_error_text,
+)
 
-SYSTEM_ERROR_EXIT_STATUS = 1
-SYSTEM_ERROR_ADVICE = {
-    errno.EMFILE: "too many files are open; raise the limit (ulimit -n)",
-    errno.ENFILE: "too many files are open on this machine; end other programs",
-    errno.ENOSPC: "the disk, or the device that the output goes to, is full",
-    errno.EAGAIN: "the system starts no more processes or threads; end other programs, or use fewer --jobs",
-}
-"""By number of a system's error, what is wrong and what to change."""
 GC_THRESHOLD_OBJECTS = 100_000
 """New objects after which the garbage collector runs; with Python's 700 it takes a seventh of the time of imports."""
 COMMAND_HELP = {
@@ -37,6 +33,7 @@ COMMAND_HELP = {
     "predict": "Forecast the next close from the newest prices, with the reasons, the position and the verdict.",
     "sweep": "Run every setting of a grid, and judge the best one.",
     "worth": "Test what each feature adds to the forecasts.",
+    "race": "Compare the model with other classifiers and the naive rules.",
     "audit": "Test on your own config and data that nothing looks ahead.",
     "data": "Download prices into the cache, list what it holds, and check it.",
     "init": "Write a config to start from, with every key explained.",
@@ -98,7 +95,7 @@ class LazyCommandGroup(click.Group):
                     stream.flush()
         except OSError as error:
             _discard_unwritten_output()
-            text = SYSTEM_ERROR_ADVICE.get(error.errno or 0) or error.strerror or str(error)
+            text = system_error_text(error)
             try:
                 path = error.filename if isinstance(error.filename, str) else ""
                 path = path if _working_folder_exists() else "the working folder no longer exists; change to another"

@@ -45,7 +45,7 @@ def list_command(options: Options) -> None:
             continue
         if entry is None:
             continue
-        rows[entry.ticker] = {
+        rows[entry.ticker if entry.source == "yahoo" else f"{entry.ticker} ({entry.source})"] = {
             "bars": entry.bars,
             "first": str(entry.first),
             "last": str(entry.last),

@@ -131,6 +131,8 @@ class RunConfig(ConfigSection):
         values = self.model_dump(mode="json", exclude={"name", "report"})
         if not self.label_delay:
             values["label"].pop("of")
+        if not values["data"]["series"]:
+            values["data"].pop("series")
         return hashlib.sha256(json.dumps(values, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
     def to_yaml(self, *, folder: Path | None = None) -> str:
@@ -239,7 +241,7 @@ def load_config(
     if name is not None:
         apply_overrides(parsed, {"name": name}, source_name="--name")
     if data is not None:
-        apply_overrides(parsed, _overrides_from_data(parsed, data), source_name="data=")
+        apply_overrides(parsed, overrides_from_data(parsed, data), source_name="data=")
     stem, place = "run", "config"
     if isinstance(config, (str, Path)):
         stem, place = Path(config).stem, f"{config} (its own name)"
@@ -249,7 +251,7 @@ def load_config(
     return validate_config(parsed, problems, features=(*known, *features))
 
 
-def _overrides_from_data(parsed: ParsedYaml, data: Any) -> dict[str, Any]:
+def overrides_from_data(parsed: ParsedYaml, data: Any) -> dict[str, Any]:
     """Return the keys that prices passed by a program replace.
 
     Raises

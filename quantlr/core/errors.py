@@ -21,10 +21,19 @@ key's location as ``file:line:column``.
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterable
 
 INTERRUPTED_EXIT_STATUS = 130
 INTERRUPTED_TEXT = "interrupted; existing files were not changed"
+SYSTEM_ERROR_EXIT_STATUS = 1
+SYSTEM_ERROR_ADVICE = {
+    errno.EMFILE: "too many files are open; raise the limit (ulimit -n)",
+    errno.ENFILE: "too many files are open on this machine; end other programs",
+    errno.ENOSPC: "the disk, or the device that the output goes to, is full",
+    errno.EAGAIN: "the system starts no more processes or threads; end other programs, or use fewer --jobs",
+}
+"""By number of a system's error, what is wrong and what to change."""
 
 
 class QuantlrError(Exception):
@@ -92,6 +101,11 @@ class OutputError(UserError):
 
 class Fault(QuantlrError):
     """An error outside config, options and data: disk, network or a lock."""
+
+
+def system_error_text(error: OSError) -> str:
+    """Return what is wrong and, where it is known, what to change."""
+    return SYSTEM_ERROR_ADVICE.get(error.errno or 0) or error.strerror or str(error)
 
 
 def did_you_mean_text(word: str, known_words: Iterable[str], *, cutoff: float = 0.6) -> str:

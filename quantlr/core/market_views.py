@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from quantlr.core.known_series import series_for_market, with_values_of
 from quantlr.core.timing import NOT_YET_KNOWN, UNKNOWN_MARKET, Market, latest_known_bar_index
 from quantlr.core.values import PRICE_ARRAYS, REFERENCE_PRICES, BoolArray, IntArray, Prices
 
@@ -68,6 +69,7 @@ def _view_from(prices: Prices, market: Market) -> MarketView:
         for name in REFERENCE_PRICES
         if (reference := getattr(prices, name)) is not None
     }
+    references |= series_for_market(prices.series, market.name)
     return MarketView(replace(_redate_bars(prices, prices.sessions, own_sessions, market), **references), is_own)
 
 
@@ -101,6 +103,23 @@ def _newest_dates(prices: Prices, bar_market: Market, dates: pd.DatetimeIndex, m
     return pd.DatetimeIndex(newest.where((latest >= 0) & (dates - newest <= pd.Timedelta(days=MAX_CURRENT_DAYS))))
 
 
+def sessions_known_in_view(view: Prices, prices: Prices, session: IntArray, ticker: IntArray) -> IntArray:
+    """Return the session at whose close a market knows what other sessions of tickers hold, (n,).
+
+    Parameters
+    ----------
+    view : the prices as the market sees them.
+    prices : the prices that it is a view of.
+    session, ticker : (n,) positions of the sessions, each with a bar of the ticker; a session may be `NOT_YET_KNOWN`,
+        and so may the result.
+    """
+    known = np.full((len(prices.sessions) + 1, len(prices.tickers)), NOT_YET_KNOWN, dtype=np.int64)
+    bars, tickers = np.nonzero(prices.session >= 0)
+    sessions = view.session[bars, tickers]
+    known[prices.session[bars, tickers], tickers] = np.where(sessions >= 0, sessions, NOT_YET_KNOWN)
+    return known[np.minimum(session, len(prices.sessions)), ticker]
+
+
 def with_own_dates(altered: Prices, view: Prices, original: Prices) -> Prices:
     """Return a view whose later prices were altered, with the dates of the prices that it is a view of.
 
@@ -123,6 +142,7 @@ def with_own_dates(altered: Prices, view: Prices, original: Prices) -> Prices:
         parts = [getattr(prices, name) for prices in (altered, view, original)]
         if parts[0] is not None:
             arrays[name] = with_own_dates(*parts)
+    arrays["series"] = with_values_of(original.series, altered.series)
     return replace(original, sessions=sessions, session=session, **arrays)
 
 

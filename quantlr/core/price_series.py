@@ -9,8 +9,8 @@ from quantlr.core.errors import DataError
 from quantlr.core.values import Array, Prices
 
 
-def find_ticker_closes(prices: Prices, ticker: str) -> pd.Series[float]:
-    """Return the closes by date of a ticker, one of those traded or of their context.
+def find_ticker_closes(prices: Prices, ticker: str, *, is_adjusted: bool = True) -> pd.Series[float]:
+    """Return the closes by date of a ticker, one of those traded or of their context; adjusted ones, or as quoted.
 
     Raises
     ------
@@ -20,7 +20,8 @@ def find_ticker_closes(prices: Prices, ticker: str) -> pd.Series[float]:
     column = container.tickers.index(ticker)
     n_bars = container.n_bars[column]
     dates = container.sessions[container.session[:n_bars, column]]
-    return pd.Series(container.close[:n_bars, column], dates)
+    closes = container.close if is_adjusted else container.raw_close
+    return pd.Series(closes[:n_bars, column], dates)
 
 
 def _prices_with_ticker(prices: Prices, ticker: str) -> Prices:

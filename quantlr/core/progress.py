@@ -27,9 +27,9 @@ class ProgressCounter:
         self._n_done = 0
         progress(stage, done=0, total=total)
 
-    def step(self) -> None:
-        """Count and report one more completed step."""
-        self._n_done += 1
+    def step(self, n_steps: int = 1) -> None:
+        """Count and report completed steps."""
+        self._n_done += n_steps
         self._callback(self._stage, done=self._n_done, total=self._total)
 
     def iter_items(self, items: Iterable[T]) -> Iterator[T]:

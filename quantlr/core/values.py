@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from quantlr.core.frequency import CountedSessions, count_sessions
+from quantlr.core.known_series import KnownSeries
 from quantlr.core.timing import Market, latest_known_bar_index
 
 if TYPE_CHECKING:
@@ -76,6 +77,7 @@ class Prices:
     member_mask : (bars, tickers) whether the ticker is a member of the universe at the bar; None if all always are.
     counted_sessions_per_year : counted from the dates unless given; a part or a scenario keeps the number of the whole.
     markets : (tickers,) when each ticker's market closes; () if all are of one.
+    series : other series than prices, with the dates from which their values are known.
     newest_bar : (sessions, tickers) row of the bar that counts as a session's, -1 for none, where other markets' bars
         have the session at whose close they are known (``core/market_views.py``); None: the bar of the session's date.
     """
@@ -99,6 +101,7 @@ class Prices:
     counted_sessions_per_year: CountedSessions | None = None
     markets: tuple[Market, ...] = ()
     newest_bar: IntArray | None = None
+    series: tuple[KnownSeries, ...] = ()
 
     def __post_init__(self) -> None:
         """Count the sessions per year."""
@@ -169,8 +172,7 @@ class Dataset:
     features : (rows, k) feature values known at the row's close, in the units each feature documents; no NaN.
     up : (rows,) 1 up, 0 not up, NaN where the label is dropped or not known yet.
     horizon_return : (rows,) simple return over the next `horizon` bars, NaN if not known yet.
-    label_known_at : (rows,) position of the session at whose close the label is known; `NOT_YET_KNOWN` if that session
-        is later than the last.
+    label_known_at : (rows,) position of the session at whose close the label is known; or `NOT_YET_KNOWN`.
     label_known_to_all_at : (rows,) position of the first session by whose earliest close, of all markets, the label is
         known, and from which on it may train a model of all tickers.
     horizon : bars that a label spans.

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 from pydantic import ValidationError
 
 from quantlr.core.component_errors import name_component_in_errors
@@ -21,6 +22,7 @@ from quantlr.core.components import (
     units_and_choice_descriptions,
 )
 from quantlr.core.errors import UserError
+from quantlr.core.known_series import KnownSeries
 from quantlr.core.values import Prices
 from quantlr.data.features import FEATURES, Feature
 from quantlr.data.prices import DataSpec, load_prices
@@ -76,6 +78,8 @@ class CatalogEntry:
 def feature_catalog_entries() -> list[CatalogEntry]:
     """Return the features, those of installed packages last; columns are computed from the sample prices."""
     prices = load_prices(DataSpec(source=SampleSource(), tickers=("AAPL", "IBM"), context=("^GSPC",)))
+    days = prices.sessions.to_numpy().astype("datetime64[D]")
+    prices = replace(prices, series=(KnownSeries("RATE", days, np.arange(len(days), dtype=np.float64), days),))
     return _catalog_entries(FEATURES, lambda feature_class: _feature_catalog_entry(feature_class, prices))
 
 

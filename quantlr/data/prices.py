@@ -25,9 +25,11 @@ from quantlr.core.values import Array, BoolArray, Note, Prices
 from quantlr.data.bars import BARS_DESCRIPTIONS, Bars, aggregate_rows, daily_rows_of_intraday
 from quantlr.data.csv.headings import BAR_FIELDS
 from quantlr.data.csv.reader import BarFrame
+from quantlr.data.fred import SERIES_SOURCES
 from quantlr.data.markets import MarketSources, find_markets
 from quantlr.data.price_rows import PriceRows
-from quantlr.data.source import FetchedPrices, FetchRequest, Source
+from quantlr.data.series import SeriesSource, digests_with_series, load_series
+from quantlr.data.source import FetchedPrices, FetchRequest, Source, combine_digests
 from quantlr.data.sources import SOURCES
 from quantlr.data.stamps import resolve_stamps
 from quantlr.data.ticker_list import MemberDates, read_ticker_list
@@ -56,8 +58,10 @@ def _parse_iso_date(value: Any) -> Any:
 
 if TYPE_CHECKING:
     AnySource = Source
+    AnySeries = SeriesSource
 else:
     AnySource = component_union(SOURCES, base_class=Source)
+    AnySeries = component_union(SERIES_SOURCES, default_kind="file")
 IsoDate = Annotated[
     dt.date,
     BeforeValidator(_parse_iso_date),
@@ -144,6 +148,12 @@ class DataSpec(ConfigSection):
         description="Exchange of single tickers, by its code in exchange_calendars, where they are of several markets: "
         "sessions and closes; before data.calendar.",
         examples=[{"7203.T": "XTKS"}],
+    )
+    series: dict[Ticker, AnySeries] = Field(
+        {},
+        description="Series other than prices by name, for the feature `series`: a file's columns, and when values are "
+        "known.",
+        examples=[{"VIX": {"path": "vix.csv", "value": "Close", "known": "same_close"}}],
     )
     timezone: str | None = Field(
         None,
@@ -289,8 +299,20 @@ def load_prices(
     prices = prices_from_rows(traded, source=fetched.source, sha256=fetched.sha256, notes=notes, markets=markets)
     member_mask = membership_mask(prices, spec.membership)
     prices = replace(prices, context=context_prices, benchmark=benchmark_prices, member_mask=member_mask)
+    prices = _with_series(prices, spec, sources, offline=offline)
     counter.step()
     return prices
+
+
+def _with_series(prices: Prices, spec: DataSpec, sources: MarketSources, *, offline: bool) -> Prices:
+    """Return prices with the series of a config, which their digest then depends on too."""
+    if not spec.series:
+        return prices
+    hours = {market.name: sources.hours(prices.tickers[index]) for index, market in enumerate(prices.markets)}
+    own = {name: MarketSources(spec.calendars).hours(name) for name in spec.series if name in spec.calendars}
+    own_hours = {name: value for name, value in own.items() if value is not None}
+    series, digests = load_series(spec.series, hours or {"": None}, own_hours, offline=offline)
+    return replace(prices, series=series, sha256=combine_digests(digests_with_series(prices.sha256, digests)))
 
 
 def fetch_prices(

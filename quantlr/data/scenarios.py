@@ -1,5 +1,7 @@
 """Scenarios for look-ahead tests: prices that are changed after a session (the cut) and kept up to it.
 
+Values of other series that are not known at the cut are replaced by random ones in every scenario.
+
 A computation without look-ahead gives the same values up to the cut in every scenario. Two scenarios change all prices
 by a factor, as a later dividend or split does to adjusted prices, and the split volumes too: ratios of prices and of
 volumes stay the same, so only a computation that uses their levels changes.
@@ -14,6 +16,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from quantlr.core.known_series import replace_later_releases
 from quantlr.core.timing import latest_known_bar_index
 from quantlr.core.values import PRICE_ARRAYS, REFERENCE_PRICES, Array, BoolArray, Prices
 
@@ -59,6 +62,10 @@ def apply_scenario(
         prices = prices.before_session(last_session + 1)
     if scenario == TRUNCATION:
         return prices.before_session(after_session + 1)
+    if prices.series:
+        rng = np.random.default_rng([seed, after_session + 1, len(prices.series)])
+        series = replace_later_releases(prices.series, prices.sessions[after_session], rng=rng)
+        prices = replace(prices, series=series)
     for number, name in enumerate(REFERENCE_PRICES, start=1):
         reference: Prices | None = getattr(prices, name)
         if reference is not None:

@@ -16,10 +16,12 @@ from quantlr.core.file_reading import UnreadableContentError, iter_files_below, 
 from quantlr.core.progress import Progress, ProgressCounter
 from quantlr.core.text import escape_unsafe_characters
 from quantlr.core.values import Note
+from quantlr.data.crypto import CcxtSource
 from quantlr.data.csv.raw_table import MAX_FILE_BYTES, ReadingOptions, source_path_error
 from quantlr.data.csv.reader import BarFrame, read_bars, read_tickers
 from quantlr.data.frame import FrameSource
 from quantlr.data.source import FetchedPrices, FetchRequest, Source, combine_digests, sha256_hex
+from quantlr.data.stooq import StooqSource
 from quantlr.data.ticker_list import STOOQ_US_SUFFIX, require_known_tickers
 from quantlr.data.yahoo import YahooSource
 
@@ -276,4 +278,4 @@ class SampleSource(Source):
         return replace(fetched, markets=dict.fromkeys(request.tickers, "XNYS"))
 
 
-SOURCES: tuple[type[Source], ...] = (SampleSource, FileSource, YahooSource, FrameSource)
+SOURCES: tuple[type[Source], ...] = (SampleSource, FileSource, YahooSource, StooqSource, CcxtSource, FrameSource)

@@ -8,27 +8,28 @@ from __future__ import annotations
 import datetime as dt
 import json
 import logging
-import queue
 import re
 import threading
 import warnings
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
-from threading import Event, Thread
-from typing import Any, Literal, TypeVar
-from zoneinfo import ZoneInfo
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from quantlr.core.atomic import cache_dir
 from quantlr.core.values import BoolArray
+from quantlr.data.background import BACKGROUND_THREAD_NAME
 from quantlr.data.cache import FetchResponse
 from quantlr.data.corporate_actions import RAW_BAR_COLUMNS, RAW_PRICE_COLUMNS, RawBarFrame, undo_split_adjustment
-
-T = TypeVar("T")
+from quantlr.data.download import (
+    DownloadClient,
+    FetchError,
+    HttpEnvironment,
+    last_finished_date,
+)
 
 US_EXCHANGE_CODES = "NMS NGM NCM NAS NYQ NYS PCX ASE BTS PNK OQX OQB OEM OID SNP DJI NIM NASDAQ"
 """Nasdaq, New York with Arca and American, Cboe's, over the counter, and the indices of S&P, Dow Jones and Nasdaq."""
@@ -52,139 +53,31 @@ CALENDAR_BY_EXCHANGE_CODE: dict[str, str] = {
 }  # fmt: skip
 """Calendar in exchange_calendars by the `exchangeName` of a chart; exchanges without a calendar are left out."""
 
-SETTLEMENT_DELAY_AFTER_CLOSE = dt.timedelta(minutes=30)
-"""Time after the close from which on a session's bar is final."""
 COLUMN_BY_YFINANCE_NAME = {
     "Open": "open", "High": "high", "Low": "low", "Close": "close", "Volume": "volume", "Dividends": "dividend",
     "Capital Gains": "capital_gain", "Stock Splits": "split",
 }  # fmt: skip
 NULL_LOG_HANDLER = logging.NullHandler()
 CHART_URL_PATH = "/v8/finance/chart/"
-BACKGROUND_THREAD_NAME = "quantlr: waiting for an answer"
-"""Name of the threads that may be abandoned."""
-
-MAX_ATTEMPTS = 4
-"""Number of requests for a ticker while Yahoo can't be reached or fails."""
-
-UTC_CLOCK = partial(dt.datetime.now, dt.UTC)
-
-FetchErrorKind = Literal["unknown", "empty", "limited", "network", "server", "unstored"]
-
-
-@dataclass(frozen=True, slots=True)
-class HttpEnvironment:
-    """The network and the clock of a source, which tests replace.
-
-    Attributes
-    ----------
-    http_session : session of curl_cffi or requests for all requests; None for yfinance's own.
-    clock : returns the time; called once per fetch.
-    pause_seconds : pause between tickers, to limit the rate of requests.
-    backoff_seconds : pause before the second attempt; doubled before each further one.
-    """
-
-    http_session: Any = None
-    clock: Callable[[], dt.datetime] = UTC_CLOCK
-    pause_seconds: float = 0.2
-    backoff_seconds: float = 1.0
-
-
-class FetchError(Exception):
-    """There are no prices of a ticker.
-
-    Attributes
-    ----------
-    kind : Yahoo does not know the ticker ("unknown") or has no bars of it ("empty"); it limits the rate of requests
-        ("limited"); it can't be reached ("network"); its response is another error ("server"); or the network must not
-        be used and nothing is cached ("unstored").
-    """
-
-    def __init__(self, kind: FetchErrorKind, message: str) -> None:
-        super().__init__(message)
-        self.kind = kind
-
-
-class ResultTimeoutError(Exception):
-    """A background iterator yielded nothing within the time-out."""
-
-
-def iter_in_background(
-    make_items: Callable[[Event], Iterator[T]], *, timeout_seconds: float
-) -> Generator[T, None, None]:
-    """Yield the items of an iterator that runs in a thread of its own, ahead of the caller, and can be abandoned.
-
-    The thread is a daemon: a request that hangs blocks neither the caller nor the end of the program.
-
-    Parameters
-    ----------
-    make_items : is called in the thread with an event that is set once the items are no longer wanted.
-    timeout_seconds : how long to wait for an item.
-
-    Raises
-    ------
-    ResultTimeoutError : there was no item for `timeout_seconds`.
-    """
-    stop_event = Event()
-    results: queue.SimpleQueue[tuple[T] | BaseException | None] = queue.SimpleQueue()
-
-    def put_items_on_queue() -> None:
-        try:
-            for item in make_items(stop_event):
-                results.put((item,))
-                if stop_event.is_set():
-                    return
-            results.put(None)
-        except BaseException as error:
-            results.put(error)
-
-    Thread(target=put_items_on_queue, name=BACKGROUND_THREAD_NAME, daemon=True).start()
-    try:
-        while (result := results.get(timeout=timeout_seconds)) is not None:
-            if isinstance(result, BaseException):
-                raise result
-            yield result[0]
-    except queue.Empty:
-        raise ResultTimeoutError from None
-    finally:
-        stop_event.set()
 
 
 @dataclass(slots=True)
-class YahooClient:
+class YahooClient(DownloadClient):
     """yfinance with a session that keeps the last response to a request for a chart.
 
     yfinance raises the same errors for an outage and for a delisting; the response distinguishes them.
 
     Attributes
     ----------
-    environment : the network and the clock.
     http_session : the session for all requests.
-    timeout_seconds : time-out per download.
     last_chart_response : the session's last response to a request for a chart, None if there was none.
     """
 
-    environment: HttpEnvironment
     http_session: Any
-    timeout_seconds: float
     last_chart_response: Any = None
 
-    def fetch_ticker(self, ticker: str, *, since: dt.date | None, now: dt.datetime, stop_event: Event) -> FetchResponse:
-        """Return the sessions of a ticker from `since` on, or all of them, after several attempts if necessary.
-
-        Raises
-        ------
-        FetchError : there are no usable prices, and another attempt can't change that or is not left.
-        """
-        for attempt in range(MAX_ATTEMPTS - 1):
-            try:
-                return self._request_ticker(ticker, since, now)
-            except FetchError as error:
-                is_final = error.kind in ("unknown", "empty")
-                if is_final or stop_event.wait(self.environment.backoff_seconds * 2**attempt):
-                    raise
-        return self._request_ticker(ticker, since, now)
-
-    def _request_ticker(self, ticker: str, since: dt.date | None, now: dt.datetime) -> FetchResponse:
+    def request_ticker(self, ticker: str, *, since: dt.date | None, now: dt.datetime) -> FetchResponse:
+        """Return the sessions of a ticker from `since` on, or all of them, by one request."""
         import yfinance
         from yfinance.data import YfData
 
@@ -248,7 +141,7 @@ def open_yahoo_client(environment: HttpEnvironment, *, timeout_seconds: float) -
         debug.hide_exceptions = False
         # Any ticker has the session of the library that yfinance uses; nothing is requested here.
         session = environment.http_session or yfinance.Ticker("SPY").session
-        client = YahooClient(environment, session, timeout_seconds)
+        client = YahooClient(environment, timeout_seconds, session)
         request = session.request
 
         def request_and_record(method: str, url: str, *args: Any, **kwargs: Any) -> Any:
@@ -319,16 +212,6 @@ def yfinance_table_to_response(
         unfinished_session=unfinished[0] if unfinished else None,
         incomplete_sessions=tuple(incomplete),
     )
-
-
-def last_finished_date(exchange_info: Mapping[str, str], *, now: dt.datetime) -> dt.date:
-    """Return the latest date on which trading is over, by the exchange's clock."""
-    local = now.astimezone(ZoneInfo(exchange_info["timezone"]))
-    if exchange_info["closes"]:
-        close = dt.datetime.combine(local.date(), dt.time.fromisoformat(exchange_info["closes"]), tzinfo=local.tzinfo)
-        if local >= close + SETTLEMENT_DELAY_AFTER_CLOSE:
-            return local.date()
-    return local.date() - dt.timedelta(days=1)
 
 
 def _yfinance_table_to_raw_bars(table: pd.DataFrame) -> RawBarFrame:

@@ -12,6 +12,7 @@ from quantlr.backtest.fills import compare_fill_metrics, is_significant_only_at_
 from quantlr.backtest.fit_metrics import FitView
 from quantlr.backtest.metric_types import BacktestAndTrials, BacktestView, Section, evaluate_forecasts
 from quantlr.backtest.metrics import METRICS, metrics_of_section
+from quantlr.backtest.naive_rules import evaluate_naive_rules
 from quantlr.config.run_config import RunConfig
 from quantlr.core.progress import Progress, ProgressCounter, ignore_progress
 from quantlr.core.timing import iso_date
@@ -40,7 +41,7 @@ def compute_metrics(
     progress : called after each metric.
     """
     per_year = config.report.sessions_in_year(run_data.prices)
-    counter = ProgressCounter("measuring", 2 + len(METRICS) + len(metrics_of_section("backtest")), progress)
+    counter = ProgressCounter("measuring", 3 + len(METRICS) + len(metrics_of_section("backtest")), progress)
 
     def compute_section(section: Section, source: Any) -> dict[str, Any]:
         values: dict[str, Any] = {}
@@ -60,6 +61,16 @@ def compute_metrics(
     forecasts = run_data.forecasts
     attribution = ticker_attribution(run_data.result, forecasts, evaluated, sessions_per_year=per_year)
     fills = compare_fill_metrics(run_data.positions, prices, config.execution, sessions_per_year=per_year)
+    counter.step()
+    naive_rules = evaluate_naive_rules(
+        run_data.forecasts,
+        prices,
+        config.policy,
+        config.execution,
+        sessions_per_year=per_year,
+        n_sessions=len(run_data.result.equity),
+    )
+    naive_rule_metrics = {item.rule.key: item.metrics for item in naive_rules}
     counter.step()
     metrics = {
         "data": {
@@ -86,6 +97,7 @@ def compute_metrics(
         "significance": compute_section("significance", BacktestAndTrials(strategy, evaluated, family))
         | compute_section("against_benchmark", strategy),
         "model": compute_section("model", _fit_view(config.model, run_data)),
+        "naive_rules": naive_rule_metrics,
     }
     verdict = decide_verdict(
         metrics,

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from quantlr.config.run_config import RunConfig
+from quantlr.core.text import hide_home_folder
 from quantlr.core.timing import iso_date
 from quantlr.core.values import Array, BacktestResult, Prices
 from quantlr.experiment.price_overlap import price_overlap_keys
@@ -71,7 +72,7 @@ class Trial:
     ----------
     config_sha256 : digest of the config, as `RunConfig.results_sha256` returns it.
     name : of the run.
-    config : as JSON with sorted keys.
+    config : as JSON with sorted keys; the home folder is written as ~.
     data_sha256 : digest of the prices; empty where it failed before they were read.
     price_keys : of the prices, by which the trials on overlapping prices are found; empty like `data_sha256`.
     variation : how it differs from the config, for a variation of the sensitivity analysis; empty for the config's run.
@@ -99,8 +100,9 @@ class Trial:
         error: str | None = None,
     ) -> Trial:
         """Return the trial of a config on prices, given by their digest and keys."""
-        text = canonical_json(config.model_dump(mode="json"))
+        text = hide_home_folder(canonical_json(config.model_dump(mode="json")))
         digest = config.results_sha256()
+        error = None if error is None else hide_home_folder(error)
         return cls(digest, config.name, text, data_sha256, price_keys, result=result, error=error)
 
     @classmethod

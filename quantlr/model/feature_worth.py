@@ -6,7 +6,7 @@ is the forecast, never the profit.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,14 +14,19 @@ import numpy as np
 
 from quantlr.core.progress import Progress, ProgressCounter, ignore_progress
 from quantlr.core.values import Array, BoolArray, Dataset, Forecasts
+from quantlr.model.base import Model
+from quantlr.model.splits import WalkForwardSpec
+from quantlr.model.walk_forward import MAX_MODELS_PER_BATCH, walk_forward_together
 from quantlr.stats.clark_west import base_rate_forecasts, clark_west_test, nested_clark_west_test
 from quantlr.stats.paired import holm_adjusted_p_values
 
 MIN_GROUP_CORRELATION = 0.7
 """Smallest mean absolute correlation between the columns of two groups at which they are joined."""
 
-ForecastFunction = Callable[[Dataset], Forecasts]
-"""Takes a dataset and returns its walk-forward forecasts."""
+Columns = tuple[int, ...]
+"""Indices of columns of a dataset, ascending."""
+ForecastFunction = Callable[[Iterable[Dataset]], Iterable[Forecasts]]
+"""Takes datasets and returns the walk-forward forecasts of each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +41,7 @@ class FeatureSet:
     """
 
     name: str
-    columns: tuple[int, ...]
+    columns: Columns
     is_group: bool = False
 
 
@@ -144,8 +149,8 @@ def measure_feature_worth(
     ----------
     dataset, forecasts : of the model with all features.
     sets : the sets that are left out, one at a time.
-    forecast : the walk-forward of that model, as a function of the dataset.
-    progress : called after each set.
+    forecast : the walk-forward of that model, as a function of datasets.
+    progress : called after each walk-forward.
 
     Raises
     ------
@@ -154,31 +159,54 @@ def measure_feature_worth(
     known = ~np.isnan(forecasts.up)
     losses, base_rate = _log_losses(forecasts, known), base_rate_forecasts(forecasts)
     base_rate_losses = _log_losses(base_rate, known)
-    counter = ProgressCounter("measuring features", len(sets), progress)
+    columns = range(len(dataset.columns))
+    without = {item: tuple(column for column in columns if column not in item.columns) for item in sets}
+    needed = dict.fromkeys(kept for item in sets for kept in (without[item], item.columns))
+    refitted = [kept for kept in sorted(needed, key=len, reverse=True) if 0 < len(kept) < len(columns)]
+    counter = ProgressCounter("measuring features", len(refitted), progress)
+    reductions: dict[Columns, tuple[dict[str, Any], Array]] = {}
+    alone: dict[Columns, tuple[dict[str, Any], float]] = {}
 
-    def forecast_with(columns: Iterable[int]) -> Forecasts:
-        kept = sorted(columns)
-        return forecast(_with_columns(dataset, kept)) if kept else base_rate
+    def measure(kept: Columns, reduced: Forecasts) -> None:
+        reduced_losses = _log_losses(reduced, known)
+        if kept in without.values():
+            reductions[kept] = nested_clark_west_test(forecasts, reduced), reduced_losses - losses
+        if any(kept == item.columns for item in sets):
+            alone[kept] = clark_west_test(reduced), float((base_rate_losses - reduced_losses).mean())
 
-    def measure(features: FeatureSet) -> FeatureSetWorth:
-        reduced = forecast_with(set(range(len(dataset.columns))).difference(features.columns))
-        alone = forecasts if reduced is base_rate else forecast_with(features.columns)
+    measure((), base_rate)
+    measure(tuple(columns), forecasts)
+    for kept, reduced in zip(refitted, forecast(_with_columns(dataset, kept) for kept in refitted), strict=True):
+        measure(kept, reduced)
         counter.step()
-        return FeatureSetWorth(
-            features,
-            nested_clark_west_test(forecasts, reduced),
-            None,
-            _log_losses(reduced, known) - losses,
-            clark_west_test(alone),
-            float((base_rate_losses - _log_losses(alone, known)).mean()),
-        )
-
-    measured = [measure(features) for features in sets]
+    measured = []
+    for item in sets:
+        test, reduction = reductions[without[item]]
+        measured.append(FeatureSetWorth(item, test, None, reduction, *alone[item.columns]))
     tested = [index for index, worth in enumerate(measured) if worth.test["p_value"] is not None]
     adjusted = holm_adjusted_p_values([measured[index].test["p_value"] for index in tested])
     for index, p_value in zip(tested, adjusted, strict=True):
         measured[index] = replace(measured[index], adjusted_p_value=p_value)
     return FeatureWorth(tuple(measured), forecasts, known)
+
+
+def walk_forward_each(
+    datasets: Iterable[Dataset], split_spec: WalkForwardSpec, model: Model, *, workers: int = 1
+) -> Iterator[Forecasts]:
+    """Yield what `walk_forward` returns for each of many datasets, such as the same rows with other features.
+
+    The models of several datasets are fitted in one batch, up to as many as one dataset of many tickers would have
+    there; one feature less each time then takes half of the time.
+    """
+    together: list[Dataset] = []
+    for dataset in datasets:
+        together.append(dataset)
+        n_models = 1 if model.scope == "pooled" else len(dataset.tickers)
+        if (len(together) + 1) * n_models > MAX_MODELS_PER_BATCH:
+            yield from walk_forward_together(together, split_spec, model, workers=workers)
+            together = []
+    if together:
+        yield from walk_forward_together(together, split_spec, model, workers=workers)
 
 
 def _with_columns(dataset: Dataset, columns: Sequence[int]) -> Dataset:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -176,6 +177,30 @@ class SklearnClassifier(Model):
         if "random_state" in classifier_class().get_params():
             params["random_state"] = self.random_state
         return lambda: classifier_class(**params)
+
+
+def find_classifier(name: str) -> str:
+    """Return scikit-learn's name of a classifier, given as it is or in snake case, with or without its ending.
+
+    Raises
+    ------
+    ValueError : there is no such classifier; the message names the nearest.
+    """
+    names = {_plain_name(form): known for known in classifier_classes() for form in (known, _short_name(known))}
+    if _plain_name(name) not in names:
+        hint = did_you_mean_text(name, [*map(_short_name, names.values()), *names.values()])
+        raise ValueError(f"scikit-learn has no classifier {name!r} with predict_proba and defaults{hint}")
+    return names[_plain_name(name)]
+
+
+def _plain_name(name: str) -> str:
+    return re.sub("[_-]", "", name).lower()
+
+
+def _short_name(name: str) -> str:
+    """Return a class name in snake case without its ending: hist_gradient_boosting."""
+    words = re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name.removesuffix("Classifier"))
+    return words.lower()
 
 
 @cache

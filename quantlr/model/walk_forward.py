@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby, islice
 from typing import Any, TypeVar
 
 import numpy as np
@@ -12,7 +13,7 @@ from threadpoolctl import threadpool_limits
 
 from quantlr.core.errors import DegenerateFold, NotEnoughHistory
 from quantlr.core.parallel import allowed_worker_count, map_in_processes
-from quantlr.core.progress import Progress, ignore_progress
+from quantlr.core.progress import Progress, ProgressCounter, ignore_progress
 from quantlr.core.timing import NOT_YET_KNOWN, iso_date, label_lag
 from quantlr.core.values import Array, Dataset, Folds, Forecasts, IntArray, Note, Refits
 from quantlr.model.base import FittedModel, Model, RefitProgressCallback, ignore_refit_progress
@@ -275,20 +276,27 @@ def walk_forward(
     NotEnoughHistory : no ticker is long enough; the message is that of the longest.
     DegenerateFold, LearningRateTooLarge : a ticker cannot be fitted as configured; the same one for any `workers`.
     """
-    splits, notes = make_model_splits(dataset, split_spec, model, functions)
-    n_refits = sum(len(split.first_session) for split in splits)
-    n_done = 0
+    return walk_forward_together([dataset], split_spec, model, functions, workers=workers, progress=progress)[0]
 
-    def report_refits_done(n_new: int) -> None:
-        nonlocal n_done
-        n_done += n_new
-        progress("fitting", done=n_done, total=n_refits)
 
-    report_refits_done(0)
+def walk_forward_together(
+    datasets: Sequence[Dataset],
+    split_spec: WalkForwardSpec,
+    model: Model,
+    functions: WalkForwardFunctions = DEFAULT_FUNCTIONS,
+    *,
+    workers: int,
+    progress: Progress = ignore_progress,
+) -> list[Forecasts]:
+    """Return what `walk_forward` returns for each of some datasets, whose models share batches."""
+    splits_and_notes = [make_model_splits(dataset, split_spec, model, functions) for dataset in datasets]
+    splits = [split for splits_of_dataset, _ in splits_and_notes for split in splits_of_dataset]
+    counter = ProgressCounter("fitting", sum(len(split.first_session) for split in splits), progress)
     # The matrix products of a batch are so small that several BLAS threads make them slower.
     with threadpool_limits(1, user_api="blas"):
-        model_forecasts = list(_iter_model_forecasts(splits, workers=workers, on_refits_done=report_refits_done))
-    return _join_forecasts(dataset, splits, model_forecasts, notes)
+        done = iter(list(_iter_model_forecasts(splits, workers=workers, on_refits_done=counter.step)))
+    parts = zip(datasets, splits_and_notes, strict=True)
+    return [_join_forecasts(dataset, part, list(islice(done, len(part))), notes) for dataset, (part, notes) in parts]
 
 
 def _iter_model_forecasts(
@@ -297,8 +305,7 @@ def _iter_model_forecasts(
     n_pairs = sum(split.n_training_pairs for split in model_splits)
     n_refits = sum(len(split.first_session) for split in model_splits)
     seconds = n_pairs * SECONDS_PER_TRAINING_PAIR + n_refits * SECONDS_PER_REFIT
-    size = MAX_MODELS_PER_BATCH
-    groups = [model_splits[first : first + size] for first in range(0, len(model_splits), size)]
+    groups = list(_iter_batches(model_splits))
     workers = allowed_worker_count(workers)
     if workers == 1 or len(groups) == 1 or seconds < MIN_PARALLEL_SECONDS:
         for group in groups:
@@ -307,6 +314,14 @@ def _iter_model_forecasts(
     for group, forecasts in zip(groups, map_in_processes(forecast_models, groups, workers=workers), strict=True):
         on_refits_done(sum(len(split.first_session) for split in group))
         yield from forecasts
+
+
+def _iter_batches(model_splits: Sequence[ModelSplit]) -> Iterator[list[ModelSplit]]:
+    """Yield consecutive models with as many features each, at most `MAX_MODELS_PER_BATCH` together."""
+    for _, splits in groupby(model_splits, key=lambda split: split.X.shape[1]):
+        same_width = list(splits)
+        for first in range(0, len(same_width), MAX_MODELS_PER_BATCH):
+            yield same_width[first : first + MAX_MODELS_PER_BATCH]
 
 
 def forecast_models(

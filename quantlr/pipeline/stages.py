@@ -193,6 +193,19 @@ def forecast_and_decide(
     dataset = dataset_from_config(config, prices, stages, progress=progress)
     split_spec, model, steps = walk_forward_spec(config, prices), config.model, stages.walk_forward_steps
     forecasts = walk_forward(dataset, split_spec, model, steps, workers=workers, progress=progress)
+    return decide(config, prices, dataset, forecasts, stages, progress=progress)
+
+
+def decide(
+    config: RunConfig,
+    prices: Prices,
+    dataset: Dataset,
+    forecasts: Forecasts,
+    stages: PipelineStages = DEFAULT_STAGES,
+    *,
+    progress: Progress = ignore_progress,
+) -> Decisions:
+    """Return the positions of a config's policy and overlays, with the forecasts that they are decided by."""
     counter = ProgressCounter("deciding", 2, progress)
     context = decision_context(config, prices, forecasts, stages)
     counter.step()

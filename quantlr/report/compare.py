@@ -23,6 +23,7 @@ from quantlr.report.pairs import (
     MetricTest,
     MetricValues,
     RunPair,
+    adjust_tests,
     backtest_result_on_dates,
     benchmark_result_on_dates,
     common_dates,
@@ -39,11 +40,9 @@ from quantlr.report.storage import check_report_target
 from quantlr.stats.paired import (
     PairDifferences,
     RunIndices,
-    holm_adjusted_p_values,
-    holm_test_counts,
     n_draws_for_tests,
-    paired_forecast_differences,
     paired_return_differences,
+    paired_score_differences,
 )
 
 MIN_RUNS, MAX_RUNS = 2, 12
@@ -307,10 +306,9 @@ def _make_run_pairs(
     if len(returns) >= MIN_COMMON_SESSIONS:
         means, sharpes = paired_return_differences(returns, **options)
     if forecasts:
-        hits, first = np.stack([run.hits for run in forecasts], axis=1), forecasts[0]
-        losses, accuracies = paired_forecast_differences(
-            log_losses, hits, session=first.session, horizon=first.horizon, **options
-        )
+        scores = log_losses, np.stack([run.hits for run in forecasts], axis=1).astype(np.float64)
+        session, horizon = forecasts[0].session, forecasts[0].horizon
+        losses, accuracies = paired_score_differences(scores, session=session, horizon=horizon, **options)
     tests: dict[tuple[str, int, int], MetricTest] = {}
     samples = (("sharpe", sharpes, returns, float(np.sqrt(sessions_per_year))), ("log_loss", losses, log_losses, 1.0))
     for key, differences, columns, factor in samples:
@@ -319,14 +317,7 @@ def _make_run_pairs(
             is_identical = len(columns) > 0 and bool((columns[:, a] == columns[:, b]).all())
             scaled = difference and difference.scaled(factor)
             tests[key, a, b] = MetricTest(find_metric(key), scaled, is_identical)
-    differences_by_test = {
-        index: test.difference for index, test in tests.items() if test.difference and not test.is_identical
-    }
-    p_values = [difference.p_value for difference in differences_by_test.values()]
-    adjusted = zip(holm_adjusted_p_values(p_values), holm_test_counts(p_values), strict=True)
-    for (index, tested), (p_value, count) in zip(differences_by_test.items(), adjusted, strict=True):
-        interval = tested.interval(count)
-        tests[index] = replace(tests[index], adjusted_p_value=p_value, adjusted_interval=interval)
+    tests = adjust_tests(tests)
     pairs = []
     for a, b in indices:
         mean, accuracy = means.get((a, b)), accuracies.get((a, b))

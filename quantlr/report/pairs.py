@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -20,9 +20,10 @@ from quantlr.report.saved_runs import SavedRun
 from quantlr.report.style import MINUS_SIGN
 from quantlr.report.summary import metric_text
 from quantlr.stats.hac import SIGNIFICANCE_LEVEL, Interval
-from quantlr.stats.paired import PairedDifference
+from quantlr.stats.paired import PairedDifference, holm_adjusted_p_values, holm_test_counts
 
 MetricValues = dict[str, float | None]
+TestKey = TypeVar("TestKey")
 IDENTICAL_RUNS_TEXTS = {"sharpe": "the same returns in every session", "log_loss": "the same forecasts"}
 """What is written in place of a difference of two runs that are identical, by metric."""
 
@@ -132,7 +133,7 @@ def common_evaluated_forecasts(runs: Sequence[SavedRun]) -> list[EvaluatedForeca
 
 def forecast_log_loss_matrix(evaluated_by_run: Sequence[EvaluatedForecasts]) -> Array:
     """Return the log loss of each forecast of each run, in nats: (forecasts, runs)."""
-    return np.stack([np.logaddexp(0.0, run.log_odds) - run.up * run.log_odds for run in evaluated_by_run], axis=1)
+    return np.stack([run.log_losses for run in evaluated_by_run], axis=1)
 
 
 def compared_metrics() -> list[Metric]:
@@ -209,7 +210,7 @@ class MetricTest:
     def difference_text(self, *, decimals: int, factor: float = 1.0) -> str:
         """Return the difference times `factor`, with its adjusted interval, p value and significance."""
         if self.is_identical:
-            return IDENTICAL_RUNS_TEXTS[self.metric.key]
+            return IDENTICAL_RUNS_TEXTS.get(self.metric.key, "the same")
         if self.difference is None or self.adjusted_p_value is None or self.adjusted_interval is None:
             return "not compared"
         p_value, numbers = self.adjusted_p_value, (self.difference.value, *self.adjusted_interval)
@@ -222,6 +223,18 @@ class MetricTest:
         """Return the difference, intervals and p values as in ``compare.json``; None where there is no difference."""
         adjusted = {"adjusted_p_value": self.adjusted_p_value, "adjusted_interval": self.adjusted_interval}
         return None if self.difference is None else self.difference.to_dict() | adjusted
+
+
+def adjust_tests(tests: Mapping[TestKey, MetricTest]) -> dict[TestKey, MetricTest]:
+    """Return tests with p values and intervals adjusted by Holm's method for all but those of identical runs."""
+    tested = {key: test.difference for key, test in tests.items() if test.difference and not test.is_identical}
+    p_values = [difference.p_value for difference in tested.values()]
+    adjusted = zip(holm_adjusted_p_values(p_values), holm_test_counts(p_values), strict=True)
+    by_key = {
+        key: replace(tests[key], adjusted_p_value=p_value, adjusted_interval=difference.interval(count))
+        for (key, difference), (p_value, count) in zip(tested.items(), adjusted, strict=True)
+    }
+    return dict(tests) | by_key
 
 
 @dataclass(frozen=True, slots=True)

@@ -58,12 +58,13 @@ LOCK_TIMEOUT_SECONDS = 60.0
 REPORT_FILE_NAMES = frozenset({
     "tearsheet.png", "forecast.png", "model.png", "positions.png", "tickers.png", "report.html", METRICS_FILE,
     CONFIG_FILE, "provenance.json", "forecasts.parquet", "backtest.parquet", "positions.parquet", "trades.csv",
-    "audit.json", "features.png", "features.csv", "thumbnail.png", "compare.png", "compare.json", "sweep.json",
-    "trials.csv", "sweep.png", "winner.yaml",
+    "audit.json", "features.png", "features.csv", "race.png", "race.csv", "thumbnail.png", "compare.png",
+    "compare.json", "sweep.json", "trials.csv", "sweep.png", "winner.yaml",
 })  # fmt: skip
 """Every file that quantlr may write at the top of the folder; all other files there belong to the user.
 
-``audit.json`` and ``features.*`` are written beside a run's files and are removed with them: they are of that run only.
+``audit.json``, ``features.*`` and ``race.*`` are written beside a run's files and are removed with them: they are of
+that run only.
 """
 
 

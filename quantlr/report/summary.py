@@ -12,9 +12,10 @@ from typing import Any, Literal
 
 from quantlr.backtest.metric_types import Metric, Place
 from quantlr.backtest.metrics import METRICS, find_metric, metrics_shown_in
+from quantlr.backtest.naive_rules import NAIVE_RULES
 from quantlr.core.frequency import bar_unit
 from quantlr.core.values import Note
-from quantlr.report.style import count_text, number_text, p_value_number_text, percent_text
+from quantlr.report.style import count_text, number_text, p_value_number_text, p_value_text, percent_text
 
 FILL_LABELS = {"next_close": "Next close", "next_open": "Next open", "close": "Same close"}
 MAX_TICKERS_PER_NOTE_KIND = 3
@@ -314,6 +315,30 @@ def sensitivity_table(metrics: dict[str, Any]) -> TextTable:
         for values in metrics.get("sensitivity", ())
     ]
     return TextTable("Sensitivity, the same decisions", columns, rows)
+
+
+def naive_rules_table(metrics: Mapping[str, Any], keys: Sequence[str] = ()) -> TextTable:
+    """Return a run beside the naive rules, and beside its own positions shifted in time.
+
+    Parameters
+    ----------
+    metrics : as in ``metrics.json``; a report of before the naive rules were added has no rows.
+    keys : of the metrics that are columns; () for all that competitors are shown by.
+    """
+    shown = [metric for metric in metrics_shown_in("competitors") if not keys or metric.key in keys]
+    title, columns = "Naive rules", tuple(metric.column_heading for metric in shown)
+    if "naive_rules" not in metrics:
+        return TextTable(title, columns, [])
+    rules, shifted = metrics["naive_rules"], find_metric("shifted_positions")
+    values = {"this run": {metric.key: metric.value(metrics) for metric in shown}}
+    values |= {rule.name: rules[rule.key] for rule in NAIVE_RULES}
+    rows = [
+        (name, tuple(metric_text(metric, numbers[metric.key]) for metric in shown)) for name, numbers in values.items()
+    ]
+    p_value = shifted.value(metrics)
+    p_text = "no test" if p_value is None else p_value_text(p_value)
+    rows.append(("same positions, shifted in time", (*[""] * (len(shown) - 1), p_text)))
+    return TextTable(title, columns, rows)
 
 
 def new_ledger_text(path: Path) -> str:

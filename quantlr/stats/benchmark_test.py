@@ -110,12 +110,24 @@ def timing_returns(weight: Array, ticker_excess_returns: Array, cost: Array) -> 
 
     Its sum is the net return of the strategy less that of holding mean(w_i), which is not charged for its own costs.
     """
+    weight_deviation, return_deviation = position_and_return_deviations(weight, ticker_excess_returns)
+    return np.asarray((weight_deviation * return_deviation).sum(axis=1) - cost)
+
+
+def position_and_return_deviations(weight: Array, ticker_excess_returns: Array) -> tuple[Array, Array]:
+    """Return positions and returns less their means over the sessions of each ticker, and 0 in other sessions.
+
+    Parameters
+    ----------
+    weight, ticker_excess_returns : as in `timing_returns`.
+    """
     is_listed = ~np.isnan(ticker_excess_returns)
     n_listed = np.maximum(is_listed.sum(axis=0), 1)
     returns, held = np.where(is_listed, ticker_excess_returns, 0.0), np.where(is_listed, weight, 0.0)
-    weight_deviation = held - held.sum(axis=0) / n_listed
-    return_deviation = np.where(is_listed, returns - returns.sum(axis=0) / n_listed, 0.0)
-    return np.asarray((weight_deviation * return_deviation).sum(axis=1) - cost)
+    weight_deviation, return_deviation = (
+        np.where(is_listed, values - values.sum(axis=0) / n_listed, 0.0) for values in (held, returns)
+    )
+    return weight_deviation, return_deviation
 
 
 def timing_test(weight: Array, ticker_excess_returns: Array, cost: Array) -> CosineTest:

@@ -51,6 +51,21 @@ def roc_auc(score: Array, up: Array) -> float | None:
     return float(placements[0].mean()) if placements else None
 
 
+def auc_scores(score: Array, up: Array) -> Array | None:
+    """Return a number for each forecast, (n,), whose mean is the area under the ROC curve; None as `roc_auc`.
+
+    Each is the area and the forecast's contribution to it of the first order (its influence function), so that the
+    area of a resample is to first order their mean.
+    """
+    placements = delong_placements(score, up)
+    if placements is None:
+        return None
+    auc, scores = float(placements[0].mean()), np.empty(len(up))
+    for is_outcome, placement in zip((up == 1, up == 0), placements, strict=True):
+        scores[is_outcome] = auc + (placement - auc) * len(up) / len(placement)
+    return scores
+
+
 def delong_auc_interval(score: Array, up: Array) -> Interval | None:
     """Return the 95 % interval of the area under the ROC curve (DeLong, DeLong and Clarke-Pearson 1988).
 

@@ -10,14 +10,14 @@ exactly where the p value is below 5 %, also where both are adjusted for several
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import combinations
 from typing import Any
 
 import numpy as np
 
-from quantlr.core.values import Array, BoolArray, IntArray
+from quantlr.core.values import Array, IntArray
 from quantlr.stats.bootstrap import optimal_block_length, stationary_bootstrap_matrix_sums
 from quantlr.stats.hac import SIGNIFICANCE_LEVEL, Interval, sum_by_session
 from quantlr.stats.sharpe import resampled_sharpes, sharpe_per_session
@@ -114,43 +114,44 @@ def paired_return_differences(
     return dict(sorted(means.items())), dict(sorted(sharpes.items()))
 
 
-def paired_forecast_differences(
-    log_losses: Array,
-    hits: BoolArray,
+def paired_score_differences(
+    scores: Sequence[Array],
     *,
     session: IntArray,
     horizon: int,
     n_draws: int,
     seed: int,
     pairs: Sequence[RunIndices] | None = None,
-) -> tuple[PairDifferences, PairDifferences]:
-    """Return the differences of mean log losses and those of accuracies, over the same forecasts.
+    transform: Callable[[Array], Array] = np.asarray,
+) -> list[PairDifferences]:
+    """Return the differences of the means of each score, over the same forecasts.
 
     Parameters
     ----------
-    log_losses, hits : (forecasts, runs) log loss of each forecast, in nats, and whether it was right.
+    scores : each (forecasts, runs), a number for every forecast of every run, such as its log loss.
     session : (forecasts,) the session at whose close each was made; whole sessions are resampled.
     horizon : sessions that a forecast spans, and the least block length.
     n_draws, seed, pairs : as in `paired_return_differences`.
+    transform : makes of means the numbers that are compared, element by element.
     """
     differences: list[PairDifferences] = []
-    for scores in (log_losses, hits.astype(np.float64)):
-        mean = scores.mean(axis=0)
-        session_sums = sum_by_session(session, *scores.T, np.ones(len(scores)))
+    for score in scores:
+        mean = score.mean(axis=0)
+        session_sums = sum_by_session(session, *score.T, np.ones(len(score)))
         n_forecasts = session_sums[:, -1:]
         deviation = session_sums[:, :-1] - mean * n_forecasts
-        columns = np.concatenate([deviation, n_forecasts], axis=1)
+        columns, value = np.concatenate([deviation, n_forecasts], axis=1), transform(mean)
         by_pair: PairDifferences = {}
         for length, pairs_of_length in _pairs_by_block_length(
             deviation, pairs, min_block_length=float(horizon)
         ).items():
             rng = np.random.default_rng(seed)
             sums = stationary_bootstrap_matrix_sums(columns, block_length=length, rng=rng, n_draws=n_draws)
-            resampled_mean = (mean + sums[:, :-1] / sums[:, -1:]).T
+            resampled = transform(mean + sums[:, :-1] / sums[:, -1:]).T
             for a, b in pairs_of_length:
-                by_pair[a, b] = _paired_difference(mean[a], mean[b], resampled_mean[[a, b]], length)
+                by_pair[a, b] = _paired_difference(value[a], value[b], resampled[[a, b]], length)
         differences.append(dict(sorted(by_pair.items())))
-    return differences[0], differences[1]
+    return differences
 
 
 def holm_adjusted_p_values(p_values: Sequence[float]) -> list[float]:

@@ -75,7 +75,7 @@ def lo_sharpe(excess_returns: Array, *, n_periods: int) -> float | None:
     sharpe = sharpe_per_session(excess_returns)
     if sharpe is None:
         return None
-    n_lags = min(int(4 * (len(excess_returns) / 100) ** (2 / 9)), len(excess_returns) - 1)
+    n_lags = int(4 * (len(excess_returns) / 100) ** (2 / 9))
     factor = lo_aggregation_factor(autocorrelations(excess_returns, n_lags=n_lags), n_periods=n_periods)
     return None if factor is None else sharpe * factor
 

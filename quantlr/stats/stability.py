@@ -107,7 +107,7 @@ def benjamini_hochberg_adjusted_p_values(p_values: Sequence[float]) -> list[floa
     values, n = np.asarray(p_values, dtype=np.float64), len(p_values)
     order = np.argsort(values, kind="stable")[::-1]
     adjusted = np.empty(n)
-    adjusted[order] = np.minimum.accumulate(np.minimum(values[order] * n / np.arange(n, 0, -1), 1.0))
+    adjusted[order] = np.minimum.accumulate(values[order] * n / np.arange(n, 0, -1))
     return adjusted.tolist()
 
 

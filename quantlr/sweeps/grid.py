@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime as dt
 import itertools
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -23,6 +23,7 @@ from quantlr.config.messages import problems_from_validation_error, sort_problem
 from quantlr.config.run_config import (
     LoadedConfig,
     ReportName,
+    overrides_from_data,
     read_unvalidated_config,
     validate_config,
 )
@@ -30,6 +31,7 @@ from quantlr.config.yaml_tree import ConfigProblem, KeyPath, ParsedYaml, SourceL
 from quantlr.core.component_errors import iter_user_defined_components
 from quantlr.core.components import Component, ConfigSection, resolve_config_path
 from quantlr.core.errors import ConfigError
+from quantlr.core.text import hide_home_folder
 from quantlr.data.features import Feature
 from quantlr.data.prices import IsoDate
 
@@ -182,6 +184,7 @@ def load_sweep(
     settings: Sequence[str] = (),
     name: str | None = None,
     features: Sequence[Feature] = (),
+    data: Any = None,
 ) -> Sweep:
     """Load a sweep from a YAML file or a mapping.
 
@@ -192,6 +195,7 @@ def load_sweep(
     settings : the same as text, ``key=value``, the value in YAML.
     name : name of the report, instead of the config's.
     features : feature objects, added to the config's unless it lists them already.
+    data : prices to use instead of the config's source, as in `quantlr.load_config`.
 
     Raises
     ------
@@ -214,11 +218,12 @@ def load_sweep(
     lines = list(map(str, sort_problems_by_line([*problems, *_grid_key_problems(axes)])))
     try:
         base = _read_base_config(parsed)
-        for key, value in [*(overrides or {}).items(), *map(parse_setting, settings)]:
-            for axis in axes:
-                if _is_same_or_subkey(key, axis.key) or _is_same_or_subkey(axis.key, key):
-                    raise ConfigError(f"--set: {key}: the grid varies {axis.key}; change the sweep's file")
-            apply_overrides(base, {key: value}, source_name="--set")
+        _override_base(base, axes, [*(overrides or {}).items(), *map(parse_setting, settings)], source_name="--set")
+        if data is not None:
+            values = overrides_from_data(base, data)
+            if any(axis.key == "data.tickers" for axis in axes):
+                values.pop("data.tickers", None)
+            _override_base(base, axes, values.items(), source_name="data=")
     except ConfigError as error:
         lines += error.problems
     base.value.pop("name", None)
@@ -293,6 +298,22 @@ def _read_base_config(parsed: ParsedYaml) -> ParsedYaml:
     return config
 
 
+def _override_base(
+    base: ParsedYaml, axes: Sequence[GridAxis], values: Iterable[tuple[str, Any]], *, source_name: str
+) -> None:
+    """Replace values of a base config, by dotted key.
+
+    Raises
+    ------
+    ConfigError : the grid varies such a key, or a part of it.
+    """
+    for key, value in values:
+        for axis in axes:
+            if _is_same_or_subkey(key, axis.key) or _is_same_or_subkey(axis.key, key):
+                raise ConfigError(f"{source_name}: {key}: the grid varies {axis.key}; change the sweep's file")
+        apply_overrides(base, {key: value}, source_name=source_name)
+
+
 def _grid_value_problem_texts(sweep: Sweep) -> tuple[str, ...]:
     """Return the problems of every value of the grid, each combined with the first value of the other keys."""
     stride, numbers = sweep.n_combinations, {0}
@@ -325,7 +346,10 @@ def _sample_trial_numbers(sweep: Sweep, parsed: ParsedYaml) -> Sequence[int]:
 
 
 def grid_value_text(value: Any) -> str:
-    """Return a value of the grid as short text: as it is written, a component by its kind and parameters."""
+    """Return a value of the grid as short text: as it is written, a component by its kind and parameters.
+
+    The home folder is written as ~.
+    """
     if isinstance(value, Component):
         value = dict(value)
     if isinstance(value, dict):
@@ -336,4 +360,4 @@ def grid_value_text(value: Any) -> str:
         return items if len(value) == 1 and isinstance(value[0], (str, dict)) else f"[{items}]"
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
-    return str(getattr(value, "text", value))
+    return hide_home_folder(str(getattr(value, "text", value)))

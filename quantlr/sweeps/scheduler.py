@@ -251,6 +251,7 @@ def sweep(
     *,
     overrides: Mapping[str, Any] | None = None,
     features: Sequence[Feature] = (),
+    data: Any = None,
     name: str | None = None,
     output: str | Path = "reports",
     engine: Literal["process", "dask"] = "process",
@@ -270,6 +271,8 @@ def sweep(
     overrides : values by dotted key that replace those of the config under ``base``: ``{"policy.long_above": 0.52}``.
     features : feature objects of your own, added to the config's unless it lists them already, in every trial. Stored
         results are used again only while the files that define their classes stay the same.
+    data : prices to use instead of the config's source, as in `quantlr.load_config`; each process
+        gets a copy.
     name : name of the report, instead of the config's.
     output : folder of reports. The report is written into ``output/NAME``; the folder's ledger records every trial,
         and the results of trials are stored in ``output/.trials``, so that an interrupted sweep is resumed.
@@ -300,7 +303,7 @@ def sweep(
     >>> result.trials.head()  # doctest: +SKIP
     """
     end_if_worker_imports_script()  # before anything is written
-    loaded = load_sweep(config, overrides=overrides, features=features, name=name)
+    loaded = load_sweep(config, overrides=overrides, features=features, data=data, name=name)
     n_trials = len(loaded.trial_numbers)
     if max_trials is not None and n_trials > max_trials:
         raise UserError(

@@ -13,6 +13,7 @@ from quantlr.backtest.metrics import annual_sharpe, metrics_shown_in
 from quantlr.config.run_config import RunConfig
 from quantlr.core.component_errors import iter_user_defined_components
 from quantlr.core.errors import ComponentError, LookAheadError, QuantlrError, UserError
+from quantlr.core.text import hide_home_folder
 from quantlr.core.values import Dataset, Forecasts, IntArray, Prices, RunData
 from quantlr.experiment.price_overlap import price_overlap_keys
 from quantlr.model.walk_forward import walk_forward
@@ -134,7 +135,7 @@ def _evaluate_trial(trial: TrialRecord, sweep: Sweep, *, offline: bool) -> Trial
     except (ComponentError, LookAheadError) as error:  # not stored: the user will change the code, not the config
         return replace(trial, error=error.message, config_key=error.key)
     except UserError as error:
-        file_bytes = encode_result_file({"error": error.message, "key": error.key})
+        file_bytes = encode_result_file({"error": hide_home_folder(error.message), "key": error.key})
         return replace(trial, file_bytes=file_bytes, error=error.message, config_key=error.key)
     except QuantlrError as error:
         return replace(trial, error=error.message, config_key=error.key)

@@ -1,4 +1,4 @@
-"""Checks for the test suite of a user-defined feature: the contract that the features of the catalogue meet.
+"""Checks for the test suite of a user-defined feature or source: the contract that those of the catalogue meet.
 
 >>> from quantlr.testing import check_feature
 >>> from quantlr.data.features import Momentum
@@ -13,6 +13,7 @@ from quantlr.testing.contract import (
     random_walk_prices,
     single_ticker_prices,
 )
+from quantlr.testing.source_contract import check_source
 
 __all__ = [
     "AUDIT_SCENARIOS",
@@ -21,6 +22,7 @@ __all__ = [
     "apply_scenario",
     "bar_range_mask",
     "check_feature",
+    "check_source",
     "random_walk_bars",
     "random_walk_prices",
     "single_ticker_prices",

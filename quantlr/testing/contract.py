@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from quantlr.core.components import component_kind
+from quantlr.core.known_series import KnownSeries
 from quantlr.core.timing import iso_date
 from quantlr.core.values import PRICE_ARRAYS, Array, BoolArray, FeatureColumns, Prices
 from quantlr.data.csv.reader import BarFrame
@@ -21,6 +22,8 @@ EXTRA_SESSIONS = 60
 """Sessions of the synthetic prices beyond a feature's warm-up."""
 CONTEXT_TICKERS = ("^GSPC",)
 """Reference series of the synthetic prices."""
+SERIES_NAME = "RATE"
+"""Series other than prices that the synthetic prices have beside the reference series."""
 
 
 def check_feature(feature: Feature, *, context: tuple[str, ...] = CONTEXT_TICKERS, seed: int = 0) -> None:
@@ -232,7 +235,20 @@ def random_walk_prices(
         return prices
     days = pd.date_range(dates[0], dates[-1], freq="D").as_unit("us")
     context = {name: random_walk_bars(rng, days[days.day_of_week != 6]) for name in context_tickers}
-    return replace(prices, context=prices_from_ticker_bars(context, source="synthetic", sha256="", notes=[]))
+    context_prices = prices_from_ticker_bars(context, source="synthetic", sha256="", notes=[])
+    return replace(prices, context=context_prices, series=(random_monthly_series(rng, dates),))
+
+
+def random_monthly_series(rng: np.random.Generator, dates: pd.DatetimeIndex) -> KnownSeries:
+    """Return a random walk of months, of which each is released two weeks after its end, and a third revised later."""
+    months = pd.date_range(dates[0] - pd.DateOffset(years=2), dates[-1], freq="MS")
+    value = 5.0 + rng.normal(0.0, 0.5, len(months)).cumsum()
+    release = months + pd.DateOffset(months=1) + pd.Timedelta(days=14)
+    is_revised = rng.random(len(months)) < 0.3
+    date = np.append(months, months[is_revised]).astype("datetime64[D]")
+    known_from = np.append(release, release[is_revised] + pd.Timedelta(days=20)).astype("datetime64[D]")
+    value = np.append(value, value[is_revised] + rng.normal(0.0, 0.2, int(is_revised.sum())))
+    return KnownSeries(SERIES_NAME, date, value, known_from)
 
 
 def single_ticker_prices(prices: Prices, ticker_index: int) -> Prices:

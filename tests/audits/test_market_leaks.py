@@ -7,8 +7,11 @@ from typing import Any
 
 import pytest
 from quantlr.audits.auditor import audit_prices
+from quantlr.backtest.beta import trailing_betas
+from quantlr.backtest.overlays import BetaNeutral
+from quantlr.backtest.policies import DecisionContext, make_decision_context
 from quantlr.config.run_config import RunConfig, load_config
-from quantlr.core.values import Dataset, FeatureColumns, Folds, Prices
+from quantlr.core.values import Array, Dataset, FeatureColumns, Folds, Prices
 from quantlr.data.dataset import compute_feature_columns
 from quantlr.model.splits import WalkForwardSpec, make_pooled_folds
 from quantlr.model.walk_forward import WalkForwardFunctions
@@ -75,3 +78,36 @@ def test_a_pooled_model_that_learns_by_date_is_convicted() -> None:
     planted = PipelineStages(walk_forward_steps=WalkForwardFunctions(make_folds_for_all_tickers=folds_by_date))
     assert {leak.stage for leak in audit_prices(config, prices, planted, n_cutoffs=1).leaks} == {"folds"}
     assert audit_prices(config, prices, n_cutoffs=2).leaks == ()
+
+
+BETA_NEUTRAL = {"policy": {"short_below": 0.5}, "overlays": [{"kind": "beta_neutral", "window": 20}]}
+
+
+def betas_by_date(overlay: BetaNeutral, prices: Prices) -> Array:
+    """Compute betas as if all tickers closed at once."""
+    return trailing_betas(replace(prices, markets=()), window=overlay.window, market=overlay.market)
+
+
+def test_a_beta_planted_by_date_is_convicted(monkeypatch: pytest.MonkeyPatch) -> None:
+    prices = two_market_prices(5)
+    config = make_config(tickers=prices.tickers, features=[], **BETA_NEUTRAL)
+    assert audit_prices(config, prices, n_cutoffs=2).leaks == ()
+    monkeypatch.setattr(BetaNeutral, "market_betas", betas_by_date)
+    leaks = audit_prices(config, prices, n_cutoffs=2).leaks
+    assert {(leak.stage, leak.what) for leak in leaks} == {("decision_context", "market_beta")}
+    assert {leak.ticker[:2] for leak in leaks if leak.ticker} == {"TK"}
+
+
+@pytest.mark.parametrize("scope", ["pooled", "per_ticker"])
+def test_a_policy_that_compares_by_date_is_convicted(scope: str) -> None:
+    prices = two_market_prices(6)
+    sections = {"model": {"scope": scope}, "policy": {"kind": "top_k", "k": 2}}
+    config = make_config(tickers=prices.tickers, features=[], **sections)
+
+    def context_by_date(*arguments: Any, **keywords: Any) -> DecisionContext:
+        return replace(make_decision_context(*arguments, **keywords), market_rows=())
+
+    assert audit_prices(config, prices, n_cutoffs=4).leaks == ()
+    leaks = audit_prices(config, prices, PipelineStages(decision_context=context_by_date), n_cutoffs=4).leaks
+    assert {leak.stage for leak in leaks} == {"decide"}
+    assert {leak.ticker[:2] for leak in leaks if leak.ticker} == {"TK"}

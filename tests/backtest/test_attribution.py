@@ -111,6 +111,48 @@ def test_ticker_statistics_equal_those_of_its_own_backtest_and_forecasts(backtes
         assert annual_turnover(view) >= 0
 
 
+def test_backtest_of_a_ticker_has_its_own_returns_prices_and_equity(backtest_and_forecasts: Any) -> None:
+    result, _, _ = backtest_and_forecasts
+    sessions = slice(20, 90)
+    view = ticker_backtest(result, 2, sessions)
+    np.testing.assert_array_equal(view.ticker_gross_return[:, 0], result.ticker_gross_return[20:90, 2])
+    np.testing.assert_array_equal(view.ticker_return[:, 0], result.ticker_return[20:90, 2])
+    np.testing.assert_array_equal(view.cost, result.ticker_cost[20:90, 2])
+    np.testing.assert_array_equal(view.ticker_cost[:, 0], view.cost)
+    np.testing.assert_array_equal(view.price[:, 0], result.price[20:91, 2])
+    assert view.fill_dates.equals(result.fill_dates[20:91])
+    assert view.tickers == (result.tickers[2],)
+    np.testing.assert_allclose(view.gross_return - view.cost, view.net_return, atol=1e-15)
+    np.testing.assert_allclose(view.equity, np.cumprod(1.0 + view.net_return))
+    np.testing.assert_allclose(view.cash_return, -result.ticker_interest[20:90, 2])
+
+
+def test_equity_of_a_ticker_is_never_below_zero(backtest_and_forecasts: Any) -> None:
+    result, _, _ = backtest_and_forecasts
+    loss = result.ticker_gross_return.copy()
+    loss[30, 2] = -1.5
+    view = ticker_backtest(replace(result, ticker_gross_return=loss), 2, slice(20, 90))
+    assert (view.equity[:10] > 0).all()
+    assert (view.equity[10:] == 0).all()
+
+
+def test_ticker_that_is_never_held_has_weights_of_zero_and_no_sharpe(backtest_and_forecasts: Any) -> None:
+    """Its first forecast is of its last bar."""
+    result, forecasts, evaluated = backtest_and_forecasts
+    is_kept = (forecasts.ticker != 0) | (forecasts.session == forecasts.session[forecasts.ticker == 0].max())
+    late = replace(forecasts, ticker=forecasts.ticker[is_kept], session=forecasts.session[is_kept])
+    attribution = ticker_attribution(result, late, evaluated, sessions_per_year=YEAR)
+    assert (attribution.mean_absolute_weight[0], attribution.mean_weight[0]) == (0.0, 0.0)
+    assert np.isnan([attribution.sharpe[0], attribution.sharpe_band_half_width[0]]).all()
+    assert not np.isnan(attribution.sharpe[1:]).any()
+
+
+def test_forecasts_of_one_ticker_and_session_are_independent(backtest_and_forecasts: Any) -> None:
+    _, _, evaluated = backtest_and_forecasts
+    assert not forecasts_of_ticker(replace(evaluated, horizon=1), 0).has_dependent_outcomes
+    assert forecasts_of_ticker(replace(evaluated, horizon=2), 0).has_dependent_outcomes
+
+
 def test_active_sessions_run_from_first_forecast_to_last_bar(backtest_and_forecasts: Any) -> None:
     result, forecasts, _ = backtest_and_forecasts
     for ticker in range(4):

@@ -175,6 +175,7 @@ def test_rates_that_begin_too_late_are_an_error(tmp_path: Path) -> None:
         quantlr.run(CONFIG, overrides={"execution.cash_rate": str(tmp_path / "rates.csv")})
 
 
+@pytest.mark.usefixtures("without_drawing")
 def test_run_with_rates_is_saved_compared_and_repeated(tmp_path: Path) -> None:
     (tmp_path / "rates.csv").write_text(RATES)
     run = quantlr.run(CONFIG, overrides={"execution.cash_rate": str(tmp_path / "rates.csv")}, output=tmp_path)
@@ -187,6 +188,7 @@ def test_run_with_rates_is_saved_compared_and_repeated(tmp_path: Path) -> None:
     assert sharpes == pytest.approx([r.metrics["backtest"]["strategy"]["sharpe"] for r in (run, number)])
 
 
+@pytest.mark.usefixtures("without_drawing")
 def test_sweep_over_rates_has_the_sharpe_ratios_of_single_runs(tmp_path: Path) -> None:
     (tmp_path / "rates.csv").write_text(RATES)
     path = str(tmp_path / "rates.csv")

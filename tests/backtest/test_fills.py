@@ -150,7 +150,9 @@ def test_opens_that_repeat_the_previous_close_are_not_tradable() -> None:
         True,
     )
     assert is_significant_only_at_same_close(comparison) is True
-    assert "at the next open (not tradable)" in sharpe_by_fill_text(comparison)
+    text = sharpe_by_fill_text(comparison)
+    assert "at the next open (not tradable)" in text
+    assert "at the next close," in text
 
 
 def test_stale_opens_are_those_of_windows_from_the_first_decision_on() -> None:

@@ -81,6 +81,24 @@ def test_roc_band_equals_loop_over_resampled_blocks(tickers: int, horizon: int) 
     )
 
 
+@pytest.mark.parametrize("n_fewer", [9, 10])
+@pytest.mark.parametrize("scarce", ["ups", "not-ups", "blocks"])
+def test_roc_band_needs_10_of_either_outcome_and_10_blocks(n_fewer: int, scarce: str) -> None:
+    probability = np.random.default_rng(3).random(120)
+    up = (np.arange(120) < n_fewer).astype(np.float64) if scarce != "blocks" else np.tile([0.0, 1.0], 60)
+    session = np.arange(120) % n_fewer if scarce == "blocks" else np.arange(120)
+    up = 1.0 - up if scarce == "not-ups" else up
+    band = roc_band(probability, up, session=session, horizon=1, rng=np.random.default_rng(0))
+    assert (band is None) == (n_fewer < 10)
+
+
+@pytest.mark.parametrize(("n", "n_bins"), [(7, 8), (1000, 20), (20_000, 40)])
+def test_histogram_has_twice_the_cubic_root_of_the_number_of_forecasts_bins(n: int, n_bins: int) -> None:
+    probability, up = forecasts(4, n)
+    histogram = probability_histogram(probability, up, reference_probability=0.5)
+    assert (len(histogram.count), len(histogram.bin_edges)) == (n_bins, n_bins + 1)
+
+
 def test_repeated_forecasts_do_not_narrow_the_roc_band() -> None:
     probability, up = forecasts(2, 300)
     once = roc_band(probability, up, session=np.arange(300), horizon=1, rng=np.random.default_rng(0))

@@ -56,6 +56,7 @@ def test_probability_groups_equal_pandas_qcut(seed: int, n: int, digits: int) ->
     ("times", "expected"),
     [
         ((39, 1), None),
+        ((32, 8), None),
         ((30, 10), (30, 10)),
         ((30, 1, 9), (30, 10)),
         ((5, 5, 60, 3, 7), (70, 10)),

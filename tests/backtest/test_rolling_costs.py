@@ -112,6 +112,9 @@ def test_costs_by_kind_equal_backtests_with_single_costs() -> None:
     average = average_trade_cost_bps(result, execution, sessions_per_year=YEAR)
     carry = breakdown["borrow"] + breakdown["financing"]
     assert average == pytest.approx((result.cost - carry).sum() / result.turnover.sum() * 1e4)
+    for fee in ({"per_share": 0.01}, {"min_per_order": 2.0}, {"spread": "corwin_schultz"}):
+        one_fee = ExecutionSpec.model_validate(fee)
+        assert costs_by_kind(random_backtest(5, one_fee), one_fee, sessions_per_year=YEAR)["spread and fees"].any()
     default = ExecutionSpec()
     assert not costs_by_kind(random_backtest(5, default), default, sessions_per_year=YEAR)["spread and fees"].any()
 

@@ -9,7 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from quantlr.backtest.costs import ExecutionSpec
 from quantlr.backtest.engine import backtest_with_benchmark
-from quantlr.backtest.trades import trade_summary_by_side, trade_table
+from quantlr.backtest.trades import (
+    annual_excess_return_by_side,
+    histogram_around_zero,
+    trade_summary_by_side,
+    trade_table,
+)
 from quantlr.core.values import Positions
 
 from markets import random_walk_prices
@@ -80,3 +85,64 @@ def test_trade_summary_by_side_equals_pandas_groups() -> None:
     assert computed.loc["all", "mean"] == pytest.approx(net_returns.mean())
     assert list(trade_summary_by_side(table[table["side"] == "short"]).index) == ["short"]
     assert trade_summary_by_side(table.iloc[:0]).empty
+
+
+def test_excess_return_by_side_equals_a_loop() -> None:
+    prices = random_walk_prices(6, n_sessions=60, n_tickers=3, with_gaps=True)
+    weight = np.random.default_rng(6).choice([-1 / 3, 0.0, 1 / 3], (60, 3))
+    weight[np.isnan(prices.bars_to_sessions(prices.close))] = np.nan
+    execution = ExecutionSpec(cash_rate=0.05)
+    result = backtest_with_benchmark(
+        Positions(prices.tickers, prices.sessions, weight), prices, execution, sessions_per_year=252
+    )
+    total = {"long": 0.0, "short": 0.0}
+    for session in range(len(result.weight)):
+        for ticker in range(3):
+            held = result.weight[session, ticker]
+            excess = result.ticker_gross_return[session, ticker] - result.ticker_interest[session, ticker]
+            if held:
+                total["long" if held > 0 else "short"] += excess
+    expected = {side: value / len(result.weight) * 252 for side, value in total.items()}
+    assert annual_excess_return_by_side(result, sessions_per_year=252) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("values", "edges", "count"),
+    [
+        ([-2.0, -1.0, 1.0, 2.0], [-2, -1, 0, 1, 2], [2, 0, 1, 1]),
+        ([4.0, 4.0, 1.0], [0, 1, 2, 3, 4], [1, 0, 0, 2]),
+        ([-4.0, -4.0, -1.0], [-4, -3, -2, -1, 0], [2, 0, 1, 0]),
+        ([-3.0] * 8 + [3.0], [-3, -2, -1, 0, 1, 2, 3], [8, 0, 0, 0, 0, 1]),
+        ([-1.0, 4.0], [-1.25, 0, 1.25, 2.5, 3.75, 5], [1, 0, 0, 0, 1]),
+        ([0.0, 0.0], [0, 2.5e-5], [2]),
+    ],
+)
+def test_histogram_around_zero_by_arithmetic(values: list[float], edges: list[float], count: list[int]) -> None:
+    """Twice the root of the number of values bins, but four at least; a bin includes its upper edge."""
+    histogram = histogram_around_zero(np.array(values))
+    np.testing.assert_allclose(histogram.bin_edges, edges, atol=1e-15)
+    assert histogram.count.tolist() == count
+    assert histogram.n_outside == 0
+
+
+@pytest.mark.parametrize("n", [199, 200, 201])
+def test_histogram_of_200_values_leaves_out_a_hundredth_at_either_end(n: int) -> None:
+    values = np.concatenate([np.linspace(-1.0, 1.0, n - 2), [-50.0, 50.0]])
+    histogram = histogram_around_zero(values)
+    low, high = (-50.0, 50.0) if n < 200 else np.quantile(values, [0.01, 0.99])
+    width = (high - low) / min(40, 2 * int(np.sqrt(n)))
+    below, above = (int(np.ceil(round(end / width, 6))) for end in (-low, high))
+    np.testing.assert_allclose(histogram.bin_edges, width * np.arange(-below, above + 1), rtol=1e-9)
+    expected = [0] * (below + above)
+    for value in values.tolist():
+        expected[min(max(int(np.ceil(round(value / width, 6))) - 1 + below, 0), below + above - 1)] += 1
+    assert histogram.count.tolist() == expected
+    assert histogram.n_outside == sum(value < -width * below or value > width * above for value in values.tolist())
+    assert (histogram.n_outside > 0) == (n >= 200)
+
+
+@pytest.mark.parametrize(("n", "n_bins"), [(36, 12), (400, 40), (10_000, 40)])
+def test_histogram_has_twice_the_root_of_the_number_of_values_bins_up_to_40(n: int, n_bins: int) -> None:
+    values = np.resize([-1.0, 1.0], n)
+    assert len(histogram_around_zero(values).count) == n_bins
+    assert len(histogram_around_zero(values, max_bins=10).count) == 10

@@ -1,6 +1,6 @@
 """Damaged inputs of every kind, made from seeds: each is used, or refused with an error of quantlr's own.
 
-PYTHONPATH=tests python tests/benchmarks/fuzz.py --seconds 300
+PYTHONPATH=tests python tests/benchmarks/fuzz.py --seconds 300 --write docs/damaged-inputs.md
 
 The seeds count up from --first. A seed that fails is printed with its kind and its traceback; it belongs into
 `FAILED_SEEDS`, which the suite repeats. Kinds: files of prices, configs, the files of a report, the results of a sweep,
@@ -19,7 +19,7 @@ import time
 import traceback
 import warnings
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from unittest import mock
@@ -206,11 +206,42 @@ def run_attack(attack: Attack, kind: str, seed: int) -> str | None:
     return unraisable[0] if unraisable else None
 
 
+DESCRIPTIONS = {
+    "prices": "files of prices, CSV and Parquet",
+    "config": "configs",
+    "report": "files of a report, read by the gallery and a comparison",
+    "store": "stored results of a sweep",
+    "ledger": "ledgers of trials",
+    "yahoo": "answers of Yahoo Finance",
+}
+PAGE = """# Damaged inputs
+
+<!-- Written by python tests/benchmarks/fuzz.py --seconds {seconds:.0f} --write docs/damaged-inputs.md -->
+
+Inputs that were damaged at random, each by one to four pieces put in, cut out, repeated or exchanged. Each must be
+used, or refused with an error of quantlr's own; what fails is mended, and the suite repeats its seed.
+
+| input | tried | failed |
+| --- | --- | --- |
+{rows}
+
+{total:,} inputs in {seconds:.0f} seconds, seeds from {first}.
+"""
+
+
+def counts_page(counts: Mapping[str, int], failures: Sequence[tuple[str, int]], *, seconds: float, first: int) -> str:
+    """Return the page of the documentation that states how many inputs of each kind were tried, and how many failed."""
+    n_failed = Counter(kind for kind, _ in failures)
+    rows = "\n".join(f"| {DESCRIPTIONS[kind]} | {count:,} | {n_failed[kind]:,} |" for kind, count in counts.items())
+    return PAGE.format(rows=rows, total=sum(counts.values()), seconds=seconds, first=first)
+
+
 def main() -> int:
     """Run seeds of all kinds in turn until the time is over; return 1 if one failed."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--first", type=int, default=0)
+    parser.add_argument("--write", type=Path, help="page of the documentation that the counts are written to")
     arguments = parser.parse_args()
     counts: Counter[str] = Counter()
     failures: list[tuple[str, int]] = []
@@ -234,6 +265,9 @@ def main() -> int:
         f"{len(failures)} failed: {failures}",
         sep="; ",
     )
+    if arguments.write:
+        page = counts_page(counts, failures, seconds=arguments.seconds, first=arguments.first)
+        arguments.write.write_text(page, encoding="utf-8")
     return 1 if failures else 0
 
 

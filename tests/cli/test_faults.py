@@ -73,6 +73,17 @@ def test_too_few_descriptors_are_one_sentence(tmp_path: Path) -> None:
     assert (done.returncode, len(done.stderr.splitlines())) in ((1, 1), (2, 1))
 
 
+@pytest.mark.parametrize("n_descriptors", [3, 4, 5])
+def test_too_few_descriptors_for_any_import_are_one_sentence(n_descriptors: int) -> None:
+    """From the first line of the program on; where Python itself can't start, there is nothing to be said."""
+    limit = f"resource.setrlimit(resource.RLIMIT_NOFILE, ({n_descriptors}, {n_descriptors}))"
+    code = f"import resource, sys, quantlr.__main__ as program; sys.argv = ['quantlr', 'run', 'no.yaml']; {limit}"
+    command = [sys.executable, "-c", f"{code}; program.main()"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, len(done.stderr.splitlines())) == (1, 1)
+    assert "ulimit -n" in done.stderr
+
+
 @pytest.mark.filterwarnings("default")
 def test_a_disk_without_locks_gets_a_file_as_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import fcntl

@@ -18,6 +18,7 @@ CALLS = {
     "predict": ("exp.yaml",),
     "sweep": ("grid.yaml", "--jobs", "1"),
     "worth": ("exp.yaml", "--set", "data.end=2004-06-30"),
+    "race": ("exp.yaml", "--set", "data.end=2002-06-28"),
     "audit": ("exp.yaml", "--cuts", "1", "--set", "data.end=2001-06-29"),
     "data fetch": ("exp.yaml",),
     "data list": (),

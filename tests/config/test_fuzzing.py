@@ -29,7 +29,7 @@ def load_prices_only(config: LoadedConfig, **_: object) -> Never:
     raise Fault(ACCEPTED)
 
 
-@settings(max_examples=200)
+@settings(max_examples=100)
 @given(config=damaged_texts() | mistaken_trees().map(lambda tree: json.dumps(tree, ensure_ascii=False)))
 def test_a_damaged_config_is_accepted_or_refused_with_locations(folder: Path, config: str) -> None:
     path = folder / "exp.yaml"

@@ -266,7 +266,7 @@ def test_four_concurrent_processes_agree(tmp_path: Path) -> None:
         "import datetime as dt, json, os, sys; sys.path.insert(0, sys.argv[2])\n"
         "from quantlr.data.source import FetchRequest\n"
         "from quantlr.data.yahoo import YahooSource\n"
-        "from quantlr.data.yahoo_client import HttpEnvironment\n"
+        "from quantlr.data.download import HttpEnvironment\n"
         "from yahoo_server import session_to\n"
         "import yfinance\n"
         "os.environ['QUANTLR_HOME'] = sys.argv[1]\n"

@@ -89,12 +89,33 @@ def test_each_heading_belongs_to_one_field() -> None:
         "日期,开盘,高,低,收盘,交易量",
         "Tarih,Açılış,Yüksek,Düşük,Şimdi,Hac.",
         "Data,Otwarcie,Max.,Min.,Ostatnio,Wol.",
+        "Datum,Öppning,Högst,Lägst,Stängning,Volym",
+        "日期,開盤價,最高價,最低價,收盤價,成交量",
+        "Date,PX_OPEN,PX_HIGH,PX_LOW,PX_LAST,PX_VOLUME",
+        "<DTYYYYMMDD>,<OPEN>,<HIGH>,<LOW>,<CLOSE>,<VOL>",
     ],
 )
 def test_headings_are_known_in_the_languages_of_exporters(header: str) -> None:
     bars = read(f"{header}\n2020-01-02,1.5,3.5,1.25,2.5,7\n2020-01-03,1.5,3.5,1.25,2.5,7\n")["X"]
     names = ["open", "high", "low", "close", "volume"]
     np.testing.assert_array_equal(bars[names].to_numpy()[0], [1.5, 3.5, 1.25, 2.5, 7])
+
+
+def test_dates_of_further_exporters_are_known() -> None:
+    table = "<TICKER>,<PER>,<DTYYYYMMDD>,<TIME>,<CLOSE>\nX,D,20200102,000000,1.5\nX,D,20200103,000000,2.5\n"
+    assert dates(table) == ["2020-01-02", "2020-01-03"]
+    assert dates("Exchange Date,Close\n02-Jan-2020,1.5\n03-Jan-2020,2.5\n") == ["2020-01-02", "2020-01-03"]
+    gecko = (
+        "snapped_at,price,market_cap,total_volume\n2020-01-02 00:00:00 UTC,1.5,9,7\n2020-01-03 00:00:00 UTC,2.5,9,8\n"
+    )
+    assert list(read(gecko)["X"]["volume"]) == [7, 8]
+
+
+def test_the_encoding_is_that_in_which_more_headings_are_known_words() -> None:
+    """In GB18030 too the headings of dates and closes are known, but not that of the opens."""
+    text = "Datum;Eröffnung;Schluss\n2020-01-02;1.5;2.5\n2020-01-03;1.5;2.25\n"
+    assert list(read(text.encode("cp1252"))["X"]["open"]) == [1.5, 1.5]
+    assert "is not UTF-8 text" in refusal(text.replace("Eröffnung", "Größe").encode("cp1252"))
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from quantlr.core.errors import DataError
 from quantlr.data.cache import PriceCache
-from quantlr.data.yahoo import OVERLAP_SESSIONS
+from quantlr.data.download import OVERLAP_SESSIONS
 
 from data.yahoo_market import LAST, LONG_AGO, Market, closes, later_days, reference, sessions
 from yahoo_server import share

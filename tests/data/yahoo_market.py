@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from quantlr.core.values import Array, Prices
+from quantlr.data.download import HttpEnvironment
 from quantlr.data.prices import DataSpec, load_prices
 from quantlr.data.source import FetchedPrices, FetchRequest
 from quantlr.data.yahoo import YahooSource
-from quantlr.data.yahoo_client import HttpEnvironment
 from yfinance.data import YfData
 
 from yahoo_server import Share, Yahoo, adjusted_closes, days

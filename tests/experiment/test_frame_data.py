@@ -132,3 +132,24 @@ def test_features_labels_and_coefficients_are_tables_of_dates_and_tickers() -> N
     assert fit["date"] == first["date"]
     pooled = quantlr.run(CONFIG, data=WIDE, overrides={"model.scope": "pooled"}).coefficients
     assert pooled["ticker"].isna().all()
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_sweep_tries_its_grid_on_the_same_prices(workers: int, tmp_path: Path) -> None:
+    grid = {"policy.long_above": [0.5, 0.52], "data.tickers": [["A"], ["A", "B"]]}
+    config = {"name": "s", "base": CONFIG, "grid": grid, "holdout": 0}
+    result = quantlr.sweep(config, data=WIDE, workers=workers, output=tmp_path)
+    assert result.trials["error"].isna().all()
+    for row in result.trials.to_dict("records"):
+        tickers = ["A", "B"] if row["data.tickers"] == "[A, B]" else ["A"]
+        values = {"policy.long_above": float(row["policy.long_above"]), "data.tickers": tickers}
+        run = quantlr.run(CONFIG, data=WIDE, overrides=values)
+        assert row["sharpe"] == pytest.approx(run.metrics["backtest"]["strategy"]["sharpe"], rel=1e-9)
+    whole = quantlr.sweep({**config, "grid": {"seed": [0]}}, data=WIDE, workers=1, output=tmp_path / "whole")
+    assert whole.trials["error"].isna().all()
+
+
+def test_a_sweep_that_varies_the_source_takes_no_data(tmp_path: Path) -> None:
+    config = {"name": "s", "base": CONFIG, "grid": {"data.source.path": ["a.csv", "b.csv"]}}
+    with pytest.raises(QuantlrError, match=r"data=: data\.source: the grid varies data\.source\.path"):
+        quantlr.sweep(config, data=WIDE, output=tmp_path)

@@ -113,7 +113,7 @@ def test_float32_gradient_is_accurate_far_from_the_start(seed: int, scale: float
     np.testing.assert_allclose(near.gradient(theta, refits), loss.float64_gradient(theta, refits), atol=3e-7)
 
 
-@settings(max_examples=15)
+@settings(max_examples=5)
 @given(seed=st.integers(0, 10_000))
 def test_fit_many_equals_fit_folds_of_each_model(seed: int) -> None:
     """Models fitted together, one of them hard to fit, one without a fit, get the weights of separate fits."""

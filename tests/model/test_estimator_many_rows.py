@@ -25,9 +25,11 @@ def rows() -> tuple[Array, Any]:
     return example_data(2, rows=ROWS)
 
 
-@pytest.mark.parametrize("l2", [0.0, 0.05])
-@pytest.mark.parametrize("weight", [None, WEIGHT], ids=["alike", "weighted"])
-@pytest.mark.parametrize("class_weight", [None, "balanced"])
+@pytest.mark.parametrize(
+    ("l2", "weight", "class_weight"),
+    [(0.0, None, None), (0.05, WEIGHT, None), (0.05, None, "balanced"), (0.0, WEIGHT, "balanced")],
+    ids=["plain", "weighted", "balanced", "weighted and balanced"],
+)
 def test_sampled_start_reaches_the_weights_of_the_base_rate_start(
     rows: tuple[Array, Any], l2: float, weight: Any, class_weight: Any
 ) -> None:

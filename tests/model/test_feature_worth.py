@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -17,6 +18,7 @@ from quantlr.model.feature_worth import (
     correlated_groups,
     feature_sets,
     measure_feature_worth,
+    walk_forward_each,
 )
 from quantlr.model.splits import WalkForwardSpec
 from quantlr.model.walk_forward import walk_forward
@@ -59,10 +61,8 @@ def planted_dataset(seed: int, effects: list[float], *, rows: int = 1000) -> Dat
 
 
 def measure(dataset: Dataset, sets: list[FeatureSet], model: LogisticRegression = MODEL) -> FeatureWorth:
-    def forecast(part: Dataset) -> Forecasts:
-        return walk_forward(part, SPLITS, model)
-
-    return measure_feature_worth(dataset, forecast(dataset), sets, forecast)
+    forecasts = walk_forward(dataset, SPLITS, model)
+    return measure_feature_worth(dataset, forecasts, sets, lambda parts: walk_forward_each(parts, SPLITS, model))
 
 
 def sets_of_single_columns(dataset: Dataset) -> list[FeatureSet]:
@@ -110,7 +110,7 @@ def test_only_set_of_features_is_compared_with_the_base_rate() -> None:
 def test_planted_features_are_found_and_noise_is_not() -> None:
     """Two of five features have an effect of .4, which 700 forecasts nearly always find; Holm's error rate is 5 %."""
     n_found = n_markets_with_false = 0
-    for seed in range(30):
+    for seed in range(12):
         dataset = planted_dataset(seed, [0.4, 0.0, 0.0, -0.4, 0.0])
         significant = [
             item.adjusted_p_value is not None and item.adjusted_p_value < 0.05
@@ -118,8 +118,8 @@ def test_planted_features_are_found_and_noise_is_not() -> None:
         ]
         n_found += significant[0] + significant[3]
         n_markets_with_false += any(significant[index] for index in (1, 2, 4))
-    assert n_found >= 54
-    assert n_markets_with_false <= 5
+    assert n_found >= 21
+    assert n_markets_with_false <= 3
 
 
 def test_p_values_are_adjusted_by_holm() -> None:
@@ -172,10 +172,22 @@ def test_features_change_nothing_but_the_columns() -> None:
             seen.append(part)
         return walk_forward(part, SPLITS, MODEL)
 
-    measure_feature_worth(dataset, forecast(dataset, record=False), sets_of_single_columns(dataset), partial(forecast))
+    measure_feature_worth(
+        dataset, forecast(dataset, record=False), sets_of_single_columns(dataset), partial(map, forecast)
+    )
     names: list[Any] = [part.columns for part in seen]
-    assert names == [("x1",), ("x0",), ("x0",), ("x1",)]
+    assert sorted(names) == [("x0",), ("x1",)]
     for part in seen:
         np.testing.assert_array_equal(part.up, dataset.up)
         np.testing.assert_array_equal(part.session, dataset.session)
         np.testing.assert_array_equal(part.features[:, 0], dataset.features[:, int(part.columns[0][1])])
+
+
+def test_walk_forwards_of_several_datasets_are_those_of_each() -> None:
+    whole = planted_dataset(7, [0.3, 0.0, 0.2, -0.1])
+    names = (*(whole.columns[:n] for n in (3, 3, 1, 2, 1)), *(whole.columns[:3] for _ in range(20)))
+    datasets = [replace(whole, columns=columns, features=whole.features[:, : len(columns)]) for columns in names]
+    for dataset, forecasts in zip(datasets, walk_forward_each(iter(datasets), SPLITS, MODEL), strict=True):
+        alone = walk_forward(dataset, SPLITS, MODEL)
+        np.testing.assert_array_equal(forecasts.probability, alone.probability)
+        np.testing.assert_array_equal(forecasts.refits.coefficients, alone.refits.coefficients)

@@ -1,4 +1,4 @@
-"""A thousand random problems: the weights equal SciPy's, or the fit reports why not."""
+"""Three hundred random problems: the weights equal SciPy's, or the fit reports why not."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def fit_by_scipy(S: Array, y: Array, D: Array) -> Array:
     return np.asarray(result.x)
 
 
-@settings(max_examples=1000, suppress_health_check=list(HealthCheck))
+@settings(max_examples=300, suppress_health_check=list(HealthCheck))
 @given(problem=problems)
 def _weights_are_optimal_or_outcome_is_reported(problem: Problem) -> None:
     X, y = problem.made()
@@ -151,9 +151,9 @@ def _weights_are_optimal_or_outcome_is_reported(problem: Problem) -> None:
 
 
 def test_weights_are_optimal_or_the_fit_reports_why_not() -> None:
-    """Of a thousand problems, few are reported as unconverged, and every outcome occurs."""
+    """Of 300 problems, few are reported as unconverged, and every outcome occurs."""
     OUTCOMES.clear()
     _weights_are_optimal_or_outcome_is_reported()
-    assert OUTCOMES["converged"] > 1000
-    assert OUTCOMES["degenerate"] > 50
+    assert OUTCOMES["converged"] > 300
+    assert OUTCOMES["degenerate"] > 15
     assert OUTCOMES["unconverged"] <= 0.01 * OUTCOMES.total()

@@ -17,15 +17,16 @@ TOUCHING_PIXELS = 2.0
 
 def drawn_text_boxes(figure: Figure) -> list[tuple[str, Bbox]]:
     """Return each text that is drawn with its box in pixels; tick labels outside the limits of an axis are not."""
-    drawn: list[Text] = []
+    drawn: list[tuple[Text, Any]] = []
 
-    def record(text: Text, _: Any) -> None:
+    def record(text: Text, renderer: Any) -> None:
         if text.get_visible() and text.get_text().strip():
-            drawn.append(text)
+            drawn.append((text, renderer))
 
     with patch.object(Text, "draw", record), use_matplotlib_defaults():
         figure.draw_without_rendering()
-        return [(text.get_text(), text.get_window_extent()) for text in drawn]
+        # A text that is asked for its extent without a renderer makes one, with an empty picture of the whole page.
+        return [(text.get_text(), text.get_window_extent(renderer)) for text, renderer in drawn]
 
 
 def text_collisions(figure: Figure) -> list[str]:

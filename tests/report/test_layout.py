@@ -63,8 +63,15 @@ def with_long_texts(context: PageContext) -> PageContext:
     return replace(context, config=config, metrics=metrics, notes=LONG_NOTES)
 
 
-@pytest.mark.parametrize("has_long_texts", [False, True], ids=["", "long texts"])
-@pytest.mark.parametrize("case", CASES)
+CASES_WITH_LONG_TEXTS = ("three years", "ten very long names, fitted once", "without coefficients")
+"""One ticker, several, and a model with other panels: title, notes and names are drawn alike in the other cases."""
+
+
+@pytest.mark.parametrize(
+    ("case", "has_long_texts"),
+    [*((case, False) for case in CASES), *((case, True) for case in CASES_WITH_LONG_TEXTS)],
+    ids=[*CASES, *(f"{case}, long texts" for case in CASES_WITH_LONG_TEXTS)],
+)
 def test_texts_of_the_pages_of_a_run_do_not_overlap(case: str, has_long_texts: bool) -> None:
     context = case_context(case)
     if has_long_texts:

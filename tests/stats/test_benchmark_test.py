@@ -100,9 +100,11 @@ def test_a_constant_holding_has_no_timing_but_its_costs() -> None:
     assert d == pytest.approx(np.full(40, -1e-3))
 
 
-def test_a_ticker_without_any_session_adds_nothing() -> None:
+@pytest.mark.parametrize("n_listed", [0, 1])
+def test_a_ticker_with_at_most_one_session_adds_nothing(n_listed: int) -> None:
     returns = np.column_stack([np.linspace(-1, 1, 40), np.full(40, np.nan)])
     weight = np.column_stack([np.ones(40), np.zeros(40)])
+    returns[:n_listed, 1], weight[:n_listed, 1] = 0.3, 0.5
     assert timing_returns(weight, returns, np.zeros(40)) == pytest.approx(np.zeros(40))
 
 

@@ -20,6 +20,7 @@ from quantlr.stats.clark_west import (
 )
 from quantlr.stats.cosine_test import cosine_test
 from scipy import stats
+from scipy.signal import lfilter
 
 from markets import forecasts
 
@@ -40,11 +41,9 @@ def simulated_forecasts(
     `shift` is added to the probabilities and to their training mean, and leaves their timing as it is.
     """
     rng = np.random.default_rng(seed)
-    score = np.empty((tickers, sessions))
-    last = rng.normal(size=tickers)
-    for session in range(sessions):
-        last = persistence * last + math.sqrt(1 - persistence**2) * rng.normal(size=tickers)
-        score[:, session] = last
+    start = persistence * rng.normal(size=tickers)
+    shocks = math.sqrt(1 - persistence**2) * rng.normal(size=(sessions, tickers))
+    score = lfilter([1.0], [1.0, -persistence], shocks.T, zi=start[:, None])[0]
     up = (rng.random((tickers, sessions)) < up_rate + skill * score).astype(np.float64)
     result = forecasts(
         (up_rate + shift + 0.02 * score).ravel(),
@@ -209,7 +208,7 @@ def test_terms_by_arithmetic() -> None:
     assert clark_west_test(values)["p_value"] is None
 
 
-@pytest.mark.parametrize("statistic", [3.0, 0.5, 1e-3, -0.5, -3.0])
+@pytest.mark.parametrize("statistic", [3.0, 0.5, 0.0, -0.5, -3.0])
 def test_years_needed_by_arithmetic(statistic: float) -> None:
     """With 2,520 sessions, ten years: t = 2 stands for 6.18 / 4 times as long."""
     test = {"statistic": statistic, "degrees_of_freedom": 40, "sessions": 2520}
@@ -267,6 +266,18 @@ def test_nested_test_takes_slow_differences_about_the_local_mean() -> None:
 def test_nested_test_of_equal_forecasts_has_no_statistic() -> None:
     values = simulated_forecasts(8)
     assert nested_clark_west_test(values, values)["statistic"] is None
+
+
+def test_nested_test_takes_differences_by_rounding_as_none() -> None:
+    values = simulated_forecasts(8)
+    rounded = replace(values, probability=values.probability + 1e-12 * np.random.default_rng(0).normal(size=400))
+    assert nested_clark_west_test(rounded, values)["statistic"] is None
+
+
+def test_base_rates_of_0_and_1_have_infinite_log_odds_without_a_warning() -> None:
+    base_rate = base_rate_forecasts(replace(simulated_forecasts(9, sessions=2), base_rate=np.array([0.0, 1.0])))
+    assert base_rate.log_odds.tolist() == [-math.inf, math.inf]
+    assert base_rate.training_probability_std.tolist() == [0.0, 0.0]
 
 
 def test_base_rate_forecasts_are_the_log_odds_of_the_base_rate() -> None:

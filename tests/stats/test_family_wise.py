@@ -163,7 +163,7 @@ def test_trials_that_never_trade_or_are_too_short_have_no_statistic() -> None:
 
 
 def test_monthly_sums_are_of_returns_that_the_benchmark_does_not_explain() -> None:
-    sessions = pd.bdate_range("1969-11-20", "1970-03-10")
+    sessions = pd.bdate_range("1969-11-28", "1970-03-10")
     rng = np.random.default_rng(8)
     benchmark = rng.normal(0, 0.01, len(sessions))
     strategy = 0.5 * benchmark + rng.normal(0, 0.01, len(sessions))
@@ -177,3 +177,12 @@ def test_monthly_sums_are_of_returns_that_the_benchmark_does_not_explain() -> No
     assert trial.years == len(sessions) / 252
     leveraged = sum_unexplained_returns_by_month(3 * benchmark, benchmark, sessions, sessions_per_year=252)
     assert not leveraged.sums.any()
+
+
+def test_constant_returns_have_sums_of_exactly_zero() -> None:
+    """Their mean is off by rounding, which would be taken as a strategy's monthly returns."""
+    sessions = pd.bdate_range("1970-01-05", periods=73)
+    constant = np.full(73, 0.1)
+    assert constant.mean() != 0.1
+    trial = sum_unexplained_returns_by_month(constant, np.zeros(73), sessions, sessions_per_year=252)
+    assert not trial.sums.any()

@@ -17,8 +17,8 @@ from quantlr.stats.paired import (
     holm_adjusted_p_values,
     holm_test_counts,
     n_draws_for_tests,
-    paired_forecast_differences,
     paired_return_differences,
+    paired_score_differences,
 )
 
 with warnings.catch_warnings():
@@ -73,15 +73,15 @@ def test_paired_return_intervals_equal_arch() -> None:
         assert difference.p_value == pytest.approx(beyond, abs=0.02)
 
 
-def test_paired_forecast_differences_resample_whole_sessions() -> None:
+def test_paired_score_differences_resample_whole_sessions() -> None:
     """A slow loop that draws sessions in blocks, with all forecasts of a session."""
     rng = np.random.default_rng(2)
     session = np.sort(rng.integers(0, 100, 300)).astype(np.int64)
     shared = rng.normal(size=100)[session, None] * np.array([0.05, -0.05])
     losses = 0.69 + shared + rng.normal(0, 0.05, (300, 2))
     hits = rng.random((300, 2)) < np.array([0.5, 0.58])
-    loss, accuracy = (difference_of(first) for first in paired_forecast_differences(
-        losses, hits, session=session, horizon=5, n_draws=4000, seed=0
+    loss, accuracy = (difference_of(first) for first in paired_score_differences(
+        (losses, hits.astype(np.float64)), session=session, horizon=5, n_draws=4000, seed=0
     ))  # fmt: skip
     assert loss.value == pytest.approx(losses[:, 1].mean() - losses[:, 0].mean(), rel=1e-12)
     assert accuracy.value == pytest.approx(hits[:, 1].mean() - hits[:, 0].mean(), rel=1e-12)
@@ -114,7 +114,7 @@ def test_paired_tests_have_size_of_about_5_percent() -> None:
         hits = (probability > 0.5) == up
         tests = (
             *paired_return_differences(excess, n_draws=200, seed=market),
-            *paired_forecast_differences(losses, hits, session=np.arange(n), horizon=1, n_draws=200, seed=market),
+            *paired_score_differences((losses, hits * 1.0), session=np.arange(n), horizon=1, n_draws=200, seed=market),
         )
         rejected += [difference_of(test).p_value < 0.05 for test in tests]
     assert (rejected / n_markets < 0.12).all(), rejected / n_markets
@@ -149,7 +149,7 @@ def test_pairs_that_are_named_have_the_differences_of_all_pairs() -> None:
     some_and_all = [
         (
             *paired_return_differences(excess, **values),
-            *paired_forecast_differences(excess, hits, **forecasts, **values),
+            *paired_score_differences((excess, hits.astype(np.float64)), **forecasts, **values),
         )
         for values in (named, options)
     ]
@@ -191,6 +191,14 @@ def test_identical_runs_have_zero_difference_and_constant_runs_no_sharpe_differe
     assert difference_of(ratios).p_value == 1.0
     assert ratios[0, 2] is None
     assert difference_of(means, (0, 2)).value == pytest.approx(-excess[:, 0].mean())
+
+
+def test_change_of_unit_scales_value_and_interval_alone() -> None:
+    draws = np.linspace(-0.2, 0.4, 200)
+    original = PairedDifference(0.1, 8.0, draws)
+    scaled = original.scaled(10.0)
+    assert (scaled.value, scaled.block_length, scaled.p_value) == (1.0, 8.0, original.p_value)
+    assert scaled.interval() == pytest.approx([10.0 * end for end in original.interval()])
 
 
 @given(p_values=st.lists(st.floats(0, 1), min_size=1, max_size=5))

@@ -24,9 +24,10 @@ def test_limits_are_above_the_records() -> None:
     ("numbers", "parts"),
     [
         ((0.7, 0.64, 4.0, 2.9), ()),
-        ((0.7, 0.66, 1.0, 0.5), ("accuracy 70.0% is 20 points",)),
+        ((0.7, 0.66, 1.0, 0.5), ("accuracy 70.0% is 20 points above", "(daily prices have shown 15 at")),
+        ((0.7, 0.65, 4.0, 3.0), ()),
         ((0.55, 0.53, 4.2, 3.6), ("Sharpe ratio is 4.20",)),
-        ((0.9, 0.88, 9.0, 8.0), ("accuracy 90.0%", "Sharpe ratio is 9.00")),
+        ((0.9, 0.88, 9.0, 8.0), ("accuracy 90.0%", "at most), and the Sharpe ratio is 9.00")),
     ],
 )
 def test_numbers_beyond_their_limit_are_named(

@@ -9,6 +9,7 @@ from quantlr.stats.sharpe import (
     lo_sharpe,
     probabilistic_sharpe,
     probabilistic_sharpe_from_moments,
+    resampled_sharpes,
     sharpe_per_session,
     sharpe_standard_error_per_session,
 )
@@ -43,7 +44,28 @@ def test_probabilistic_sharpe_equals_published_example(skewness: float, kurtosis
 @pytest.mark.parametrize("returns", [np.zeros(50), np.full(50, 0.001), np.array([0.01])])
 def test_constant_returns_have_no_sharpe(returns: Array) -> None:
     assert sharpe_per_session(returns) is None
+    assert sharpe_standard_error_per_session(returns) is None
     assert probabilistic_sharpe(returns) is None
+
+
+def test_two_returns_have_a_sharpe() -> None:
+    assert sharpe_per_session(np.array([0.01, 0.03])) == pytest.approx(np.sqrt(2))
+
+
+def test_probabilistic_sharpe_is_undefined_without_variance() -> None:
+    """1 - g3 SR + (g4 - 1) / 4 SR^2 is 0 with g3 = SR = g4 = 1."""
+    assert probabilistic_sharpe_from_moments(0.0, sharpe=1.0, n_sessions=10, skewness=1.0, kurtosis=1.0) is None
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e-4])
+def test_sharpes_of_resamples_equal_those_of_the_resampled_returns(scale: float) -> None:
+    """The third resample is constant, and has a ratio of 0."""
+    returns = scale * np.array([0.3, -0.2, 0.1, 0.5])
+    rows = np.array([[0, 1, 2, 3], [0, 0, 1, 3], [2, 2, 2, 2]])
+    deviation = (returns - returns.mean())[rows]
+    expected = [sharpe_per_session(returns[row]) or 0.0 for row in rows]
+    actual = resampled_sharpes(returns, deviation.sum(axis=1), (deviation**2).sum(axis=1))
+    assert actual == pytest.approx(expected, rel=1e-9)
 
 
 def test_deflated_sharpe_equals_published_example() -> None:
@@ -78,6 +100,24 @@ def test_aggregation_factor_of_ar1_equals_closed_form(rho: float, periods: int) 
 
 def test_aggregation_factor_is_undefined_without_variance() -> None:
     assert lo_aggregation_factor(np.array([-0.9]), n_periods=12) is None
+    assert lo_aggregation_factor(np.array([-1.0]), n_periods=2) is None
+    assert lo_sharpe(np.array([0.02, -0.01, 0.02, -0.01]), n_periods=252) is None
+
+
+def test_aggregation_factor_by_arithmetic() -> None:
+    assert lo_aggregation_factor(np.array([-0.75]), n_periods=2) == pytest.approx(2 / np.sqrt(0.5))
+
+
+@pytest.mark.parametrize(("sessions", "n_lags"), [(2, 1), (100, 4), (500, 5), (750, 6), (4000, 9)])
+def test_lo_sharpe_uses_the_lags_of_newey_and_west(sessions: int, n_lags: int) -> None:
+    returns = np.random.default_rng(4).normal(0.1, 1, sessions)
+    ratio, factor = (
+        sharpe_per_session(returns),
+        lo_aggregation_factor(autocorrelations(returns, n_lags=n_lags), n_periods=252),
+    )
+    assert ratio is not None
+    assert factor is not None
+    assert lo_sharpe(returns, n_periods=252) == pytest.approx(ratio * factor, rel=1e-12)
 
 
 def test_lo_sharpe_allows_for_autocorrelation() -> None:

@@ -112,6 +112,7 @@ def test_thirds_of_the_span_are_tested_apart() -> None:
     for third, start, stop in zip(thirds, (0, 334, 667), (334, 667, 1000), strict=True):
         test = cosine_test(np.array(sums[start:stop]), horizon=1)
         assert (third["statistic"], third["p_value"]) == pytest.approx((test.statistic, test.p_value), rel=1e-9)
+    assert list(skill_stability(values)["tickers"]) == ["A", "B"]
 
 
 def test_skill_of_the_first_half_only_is_a_break_there() -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from quantlr.stats.sharpe import probabilistic_sharpe
+from quantlr.stats.verdict import decide_verdict
 
 from stats.verdict_cases import (
     COSTS,
@@ -16,10 +17,12 @@ from stats.verdict_cases import (
     NO_PROFIT,
     NO_SKILL,
     NO_TIMING,
+    PROFIT,
     SAME_CLOSE,
     SAME_RETURNS,
     SEARCHED,
     SIZED,
+    SKILLED,
     STALE_OPENS,
     TOO_SHORT,
     UNKNOWN,
@@ -33,6 +36,8 @@ from stats.verdict_cases import (
     ("changes", "rule", "text"),
     [
         ({"forecast.clark_west.p_value": None}, "no_evidence_of_skill", "forecasts or outcomes are constant"),
+        ({"forecast.clark_west.p_value": None}, "no_evidence_of_skill", "(no Clark-West test: forecasts"),
+        ({"forecast.clark_west.sessions": 32}, "evidence", "(Clark-West p = 0.001; "),
         (TOO_SHORT, "no_evidence_of_skill", "too short for the Clark-West test: 30 sessions, needed 40"),
         (NO_SKILL, "no_evidence_of_skill", "p = 0.050; log loss 0.68500, better than"),
         (NO_SKILL | {"forecast.log_loss": 0.691999}, "no_evidence_of_skill", "log loss 0.69200, hardly better than"),
@@ -63,14 +68,18 @@ from stats.verdict_cases import (
         (NO_ALPHA | {"backtest.benchmark_name": "SPY"}, "not_shown_to_beat_benchmark", "Not shown to beat SPY: "),
         (NO_ALPHA | {"backtest.benchmark_name": "SPY"}, "not_shown_to_beat_benchmark", "alpha over SPY is"),
         (FEW_SESSIONS, "not_shown_to_beat_benchmark", "not tested: 30 sessions, needed 32"),
-        (SAME_RETURNS, "not_shown_to_beat_benchmark", "not tested: it is constant"),
+        ({"significance.alpha_test.sessions": 32}, "evidence", "(t = 2.31, p = 0.011; beta"),
+        (SAME_RETURNS, "not_shown_to_beat_benchmark", "(not tested: it is constant; beta"),
         (NO_BENCHMARK, "not_shown_to_beat_benchmark", "there is no buy and hold"),
         (NO_TIMING, "better_risk_scaling", "Better risk scaling, not direction: accuracy 55.0%"),
         (NO_TIMING, "better_risk_scaling", "beta 0.70), but the return above holding the average position is -0.4%"),
         (SEARCHED, "not_after_trials", "after 12 trials: accuracy 55.0% on 2,500 forecasts"),
         (SEARCHED, "not_after_trials", "over 12 trials, alpha has p = 0.050"),
         (SEARCHED, "not_after_trials", "is 0.31, and the deflated Sharpe ratio is 96.1%"),
+        (SEARCHED | {"significance.trials": 1}, "not_after_trials", "after 1 trial: "),
+        (SEARCHED | {"significance.trials": 2}, "not_after_trials", "after 2 trials: "),
         (UNKNOWN, "not_after_trials", "deflated Sharpe ratio is undefined"),
+        (UNKNOWN, "not_after_trials", "alpha has no p value; "),
         (
             {},
             "evidence",
@@ -78,9 +87,12 @@ from stats.verdict_cases import (
         ),
         ({}, "evidence", "over 12 trials, alpha has p = 0.032; the deflated Sharpe ratio is 96.1%."),
         ({"significance.deflated_sharpe": 0.9499}, "evidence", "the deflated Sharpe ratio is 94.990%"),
-        ({"significance.trials": 1, "has_trial_ledger": False}, "evidence", "no ledger"),
+        ({"significance.deflated_sharpe": 0.9495}, "evidence", "the deflated Sharpe ratio is 94.950%"),
+        ({"significance.deflated_sharpe": 0.95}, "evidence", "the deflated Sharpe ratio is 95.0%"),
+        ({"significance.deflated_sharpe": 0.9995}, "evidence", "the deflated Sharpe ratio is over 99.9%"),
+        ({"significance.trials": 1, "has_trial_ledger": False}, "evidence", "this trial only (there is no ledger)"),
         ({"significance.probabilistic_sharpe": 0.99999}, "evidence", "probabilistic Sharpe ratio over 99.9%"),
-        ({"significance.trials": 1}, "evidence", "the ledger of this folder has no other on these prices"),
+        ({"significance.trials": 1}, "evidence", "(the ledger of this folder has no other on these prices)"),
     ],
 )
 def test_first_rule_that_applies_decides(changes: dict[str, Any], rule: str, text: str) -> None:
@@ -88,6 +100,11 @@ def test_first_rule_that_applies_decides(changes: dict[str, Any], rule: str, tex
     assert verdict.rule == rule
     assert text in verdict.sentence
     assert verdict.sentence.endswith(".")
+
+
+def test_probabilities_worse_than_the_base_rate_do_not_matter_to_positions_of_one_size() -> None:
+    metrics = SKILLED | {"forecast": SKILLED["forecast"] | {"log_loss": 0.7}}
+    assert decide_verdict(metrics, PROFIT, sessions_per_year=252, has_trial_ledger=True).rule == "evidence"
 
 
 def test_rules_apply_in_order() -> None:

@@ -97,6 +97,9 @@ def test_code_of_a_session_without_a_file_is_evaluated_each_time(parts: ModuleTy
     """As in a notebook: the class stays the same, and a function that it calls is replaced."""
     code = f"""
 import my_parts, quantlr
+from quantlr.report import pages
+
+pages.PAGES = pages.PAGES[:1]  # the class is the same whatever is drawn
 
 class Change(my_parts.Change):
     '''Return over some bars.'''

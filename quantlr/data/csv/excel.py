@@ -21,16 +21,8 @@ import pandas as pd
 
 from quantlr.core.errors import DataError
 from quantlr.core.file_reading import UnreadableContentError, iter_zip_member, library_errors_translated
-from quantlr.data.csv.headings import has_bar_headings, has_wide_headings
-from quantlr.data.csv.raw_table import (
-    MAX_HEADER_LINES,
-    MAX_PREAMBLE_LINES,
-    RawTable,
-    ReadingOptions,
-    find_header_row,
-    require_table_size,
-    source_path_error,
-)
+from quantlr.data.csv import raw_table
+from quantlr.data.csv.raw_table import RawTable, ReadingOptions, require_table_size, source_path_error
 
 MAX_EXCEL_CELLS = 20_000_000
 """Cells of the rectangle around a sheet's cells; each takes about 100 bytes while it is read."""
@@ -132,13 +124,13 @@ def read_excel_table(
         advice = "open it in Excel and save it again, or as CSV"
         raise source_path_error(f"{path} can't be read as an Excel workbook: {error}; {advice}") from error
     _require_no_error_cell(path, sheet_name, scan_by_part.get(workbook.part_of_sheet(sheet_name)))
-    texts = [tuple(map(_cell_text, row)) for row in rows[: MAX_PREAMBLE_LINES + MAX_HEADER_LINES]]
-    candidates = texts[:MAX_PREAMBLE_LINES]
-    positions = (find_header_row(candidates, options, test) for test in (has_bar_headings, has_wide_headings))
+    n_preamble, n_header = raw_table.MAX_PREAMBLE_LINES, raw_table.MAX_HEADER_LINES
+    texts = [tuple(map(_cell_text, row)) for row in rows[: n_preamble + n_header]]
+    positions = (raw_table.find_header_row(texts[:n_preamble], options, test) for test in raw_table.HEADER_TESTS)
     header = next((position for position in positions if position is not None), 0)
     return RawTable(
         path,
-        tuple(texts[header : header + MAX_HEADER_LINES]),
+        tuple(texts[header : header + n_header]),
         lambda n_lines: _body_cells(rows, header + n_lines, first_row),
         options.decimal,
         refuses_serial_dates=workbook.is_from_1904,
@@ -213,7 +205,7 @@ def _read_sheet(content: bytes, path: Path, options: ReadingOptions) -> tuple[st
         names = [options.sheet]
     sheets = [sheet for sheet in map(workbook.get_sheet_by_name, names) if sheet.start is not None]
     if not sheets:
-        raise source_path_error(f"{path} is empty; needed a header line and prices")
+        raise raw_table.empty_file_error(path)
     if len(sheets) > 1:
         listed = ", ".join(sheet.name for sheet in sheets)
         text = f"{path} has {len(sheets)} sheets that hold something: {listed}; name one, as data.source.sheet"

@@ -12,30 +12,31 @@ BAR_FIELDS = ("open", "high", "low", "close", "adj_close", "volume")
 HEADINGS_BY_FIELD = {
     "date": (
         ("date", "datetime", "trade_date", "DlyCalDt", "open time", "timestamp", "day", "session"),
+        ("<DTYYYYMMDD>", "Exchange Date", "snapped_at"),  # MetaStock, Refinitiv, CoinGecko
         ("time", "time_key", "unix"),  # TradingView and Binance, where there is no other column of dates
         ("Data", "Datum", "Fecha", "Дата", "Tarih", "日期", "交易日期", "时间", "日付", "日付け", "날짜", "일자"),
         ("index",),  # a first column without a name, of which row numbers are no dates
     ),
     "ticker": (TICKER_HEADINGS,),
     "open": (
-        ("open", "OPENPRC", "DlyOpen"),
+        ("open", "OPENPRC", "DlyOpen", "PX_OPEN"),
         ("Otwarcie", "Eröffnung", "Eröffn.", "Eröffnungskurs", "Ouverture", "Ouv.", "Apertura", "Abertura"),
-        ("Откр.", "Открытие", "Açılış", "Opening", "开盘", "开盘价", "開盤", "始値", "시가"),
+        ("Откр.", "Открытие", "Açılış", "Opening", "Öppning", "开盘", "开盘价", "開盤", "開盤價", "始値", "시가"),
     ),
     "high": (
-        ("high", "ASKHI", "DlyHigh"),
+        ("high", "ASKHI", "DlyHigh", "PX_HIGH"),
         ("Najwyższy", "Max.", "Hoch", "Tageshoch", "Höchstkurs", "Plus Haut", "Haut", "Máximo", "Massimo", "Máxima"),
-        ("Макс.", "Максимум", "Yüksek", "Hoog", "最高", "最高价", "最高價", "高", "高値", "고가"),
+        ("Макс.", "Максимум", "Yüksek", "Hoog", "Högst", "最高", "最高价", "最高價", "高", "高値", "고가"),
     ),
     "low": (
-        ("low", "BIDLO", "DlyLow"),
+        ("low", "BIDLO", "DlyLow", "PX_LOW"),
         ("Najniższy", "Min.", "Tief", "Tagestief", "Tiefstkurs", "Plus Bas", "Bas", "Mínimo", "Minimo", "Mínima"),
-        ("Мин.", "Минимум", "Düşük", "Laag", "最低", "最低价", "最低價", "低", "安値", "저가"),
+        ("Мин.", "Минимум", "Düşük", "Laag", "Lägst", "最低", "最低价", "最低價", "低", "安値", "저가"),
     ),
     "close": (
-        ("close", "Close/Last", "DlyClose", "PRC", "DlyPrc"),
+        ("close", "Close/Last", "DlyClose", "PRC", "DlyPrc", "PX_LAST"),
         ("Zamknięcie", "Zamkniecie", "Schluss", "Schlusskurs", "Clôture", "Cierre", "Chiusura", "Fechamento"),
-        ("Закрытие", "Kapanış", "Slot", "收盘", "收盘价", "收盤", "終値", "종가"),
+        ("Закрытие", "Kapanış", "Slot", "Stängning", "收盘", "收盘价", "收盤", "收盤價", "終値", "종가"),
         (
             "Price",
             "last",
@@ -51,8 +52,28 @@ HEADINGS_BY_FIELD = {
     ),
     "adj_close": (("Adj Close", "adjusted_close", "close_adj", "close adjusted", "Adj. Close", "复权收盘价"),),
     "volume": (
-        ("volume", "tickvol", "vol", "DlyVol"),  # MetaTrader 5: <VOL> is 0 where only ticks are counted
-        ("Wolumen", "Wol.", "Volumen", "Объём", "Объем", "Hac.", "Hacim", "成交量", "交易量", "出来高", "거래량"),
+        (
+            "volume",
+            "tickvol",
+            "vol",
+            "DlyVol",
+            "PX_VOLUME",
+            "total_volume",
+        ),  # MetaTrader 5: <VOL> is 0 where only ticks are counted
+        (
+            "Wolumen",
+            "Wol.",
+            "Volumen",
+            "Объём",
+            "Объем",
+            "Hac.",
+            "Hacim",
+            "Volym",
+            "成交量",
+            "交易量",
+            "出来高",
+            "거래량",
+        ),
     ),
     "period": (("per",),),
 }
@@ -93,6 +114,11 @@ def has_bar_headings(cells: Sequence[str]) -> bool:
     """Return whether a line has headings of both dates and closes, as a header of bars does."""
     spellings = {normalize_heading(cell) for cell in cells}
     return not spellings.isdisjoint(DATE_SPELLINGS) and not spellings.isdisjoint(CLOSE_SPELLINGS)
+
+
+def count_known_headings(cells: Sequence[str]) -> int:
+    """Return how many cells of a line are headings of a column of bars."""
+    return sum(normalize_heading(cell) in DATE_SPELLINGS | FIELD_BY_SPELLING.keys() for cell in cells)
 
 
 def has_wide_headings(cells: Sequence[str]) -> bool:

@@ -18,7 +18,7 @@ from quantlr.core.errors import DataError
 from quantlr.core.file_reading import UnreadableContentError, library_errors_translated
 from quantlr.core.values import Array, BoolArray, IntArray
 from quantlr.data.csv.date_texts import to_iso_texts
-from quantlr.data.csv.headings import has_bar_headings
+from quantlr.data.csv.headings import has_bar_headings, has_wide_headings
 
 MAX_HEADER_LINES = 3
 """Number of lines from which a file's layout is detected: no known header is longer."""
@@ -142,10 +142,17 @@ def require_table_size(path: Path, *, n_rows: int, n_columns: int) -> None:
         raise source_path_error(f"{path}: {text}, {n_bytes:,} bytes; split the file, one for each ticker")
 
 
+def empty_file_error(path: Path) -> DataError:
+    """Return the error about a file without any cell."""
+    return source_path_error(f"{path} is empty; needed a header line and prices")
+
+
+HEADER_TESTS: tuple[Callable[[Sequence[str]], bool], ...] = (has_bar_headings, has_wide_headings)
+"""Functions that tell whether a row is a header, in the order in which they are tried on all rows."""
+
+
 def find_header_row(
-    rows: Iterable[Sequence[str]],
-    options: ReadingOptions,
-    is_header: Callable[[Sequence[str]], bool] = has_bar_headings,
+    rows: Iterable[Sequence[str]], options: ReadingOptions, is_header: Callable[[Sequence[str]], bool]
 ) -> int | None:
     """Return the position of the first row that is a header, None if none is; headings in `options` must be in it."""
     named = set(options.columns.values())

@@ -1,8 +1,8 @@
 """Text files as tables of cells: their encoding, separator and header line, and the rows below it.
 
 Without the keys `encoding` and `separator` of the config, the encoding is that of the byte order mark, else UTF-8, else
-the only one of gb18030 and cp1252 in which the headings of dates and closes are known words; and the separator is the
-one with which a line among the first is a header. Lines above it are skipped.
+that of gb18030 and cp1252 in which the headings of dates and closes, and more of the others, are known words; and the
+separator is the one with which a line among the first is a header. Lines above it are skipped.
 """
 
 from __future__ import annotations
@@ -21,13 +21,15 @@ from pyarrow import csv as arrow_csv
 
 from quantlr.core.file_reading import UnreadableContentError, exception_text, library_errors_translated
 from quantlr.core.values import IntArray
-from quantlr.data.csv.headings import has_bar_headings, has_wide_headings
+from quantlr.data.csv.headings import count_known_headings, has_bar_headings
 from quantlr.data.csv.raw_table import (
+    HEADER_TESTS,
     MAX_COLUMNS,
     MAX_HEADER_LINES,
     MAX_PREAMBLE_LINES,
     RawTable,
     ReadingOptions,
+    empty_file_error,
     find_header_row,
     require_table_size,
     source_path_error,
@@ -72,7 +74,7 @@ def read_text_table(content: bytes, path: Path, options: ReadingOptions) -> RawT
         content = content.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
     lines = list(islice(_iter_lines(content), MAX_PREAMBLE_LINES + MAX_HEADER_LINES))
     if not lines:
-        raise source_path_error(f"{path} is empty; needed a header line and prices")
+        raise empty_file_error(path)
     separator, header = _find_header(lines, path, options)
     # A separator within quotes counts too, which no header has thousands of.
     n_separators = lines[header].content.count(separator.encode())
@@ -96,7 +98,8 @@ def _to_utf8(content: bytes, path: Path, options: ReadingOptions) -> bytes:
     if options.encoding is None and marked is None:
         if content.isascii() or _decodes(content, "utf-8"):
             return content
-        names = [name for name in ENCODINGS_BY_HEADINGS if _has_known_headings(content, name, path, options)]
+        counts = {name: _count_known_headings(content, name, path, options) for name in ENCODINGS_BY_HEADINGS}
+        names = [name for name, count in counts.items() if count and count == max(counts.values())]
         if len(names) != 1:
             position = _first_undecodable_byte(content)
             advice = "set data.source.encoding, or save the file as UTF-8"
@@ -130,17 +133,21 @@ def _first_undecodable_byte(content: bytes) -> int:
     return 0
 
 
-def _has_known_headings(content: bytes, encoding: str, path: Path, options: ReadingOptions) -> bool:
-    """Return whether the content is text of an encoding, and a line of it has headings of dates and closes."""
+def _count_known_headings(content: bytes, encoding: str, path: Path, options: ReadingOptions) -> int:
+    """Return how many known headings the header has in an encoding; 0 if it lacks those of dates and closes.
+
+    It is 0 too if the content is not text of the encoding.
+    """
     if not _decodes(content, encoding):
-        return False
+        return 0
     first = [
         line.content.decode(encoding, errors="replace").encode()
         for line in islice(_iter_lines(content), MAX_PREAMBLE_LINES)
     ]
     lines = [_Line(number, 0, line) for number, line in enumerate(first, start=1)]
     separator, header = _find_header(lines, path, options)
-    return has_bar_headings(_split_line(lines[header], path, separator))
+    cells = _split_line(lines[header], path, separator)
+    return count_known_headings(cells) if has_bar_headings(cells) else 0
 
 
 def _iter_lines(content: bytes) -> Iterator[_Line]:
@@ -158,7 +165,7 @@ def _iter_lines(content: bytes) -> Iterator[_Line]:
 def _find_header(lines: Sequence[_Line], path: Path, options: ReadingOptions) -> tuple[str, int]:
     """Return the separator of a file, and the position of its header among its first lines."""
     separators = [options.separator] if options.separator else SEPARATORS
-    for is_header in (has_bar_headings, has_wide_headings):
+    for is_header in HEADER_TESTS:
         for separator in separators:
             rows = (
                 _split_line(line, path, separator) if _may_be_header(line.content, separator) else ()

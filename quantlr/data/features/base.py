@@ -38,6 +38,12 @@ ReturnKind = Annotated[
     ),
 ]
 RETURN_KIND_DESCRIPTION = "How a change of the price is measured."
+LevelTransform = Literal["level", "change", "zscore"]
+LEVEL_TRANSFORM_DESCRIPTIONS = {
+    "level": "the newest value itself",
+    "change": "the newest value less the one before",
+    "zscore": "the newest value less the mean of a window, in standard deviations",
+}
 
 
 class Feature(Component):

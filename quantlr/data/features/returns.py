@@ -8,12 +8,13 @@ import numpy as np
 import pandas as pd
 from pydantic import Field, StrictInt
 
-from quantlr.core.components import Ticker, Unit
+from quantlr.core.components import ChoiceDescriptions, Ticker, Unit
 from quantlr.core.errors import DataError
 from quantlr.core.price_series import find_ticker_closes
 from quantlr.core.timing import iso_date, latest_known_bar_index
-from quantlr.core.values import FeatureColumns, IntArray, Prices
+from quantlr.core.values import Array, FeatureColumns, IntArray, Prices
 from quantlr.data.features.base import (
+    LEVEL_TRANSFORM_DESCRIPTIONS,
     RETURN_KIND_DESCRIPTION,
     Feature,
     Lags,
@@ -22,6 +23,7 @@ from quantlr.data.features.base import (
     lag_columns,
     lag_values,
     price_return,
+    safe_divide,
     trailing_returns,
 )
 
@@ -88,7 +90,7 @@ class OvernightGap(Feature):
 
 
 class ContextReturns(Feature):
-    """Returns of single sessions of another ticker, a reference series or one that is traded: an index, a currency.
+    """Another ticker, a reference series or one that is traded: returns of single sessions, or the level of its closes.
 
     Each bar takes the other ticker's newest bar that is known at its close: of its own date or an earlier one or, where
     the two are of different markets, of one that closes no later. If no bar has become known since the close before
@@ -106,23 +108,59 @@ class ContextReturns(Feature):
         0, description="How long before the session the newest bar may have been known; 0: since the session itself."
     )
 
-    example_parameters = ({"ticker": "^GSPC"}, {"ticker": "^GSPC", "lags": (2, 1), "returns": "simple", "max_age": 4})
+    transform: Annotated[
+        Literal["return", "level", "change", "zscore"],
+        ChoiceDescriptions(
+            {"return": "the return since the bar before", **LEVEL_TRANSFORM_DESCRIPTIONS},
+        ),
+    ] = Field(
+        "return",
+        description="What is computed from the other ticker's closes; all but returns from unadjusted ones, as for a "
+        "yield or an index of volatility.",
+    )
+    window: Annotated[StrictInt, Unit("bars of the other ticker"), Field(ge=2, le=10_000)] = Field(
+        20, description="Closes that a z-score is computed from, the newest included."
+    )
+
+    example_parameters = (
+        {"ticker": "^GSPC"},
+        {"ticker": "^GSPC", "lags": (2, 1), "returns": "simple", "max_age": 4},
+        {"ticker": "^GSPC", "transform": "level"},
+        {"ticker": "^GSPC", "transform": "change", "lags": (1, 3)},
+        {"ticker": "^GSPC", "transform": "zscore", "window": 5},
+    )
 
     def compute(self, prices: Prices) -> FeatureColumns:
-        """One column per lag, as a fraction; above 0 where the other ticker's close rose.
+        """One column per lag, as a fraction, above 0 where the other ticker's close rose; or in the quote's unit.
+
+        A z-score is in standard deviations (ddof 1), and 0 where all closes are equal.
 
         Raises
         ------
         DataError : the other ticker was not fetched, or its newest bar is older than `max_age` allows.
         """
-        closes = find_ticker_closes(prices, self.ticker)
+        closes = find_ticker_closes(prices, self.ticker, is_adjusted=self.transform == "return")
         dates = pd.DatetimeIndex(closes.index)
         latest = latest_known_bar_index(dates, prices.sessions)
         self._require_bars_within_max_age(prices, dates[np.maximum(latest, 0)].to_numpy(), latest)
         bar = np.where(prices.session >= 0, latest[np.maximum(prices.session, 0)], -1)
-        returns = trailing_returns(np.asarray(closes, dtype=np.float64)[:, None], n_bars=1, return_kind=self.returns)
-        columns = lag_columns(f"context_returns_{self.ticker}", returns, self.lags)
+        prefix = f"context_{'returns' if self.transform == 'return' else self.transform}_{self.ticker}"
+        columns = lag_columns(prefix, self._transform(np.asarray(closes, dtype=np.float64)[:, None]), self.lags)
         return {name: np.where(bar >= 0, values[bar, 0], np.nan) for name, values in columns.items()}
+
+    def _transform(self, closes: Array) -> Array:
+        """Return the value at each of the other ticker's bars, (bars, 1)."""
+        if self.transform == "return":
+            return trailing_returns(closes, n_bars=1, return_kind=self.returns)
+        if self.transform == "change":
+            return closes - lag_values(closes, n_bars=1)
+        if self.transform == "level":
+            return closes
+        rolling = pd.DataFrame(closes).rolling(self.window)
+        deviation = rolling.std(ddof=1).to_numpy()
+        # Rounding leaves a standard deviation of equal closes slightly above 0.
+        is_constant = (rolling.max() == rolling.min()).to_numpy()
+        return safe_divide(closes - rolling.mean().to_numpy(), np.where(is_constant, 0.0, deviation), fill_value=0.0)
 
     def _require_bars_within_max_age(self, prices: Prices, bar_dates: np.ndarray, bar_indices: IntArray) -> None:
         age = (prices.sessions.to_numpy() - bar_dates) / np.timedelta64(1, "D")
@@ -144,8 +182,9 @@ class ContextReturns(Feature):
         return True
 
     def warm_up(self) -> int:
-        """The largest lag, if the other ticker's history begins with the ticker's own."""
-        return max(self.lags)
+        """The largest lag and what the value needs, if the other ticker's history begins with the ticker's own."""
+        needed = {"return": 1, "level": 0, "change": 1, "zscore": self.window - 1}
+        return max(self.lags) - 1 + needed[self.transform]
 
 
 FEATURES: tuple[type[Feature], ...] = (LaggedReturns, Momentum, OvernightGap, ContextReturns)

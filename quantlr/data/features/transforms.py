@@ -17,7 +17,7 @@ from pydantic import Field, StrictFloat, ValidationInfo, field_validator
 from quantlr.core.components import Unit, component_union
 from quantlr.core.price_series import keep_member_values
 from quantlr.core.values import Array, FeatureColumns, Prices
-from quantlr.data.features import calendar, returns, talib, trend, volatility, volumes
+from quantlr.data.features import calendar, other_series, returns, talib, trend, volatility, volumes
 from quantlr.data.features.base import Feature, Lags, WindowAtLeastTwo, lag_values
 from quantlr.data.features.rolling import rolling_zscore
 
@@ -221,6 +221,7 @@ FEATURES: tuple[type[Feature], ...] = (
     CrossSectionalRank,
     SquaredFeature,
     FeatureProduct,
+    *other_series.FEATURES,
     *talib.FEATURES,
 )
 if not TYPE_CHECKING:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -37,9 +38,11 @@ from quantlr.report.style import (
     ORANGE,
     VERMILION,
     Axes,
+    TableRow,
     add_legend,
     axes_height_points,
     count_text,
+    draw_text_table,
     format_fraction_axis,
     label_axes,
     number_text,
@@ -47,6 +50,7 @@ from quantlr.report.style import (
     percent_text,
     percent_tick_label,
 )
+from quantlr.report.summary import naive_rules_table
 from quantlr.stats.hac import Z95
 from quantlr.stats.reliability import reliability_band, reliability_curve
 from quantlr.stats.verdict import clark_west_text, is_significant, log_loss_comparison_text
@@ -254,19 +258,33 @@ ROLLING_ACCURACY_PANEL = Panel(
 )
 
 
+def naive_rules_rows_table(context: PageContext) -> Table:
+    """Return the rows of the naive rules beside the run: accuracy, CAGR and Sharpe ratio."""
+    table = naive_rules_table(context.metrics, ("accuracy", "cagr", "sharpe"))
+    heading = TableRow(table.title, table.columns, is_heading=True)
+    return {"rows": [heading, *(TableRow(label, cells) for label, cells in table.rows)]}
+
+
+NAIVE_RULES_PANEL = Panel(
+    "naive_rules", "", naive_rules_rows_table, partial(draw_text_table, column_right_edges=(0.62, 0.79, 1.0))
+)
+
+
 def forecast_panels(context: PageContext) -> tuple[PlacedPanel, ...]:
     """Return the panels of the page; with several tickers, their accuracy takes half the room of the return groups."""
     n_tickers = len(np.unique(context.evaluated_forecasts.ticker))
     returns: Rectangle = (0.052, 0.063, 0.263, 0.342) if n_tickers == 1 else (0.052, 0.297, 0.263, 0.108)
-    panels = (
+    panels: tuple[PlacedPanel, ...] = (
         PlacedPanel(CALIBRATION_PANEL, (0.052, 0.579, 0.263, 0.191), has_x_labels=False),
         PlacedPanel(forecast_counts_panel, (0.052, 0.507, 0.263, 0.045)),
         PlacedPanel(roc_panel, (0.388, 0.507, 0.263, 0.263)),
-        PlacedPanel(probability_by_outcome_panel, (0.724, 0.507, 0.263, 0.263)),
+        PlacedPanel(probability_by_outcome_panel, (0.724, 0.655, 0.263, 0.115)),
         PlacedPanel(return_by_probability_panel, returns),
         PlacedPanel(ROLLING_ACCURACY_PANEL, (0.388, 0.268, 0.599, 0.137)),
         PlacedPanel(accuracy_by_year_panel, (0.388, 0.043, 0.599, 0.145)),
     )
+    if "naive_rules" in context.metrics:
+        panels = (*panels, PlacedPanel(NAIVE_RULES_PANEL, (0.724, 0.48, 0.263, 0.12)))
     if n_tickers > MAX_TICKER_ROWS:
         return (*panels, PlacedPanel(ranked_excess_accuracy_panel, (0.052, 0.063, 0.263, 0.112)))
     if n_tickers > 1:

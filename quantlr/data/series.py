@@ -1,0 +1,267 @@
+"""Series other than prices, from files or from FRED, and the date from which each of their values is known."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from pydantic import Field, ValidationInfo, field_validator
+
+from quantlr.core.components import ChoiceDescriptions, Component, ConfigRelativePath
+from quantlr.core.errors import DataError, Fault
+from quantlr.core.file_reading import UnreadableContentError, read_file
+from quantlr.core.known_series import KnownSeries
+from quantlr.core.timing import SECONDS_PER_DAY, Market, iso_date
+from quantlr.core.values import Array, IntArray
+from quantlr.data.csv.formats import read_raw_table
+from quantlr.data.csv.numbers import decide_decimal_mark, parse_numbers
+from quantlr.data.csv.raw_table import (
+    MAX_FILE_BYTES,
+    CellTable,
+    DateArray,
+    ReadingOptions,
+    parse_dates,
+)
+from quantlr.data.markets import MarketHours, market_with_closes
+from quantlr.data.source import sha256_hex
+
+KnownRule = Literal["same_close", "next_session", "release_date"]
+KNOWN_DESCRIPTIONS = {
+    "same_close": "at the close of its date, as a price is; in the market of data.calendars, if it is named there",
+    "next_session": "from the first session after its date",
+    "release_date": "from its release: with a time and a time zone the first close at or after it, with a date only "
+    "the next session",
+}
+DAY = np.timedelta64(1, "D")
+MAX_CLOSES_AFTER = 15
+"""Days after the last date or release up to which closes are computed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Observations:
+    """The values of a series as its source states them.
+
+    Attributes
+    ----------
+    date : (n,) dates that the values are of, as datetime64[D].
+    value : (n,) values; finite.
+    release_date : (n,) local dates of the releases; None where the rule needs none.
+    release_seconds : (n,) instants of the releases in seconds since 1970, UTC; None where only dates are stated.
+    sha256 : digest of the source.
+    """
+
+    date: DateArray
+    value: Array
+    release_date: DateArray | None
+    release_seconds: IntArray | None
+    sha256: str
+
+
+class SeriesSource(Component):
+    """Where a series is from, and when its values are known."""
+
+    @abstractmethod
+    def read(self, name: str, *, offline: bool) -> Observations:
+        """Return the observations.
+
+        Parameters
+        ----------
+        name : of the series, for messages.
+        offline : whether to do without the network.
+
+        Raises
+        ------
+        DataError : it can't be read as a series.
+        Fault : the disk or the network failed.
+        """
+
+    @property
+    @abstractmethod
+    def known_rule(self) -> KnownRule:
+        """When a value is known."""
+
+
+class FileSeries(SeriesSource):
+    """Columns of a file: text, Excel, Parquet or Feather."""
+
+    kind: Literal["file"] = "file"
+    path: ConfigRelativePath = Field(
+        description="The file, relative to the config that names it.", examples=["cpi.csv"]
+    )
+    date: str = Field("Date", min_length=1, description="Heading of the dates that the values are of.")
+    value: str = Field(min_length=1, description="Heading of the values.", examples=["CPI"])
+    known: Annotated[KnownRule, ChoiceDescriptions(KNOWN_DESCRIPTIONS)] = Field(
+        description="When a value is known.", examples=["next_session"]
+    )
+    release_date: str | None = Field(
+        None,
+        min_length=1,
+        validate_default=True,
+        description="Heading of the dates, or times with a time zone, of the releases; with known: release_date. "
+        "Several rows of one date are its vintages.",
+        examples=["Released"],
+    )
+
+    example_parameters = (
+        {"path": "vix.csv", "value": "VIX", "known": "same_close"},
+        {"path": "cpi.csv", "date": "Month", "value": "CPI", "known": "release_date", "release_date": "Released"},
+    )
+
+    @field_validator("release_date")
+    @classmethod
+    def _validate_release_date(cls, heading: str | None, info: ValidationInfo) -> str | None:
+        is_needed = info.data.get("known") == "release_date"
+        if is_needed and heading is None:
+            raise ValueError("is needed with known: release_date; name the column of the releases")
+        if heading is not None and not is_needed and "known" in info.data:
+            raise ValueError(f"is not used with known: {info.data['known']}; write known: release_date")
+        return heading
+
+    @property
+    def known_rule(self) -> KnownRule:
+        """As the config states it."""
+        return self.known
+
+    def read(self, name: str, *, offline: bool) -> Observations:
+        """Return the observations in the file; rows without a value are left out."""
+        key = f"data.series.{name}.path"
+        try:
+            content = read_file(self.path, max_bytes=MAX_FILE_BYTES)
+        except FileNotFoundError as error:
+            raise DataError(f"{self.path} does not exist; a path is relative to its config", key=key) from error
+        except UnreadableContentError as error:
+            raise DataError(f"{self.path}: {error}", key=key) from error
+        except OSError as error:
+            raise Fault(f"{self.path} can't be read: {error.strerror}") from error
+        try:
+            table, positions = self._read_table(content)
+            dates, _ = parse_dates(table, positions["date"])
+            mark = decide_decimal_mark(
+                table, [index for index in range(table.cells.shape[1]) if index != positions["value"]]
+            )
+            values = parse_numbers(table, positions["value"], decimal_mark=mark)
+            days, has_value = dates.astype("datetime64[D]"), np.isfinite(values)
+            release, seconds = None, None
+            if self.release_date is not None:
+                stamps, offsets = parse_dates(table, positions["release_date"])
+                release = stamps.astype("datetime64[D]")[has_value]
+                if not np.isnan(offsets).any():
+                    utc = stamps.astype("datetime64[s]").astype(np.int64) - (60 * offsets).astype(np.int64)
+                    seconds = utc[has_value]
+        except DataError as error:
+            raise DataError(error.message, key=key) from error
+        return Observations(days[has_value], values[has_value], release, seconds, sha256_hex(content))
+
+    def _read_table(self, content: bytes) -> tuple[CellTable, dict[str, int]]:
+        """Return the cells of the file, and the position of each column that is used."""
+        headings = {"date": self.date, "value": self.value}
+        headings |= {"release_date": self.release_date} if self.release_date is not None else {}
+        options = ReadingOptions(columns=headings)
+        raw_table = read_raw_table(content, path=self.path, options=options)
+        table = raw_table.read_cell_table(n_header_lines=1, options=options)
+        found = [str(heading).strip() for heading in table.cells.columns]
+        for heading in headings.values():
+            if found.count(heading) != 1:
+                listed = ", ".join(found[:20])
+                raise DataError(
+                    f"{self.path} needs one column {heading!r}, found {found.count(heading)} among {listed}"
+                )
+        return table, {field: found.index(heading) for field, heading in headings.items()}
+
+
+def load_series(
+    sources: Mapping[str, SeriesSource],
+    markets: Mapping[str, MarketHours | None],
+    own_hours: Mapping[str, MarketHours],
+    *,
+    offline: bool,
+) -> tuple[tuple[KnownSeries, ...], dict[str, str]]:
+    """Return the series of a config with the dates from which they are known, and the digest of each.
+
+    Parameters
+    ----------
+    sources : by name.
+    markets : hours of each market of the traded tickers, by its name; None where they are not known.
+    own_hours : hours of the market of a series, for those that have one of their own.
+    offline : whether to do without the network.
+
+    Raises
+    ------
+    DataError : a series can't be read; it has no order in time; or the market is needed and not known.
+    """
+    all_series, digests = [], {}
+    for name, source in sources.items():
+        observations = source.read(name, offline=offline)
+        _require_valid(name, observations)
+        known = {
+            market: _first_known_dates(name, source.known_rule, observations, hours, own_hours.get(name))
+            for market, hours in markets.items()
+        }
+        single = next(iter(known.values()))
+        all_series.append(KnownSeries(name, observations.date, observations.value, single, known))
+        digests[name] = observations.sha256
+    return tuple(all_series), digests
+
+
+def _require_valid(name: str, observations: Observations) -> None:
+    """Raise an error for a series without values, with a release before its date, or with a date twice."""
+    key, date, release = f"data.series.{name}", observations.date, observations.release_date
+    if not len(date):
+        raise DataError(f"{name} has no values", key=key)
+    if release is None:
+        _, first, count = np.unique(date, return_index=True, return_counts=True)
+        if (count > 1).any():
+            text = f"{name} has {iso_date(date[first[count > 1][0]])} twice"
+            raise DataError(f"{text}; keep one, or name the column of the releases with release_date", key=key)
+        return
+    early = np.flatnonzero(release < date)
+    if len(early):
+        text = f"{name}: the value of {iso_date(date[early[0]])} is released on {iso_date(release[early[0]])}, before"
+        raise DataError(f"{text} ({len(early)} such); correct the releases", key=key)
+    if len(np.unique(date)) > 1 and len(np.unique(release)) == 1:
+        text = f"{name}: all values are released on {iso_date(release[0])}, as if the file were downloaded then"
+        raise DataError(f"{text}; state when each was first known", key=key)
+    seconds = observations.release_seconds
+    releases = release.astype("datetime64[D]").astype(np.int64) if seconds is None else seconds
+    pairs = np.stack([date.astype(np.int64), releases])
+    if pairs.shape[1] > np.unique(pairs, axis=1).shape[1]:
+        raise DataError(f"{name} has two values of one date and one release; keep one", key=key)
+
+
+def _first_known_dates(
+    name: str, rule: KnownRule, observations: Observations, hours: MarketHours | None, own_hours: MarketHours | None
+) -> DateArray:
+    """Return the first date at whose close in a market each value is known, (n,)."""
+    date, release, instants = observations.date, observations.release_date, observations.release_seconds
+    if rule == "next_session":
+        return date + DAY
+    if rule == "release_date" and release is not None and instants is None:
+        return release + DAY
+    if rule == "same_close":
+        if own_hours is None or own_hours == hours:
+            return date
+        if hours is None:
+            return date + DAY  # between a market that is known and one that is not, a value is known a date late
+        own_market, _ = market_with_closes(name, own_hours, np.unique(date).astype("datetime64[us]"))
+        instants = own_market.latest_close[np.searchsorted(np.unique(date), date)]
+    if hours is None or instants is None:
+        text = f"{name}: its releases have times, and the market whose close they are compared with is not known"
+        raise DataError(f"{text}; state it as data.calendar: XNYS, or leave the times out", key="data.calendar")
+    return _first_dates_that_close_after(instants, hours)
+
+
+def _first_dates_that_close_after(instants: IntArray, hours: MarketHours) -> DateArray:
+    """Return the first date whose close is at or after each instant, (n,), as datetime64[D]."""
+    first, last = int(instants.min()) // SECONDS_PER_DAY - 2, int(instants.max()) // SECONDS_PER_DAY + MAX_CLOSES_AFTER
+    days = np.arange(first, last + 1).astype("datetime64[D]")
+    market: Market = market_with_closes("", hours, days.astype("datetime64[us]"))[0]
+    closes = np.maximum.accumulate(market.earliest_close)
+    return days[np.searchsorted(closes, instants, side="left")]
+
+
+def digests_with_series(sha256: str, digests: Mapping[str, str]) -> dict[str, Any]:
+    """Return the digests of prices and series by name, for one digest of all."""
+    return {"prices": sha256, **{f"series {name}": digest for name, digest in digests.items()}}

@@ -1,0 +1,264 @@
+"""A race: the config's model against other classifiers and the naive rules, on the same rows and folds."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from pydantic import ValidationError
+
+from quantlr.backtest.metric_types import BacktestView, evaluate_forecasts
+from quantlr.backtest.naive_rules import evaluate_naive_rules
+from quantlr.config.run_config import ConfigSource, LoadedConfig, RunConfig, load_config
+from quantlr.core.component_errors import iter_user_defined_components
+from quantlr.core.errors import UserError
+from quantlr.core.progress import Progress, ignore_progress
+from quantlr.core.values import Dataset, Prices, RunData
+from quantlr.data.features import Feature
+from quantlr.experiment.ledger import Ledger
+from quantlr.experiment.price_overlap import price_overlap_keys
+from quantlr.experiment.trial import Trial, TrialResult
+from quantlr.model.base import Model
+from quantlr.model.sklearn_classifier import SklearnClassifier, find_classifier
+from quantlr.model.walk_forward import walk_forward
+from quantlr.pipeline.stages import (
+    Decisions,
+    dataset_from_config,
+    decide,
+    load_run_prices,
+    run_backtest,
+    walk_forward_spec,
+)
+from quantlr.report.context import PageContext
+from quantlr.report.file_formats import csv_bytes
+from quantlr.report.race import Competitor, CompetitorKind, RaceEntry, make_race_entries, race_table
+from quantlr.report.storage import write_report_file
+
+RACE_CSV_FILE = "race.csv"
+MAX_CHALLENGERS = 7
+"""Challengers that a page has rows for."""
+
+
+@dataclass(frozen=True, slots=True)
+class RaceResult:
+    """A race between a config's model, its challengers and the naive rules.
+
+    Attributes
+    ----------
+    config : the resolved config.
+    entries : the model, the challengers in the order given, and the naive rules.
+    trials : the model and the challengers, as the ledger records them.
+    run_data : of the config's model.
+    """
+
+    config: RunConfig
+    entries: tuple[RaceEntry, ...]
+    trials: tuple[Trial, ...]
+    run_data: RunData
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """One row per competitor: name, kind, processor time, and each metric with its difference from the model's.
+
+        The metrics are `log_loss`, `accuracy`, `auc`, `cagr` and `sharpe`; each has `_difference`, `_low95`,
+        `_high95`, `_p_value`, and `_holm_p_value`, `_holm_low` and `_holm_high`, adjusted for all of them; these are
+        missing for the model itself.
+        """
+        return race_table(self.entries)
+
+    def save(self, output: str | Path = "reports") -> list[Path]:
+        """Write ``race.png`` and ``race.csv`` into the run's report folder, record the trials, and return the paths.
+
+        Raises
+        ------
+        OutputError, Fault : as for `Run.save`.
+        """
+        from quantlr.report.pages.race import RACE_FILE, make_race_page
+
+        output = Path(output)
+        notes = (*self.run_data.prices.notes, *self.run_data.dataset.notes, *self.run_data.forecasts.notes)
+        context = PageContext.from_run(self.config, self.run_data, {}, notes)
+        picture = make_race_page(self.entries).render_picture(context)
+        contents = {RACE_FILE: picture.png_bytes, RACE_CSV_FILE: csv_bytes(self.table)}
+        output.mkdir(parents=True, exist_ok=True)
+        with Ledger.from_output_folder(output).recording(self.trials):
+            return [write_report_file(content, name, self.config.name, output) for name, content in contents.items()]
+
+
+def race(
+    config: ConfigSource,
+    *,
+    against: Sequence[Any] = (),
+    overrides: Mapping[str, Any] | None = None,
+    features: Sequence[Feature] = (),
+    data: Any = None,
+    output: str | Path | None = None,
+    offline: bool = False,
+    workers: int = 1,
+    progress: Progress = ignore_progress,
+) -> RaceResult:
+    """Compare a config's model with other classifiers and with the naive rules, on the same rows and folds.
+
+    Scope, calibration and policy are those of the config. Every difference from the config's model has an interval by
+    the paired bootstrap, and the p values are adjusted for all of them by Holm's method.
+
+    Parameters
+    ----------
+    config, overrides, features, data, offline, workers, progress : as in `quantlr.run`.
+    against : the challengers: names of scikit-learn's classifiers such as ``"hist_gradient_boosting"``, or its objects.
+    output : folder of reports. ``race.png`` and ``race.csv`` are written there, and the model and the challengers are
+        recorded in its ledger of trials. With None nothing is written.
+
+    Returns
+    -------
+    result : `RaceResult.table` is a DataFrame with one row per competitor.
+
+    Raises
+    ------
+    UserError : the config, the data or the name of a challenger need a change; the message says where and which.
+    ComponentError : an object of your own classes failed; the message names it and the line.
+    LookAheadError : a component of your own depends on later values.
+    Fault : the network, the disk or another program failed.
+
+    Examples
+    --------
+    >>> import quantlr
+    >>> result = quantlr.race("configs/sp500_daily.yaml", against=["gaussian_nb"])  # doctest: +SKIP
+    >>> result.table[["name", "log_loss", "log_loss_holm_p_value"]]  # doctest: +SKIP
+    """
+    loaded = load_config(config, overrides=overrides, features=features, data=data)
+    result = run_race(loaded, against, offline=offline, workers=workers, progress=progress)
+    if output is not None:
+        result.save(output)
+    return result
+
+
+def run_race(
+    config: LoadedConfig,
+    against: Sequence[Any],
+    *,
+    offline: bool = False,
+    workers: int = 1,
+    progress: Progress = ignore_progress,
+) -> RaceResult:
+    """Return the race of a loaded config; errors name the place of the key that caused them."""
+    run = config.run
+    models = {model_name(run.model): run.model} | make_challengers(run, against)
+    with config.add_location_to_errors():
+        prices = load_run_prices(run, offline=offline, progress=progress)
+        dataset = dataset_from_config(run, prices, progress=progress)
+        per_year, keys = run.report.sessions_in_year(prices), price_overlap_keys(prices)
+        competitors: list[Competitor] = []
+        run_data: list[RunData] = []
+        trials: list[Trial] = []
+        for name, model in models.items():
+            entrant = run.model_copy(update={"model": model})
+            started = cpu_seconds()
+            data = _run_model(entrant, prices, dataset, workers=workers, progress=progress)
+            seconds = cpu_seconds() - started
+            if not run_data:
+                _audit_user_components(run, data)
+            backtest = BacktestView(data.result, per_year)
+            kind: CompetitorKind = "challenger" if run_data else "model"
+            competitors.append(Competitor(name, kind, evaluate_forecasts(data.forecasts), backtest, seconds))
+            result = TrialResult.from_backtest(data.result, per_year)
+            trials.append(Trial.from_config(entrant, data_sha256=prices.sha256, price_keys=keys, result=result))
+            run_data.append(data)
+        competitors += _naive_competitors(run, run_data[0], per_year)
+    return RaceResult(run, make_race_entries(competitors), tuple(trials), run_data[0])
+
+
+def make_challengers(config: RunConfig, against: Sequence[Any]) -> dict[str, Model]:
+    """Return the challengers of a config's model by name, with the config's scope, calibration and seed.
+
+    Parameters
+    ----------
+    config : of the race.
+    against : names of scikit-learn's classifiers, as class names or in snake case, or its objects.
+
+    Raises
+    ------
+    UserError : a name is unknown, a classifier cannot be used, one is there twice, or there are too many.
+    """
+    if isinstance(against, str):
+        raise UserError(f"against: needed a list of classifiers, found {against!r}; write [{against!r}]")
+    if len(against) > MAX_CHALLENGERS:
+        raise UserError(f"against: a page has room for {MAX_CHALLENGERS} challengers, found {len(against)}; name fewer")
+    model, challengers = config.model, dict[str, Model]()
+    for classifier in against:
+        try:
+            estimator = find_classifier(classifier) if isinstance(classifier, str) else classifier
+            challenger = SklearnClassifier(
+                estimator=estimator,
+                scope=model.scope,
+                calibration=model.calibration,
+                degenerate=model.degenerate,
+                random_state=config.seed % 2**32,
+            )
+        except ValidationError as error:
+            raise UserError(f"against {classifier!r}: {error.errors()[0]['msg']}") from None
+        except ValueError as error:
+            raise UserError(f"against {classifier!r}: {error}") from None
+        name = model_name(challenger)
+        if name in challengers or name == model_name(model):
+            raise UserError(f"against {classifier!r}: {name} is in the race already; name another")
+        challengers[name] = challenger
+    return challengers
+
+
+def model_name(model: Model) -> str:
+    """Return the kind of a model; of a classifier of scikit-learn its name, with the parameters that are changed."""
+    if not isinstance(model, SklearnClassifier):
+        return str(model.kind)
+    params = ", ".join(f"{key}={value!r}" for key, value in model.params.items())
+    return f"{model.estimator}({params})" if params else model.estimator
+
+
+def cpu_seconds() -> float:
+    """Return the processor time of this process, all threads included, and of its processes that have ended."""
+    times = os.times()
+    return time.process_time() + times.children_user + times.children_system
+
+
+def _run_model(config: RunConfig, prices: Prices, dataset: Dataset, *, workers: int, progress: Progress) -> RunData:
+    """Return the values of a run whose features and labels are computed already."""
+    split_spec = walk_forward_spec(config, prices)
+    forecasts = walk_forward(dataset, split_spec, config.model, workers=workers, progress=progress)
+    return run_backtest(config, prices, decide(config, prices, dataset, forecasts), progress=progress)
+
+
+def _audit_user_components(config: RunConfig, run_data: RunData) -> None:
+    """Audit components from outside the catalogue, as a run does."""
+    if any(iter_user_defined_components(config)):
+        from quantlr.audits.user_components import audit_user_decisions, audit_user_inputs
+
+        audit_user_inputs(config, run_data.prices)
+        decisions = Decisions(run_data.dataset, run_data.forecasts, run_data.positions)
+        audit_user_decisions(config, run_data.prices, decisions)
+
+
+def _naive_competitors(config: RunConfig, run_data: RunData, sessions_per_year: int) -> Iterator[Competitor]:
+    started = cpu_seconds()
+    for result in evaluate_naive_rules(
+        run_data.forecasts,
+        run_data.prices,
+        config.policy,
+        config.execution,
+        sessions_per_year=sessions_per_year,
+        n_sessions=len(run_data.result.equity),
+    ):
+        rule, seconds = result.rule, cpu_seconds() - started
+        yield Competitor(
+            rule.name,
+            "naive rule",
+            result.forecasts,
+            result.backtest,
+            seconds,
+            has_probabilities=rule.has_probabilities,
+        )
+        started = cpu_seconds()
