@@ -135,6 +135,8 @@ def test_beta_neutral_removes_the_beta_and_raises_no_weight(seed: int) -> None:
 def test_no_trade_band_by_arithmetic() -> None:
     target = [0.05, 0.3, 0.35, 0.41, 0.2, 0.0, 0.5, 0.45, -0.02, -0.3]
     assert apply_overlay(NoTradeBand(band=0.1), target) == [0.0, 0.3, 0.3, 0.41, 0.2, 0.0, 0.5, 0.5, -0.02, -0.3]
+    leaving = [0.3, -0.02, 0.0]
+    assert apply_overlay(NoTradeBand(band=0.1), leaving) == leaving
 
 
 def test_minimum_holding_by_arithmetic() -> None:

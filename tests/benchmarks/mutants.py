@@ -32,9 +32,10 @@ PAGE = """# Mutation tests
 {rows}
 
 Where fewer were tried than there are, they are not drawn at random: mutmut begins with those whose tests are quickest.
-Each was tried with the tests of its own package: what only another package's tests reach counts as not noticed.
+Those of `stats/` and `backtest/` were tried with the tests of both, those of `model/` with its own alone.
 
-The survivors were read. Most that change a number or a decision have a test since; the others are of these kinds:
+The survivors were read. Most of those in `stats/` and `backtest/` that change a number or a decision have a test since,
+and of those in `model/` some; the others are of these kinds:
 
 - The result is the same for every input: a horizon of 2 for 1 in the cosine test, which gives as many frequencies; the
   kind of a sort whose ties get one value; `dtype=None` for values of that type; `strict` of a `zip` of equal lengths;

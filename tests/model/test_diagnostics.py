@@ -173,7 +173,7 @@ def test_splits_of_forecasts_are_those_of_the_walk_forward(scope: str) -> None:
     assert (scope == "pooled") != bool(notes)
     for split in splits:
         again = model_split_of_forecasts(dataset, forecasts, split.ticker_index, model)
-        assert (again.name, again.first_row) == (split.name, split.first_row)
+        assert (again.name, again.first_row, again.model) == (split.name, split.first_row, model)
         np.testing.assert_array_equal(again.X, split.X)
         np.testing.assert_array_equal(again.first_session, split.first_session)
         for folds, expected in zip(again.folds, split.folds, strict=True):

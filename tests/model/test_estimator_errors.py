@@ -30,11 +30,17 @@ def test_separated_classes_warn(solver: Any, tol: float) -> None:
     y = X[:, 0] > 0
     with pytest.warns(ConvergenceWarning, match=r"no best weights exist.*set l2 above 0 \(0\.01, say\)") as caught:
         model = GradientDescentClassifier(solver=solver, tol=tol).fit(X, y)
-    assert caught[0].filename == __file__
     assert len(caught) == 1
     assert np.isfinite(raw_weights(model)).all()
     assert model.score(X, y) == 1.0
     GradientDescentClassifier(solver=solver, tol=tol, l2=0.01, max_iter=10_000).fit(X, y)
+
+
+def test_warning_points_to_the_line_that_fits() -> None:
+    X = np.random.default_rng(1).normal(size=(60, 2))
+    with pytest.warns(ConvergenceWarning) as caught:
+        GradientDescentClassifier().fit(X, X[:, 0] > 0)
+    assert caught[0].filename == __file__
 
 
 def test_quasi_complete_separation_warns() -> None:
@@ -67,8 +73,10 @@ def test_outlier_and_loose_tolerance_are_not_separation(solver: Any) -> None:
 @pytest.mark.parametrize("solver", SOLVERS)
 def test_reaching_max_iter_warns(solver: Any) -> None:
     X, y = example_data()
-    with pytest.warns(ConvergenceWarning, match=rf"{solver} stopped after 2 .*above tol=1e-08; raise max_iter"):
+    text = rf"{solver} stopped after 2 .*above tol=1e-08; raise max_iter"
+    with pytest.warns(ConvergenceWarning, match=text) as caught:
         GradientDescentClassifier(solver=solver, max_iter=2).fit(X, y)
+    assert ("set solver to 'newton'" in str(caught[0].message)) == (solver != "newton")
 
 
 @pytest.mark.parametrize(

@@ -237,9 +237,10 @@ def test_separation_is_reported_at_the_refit_where_it_begins(solver: str) -> Non
     assert separable[0] - 15 < int(caught.value.message.split(":")[0]) <= separable[0]
 
 
-def test_single_class_raises() -> None:
-    with pytest.raises(DegenerateFold, match="all 30 training rows are ups; needed both"):
-        fit_once(np.random.default_rng(0).normal(size=(30, 1)), np.ones(30))
+@pytest.mark.parametrize(("label", "name"), [(0.0, "downs"), (1.0, "ups")])
+def test_single_class_raises(label: float, name: str) -> None:
+    with pytest.raises(DegenerateFold, match=f"all 30 training rows are {name}; needed both"):
+        fit_once(np.random.default_rng(0).normal(size=(30, 1)), np.full(30, label))
 
 
 @pytest.mark.parametrize("solver", SOLVERS)
