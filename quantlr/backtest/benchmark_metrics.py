@@ -1,7 +1,7 @@
 """Metrics of a strategy against its benchmark; None without a benchmark, or where it has no return in a session.
 
-Returns are net and in excess of cash, over the sessions of the strategy. Annual figures are those of a session times
-the sessions per year.
+Returns are net and in excess of cash, over the sessions of the strategy; those of the captures include cash. Annual
+figures are those of a session times the sessions per year.
 """
 
 from __future__ import annotations
@@ -9,8 +9,11 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
+import numpy as np
+
 from quantlr.backtest.costs import BASIS_POINT
 from quantlr.backtest.metric_types import BacktestView
+from quantlr.backtest.return_metrics import returns_by_period
 from quantlr.core.values import Array
 from quantlr.stats.benchmark_test import timing_returns
 from quantlr.stats.cosine_test import cosine_test
@@ -52,6 +55,52 @@ def information_ratio(backtest: BacktestView) -> float | None:
         return None
     ratio = sharpe_per_session(backtest.excess_returns - benchmark)
     return None if ratio is None else ratio * backtest.annual_factor
+
+
+def up_capture(backtest: BacktestView) -> float | None:
+    """Up capture: mean compound return over the benchmark's, of the months in which that is above 0, as a fraction."""
+    return _capture(backtest, sign=1.0)
+
+
+def down_capture(backtest: BacktestView) -> float | None:
+    """Down capture: the same of the months in which the benchmark's return is below 0."""
+    return _capture(backtest, sign=-1.0)
+
+
+def _capture(backtest: BacktestView, *, sign: float) -> float | None:
+    """Return the ratio of geometric means of monthly returns where the benchmark's have a sign; None without any."""
+    benchmark = backtest.result.benchmark
+    if benchmark is None or backtest.benchmark_excess_returns is None:
+        return None
+    results = (backtest.result, benchmark)
+    returns = np.array([returns_by_period(result, n_months=1)[1] for result in results])
+    returns = returns[:, sign * returns[1] > 0]
+    if not returns.shape[1]:
+        return None
+    strategy_mean, benchmark_mean = np.prod(1.0 + returns, axis=1) ** (1.0 / returns.shape[1]) - 1.0
+    return float(strategy_mean / benchmark_mean)
+
+
+def volatility_match(backtest: BacktestView) -> float | None:
+    """Factor on all positions at which the strategy would have had the benchmark's volatility; None without either."""
+    benchmark, returns = backtest.benchmark_excess_returns, backtest.excess_returns
+    if benchmark is None or sharpe_per_session(returns) is None or sharpe_per_session(benchmark) is None:
+        return None
+    return float(benchmark.std() / returns.std())
+
+
+def volatility_matched_equity(backtest: BacktestView) -> Array | None:
+    """Return the equity, (sessions,), of returns in excess of cash that are multiplied by `volatility_match`.
+
+    Costs are multiplied with the positions, and cash is lent and borrowed at the same rate. The factor is that of the
+    whole span, which nobody knew beforehand: the curve compares, and could not have been earned. None where the factor
+    is.
+    """
+    factor = volatility_match(backtest)
+    if factor is None:
+        return None
+    returns = backtest.result.session_cash_rate + factor * backtest.excess_returns
+    return np.asarray(np.cumprod(np.maximum(1.0 + returns, 0.0)), dtype=np.float64)
 
 
 def sharpe_above_benchmark(backtest: BacktestView) -> float | None:

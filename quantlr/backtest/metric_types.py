@@ -27,6 +27,7 @@ Place = Literal[
     "terminal",
     "tear_sheet",
     "report",
+    "risk",
     "by_fill",
     "fills",
     "ticker",
@@ -82,6 +83,7 @@ class Metric:
     short_name : for the head of a narrow column; the name where it is empty.
     shown_in : where people read it, besides ``metrics.json``. "terminal": the table of a run in the terminal and in a
         notebook; "tear_sheet": the tables of the tear sheet and of ``report.html``, and "report": of the second only;
+        "risk": the table of risk of both;
         "by_fill": the table by fill there, and "fills": by fill in ``metrics.json`` only; "ticker": the page of a
         ticker; "gallery": the cards; "comparison": the tables of a comparison, without those of which neither value is
         better in the terminal; "sweep": the terminal's table of a sweep, ``trials.csv`` and ``sweep.json``; "trials":
@@ -91,6 +93,7 @@ class Metric:
     baseline : of a forecast metric, returns the baseline's value, which is in ``metrics.json`` as ``KEY_base_rate``.
     baseline_name : of that baseline. The baseline of a backtest metric is the benchmark.
     shown_key : where the value is a mapping, the key of the number in it that people read.
+    shown_range : lowest and highest value that has a meaning; others are shown as undefined.
     count_key : key of a count of the same section that is written beside the value, as the number of trials.
 
     Raises
@@ -113,6 +116,7 @@ class Metric:
     baseline: Callable[[Any], float] | None = None
     baseline_name: str = ""
     shown_key: str = ""
+    shown_range: tuple[float, float] = (-np.inf, np.inf)
     count_key: str = ""
 
     def __post_init__(self) -> None:
@@ -186,11 +190,15 @@ class Metric:
             section = section[name]
         return section.get(key)  # a report of before the metric was added does not have it
 
-    def plain_text(self, value: float | None) -> str:
+    def plain_text(self, value: Any) -> str:
         """Return a value as plain text; a hyphen where it is undefined."""
-        if value is None or value != value:
+        if not self.has_meaning(value):
             return "-"
         return self.bound_text(value) or f"{value:,.{self.decimals}{'%' if self.is_percent else 'f'}}"
+
+    def has_meaning(self, value: float | None) -> bool:
+        """Return whether a value is defined and within `shown_range`."""
+        return value is not None and self.shown_range[0] <= value <= self.shown_range[1]
 
     def bound_text(self, value: float | None) -> str:
         """Return the bound that a probability is shown by if its digits would be those of 0 or 1; else ""."""

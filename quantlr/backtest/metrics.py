@@ -13,11 +13,12 @@ import numpy as np
 from quantlr.backtest import benchmark_metrics
 from quantlr.backtest.attribution import TICKER_METRICS
 from quantlr.backtest.costs import BASIS_POINT
+from quantlr.backtest.drawdowns import list_deepest_drawdowns, longest_drawdown_sessions, max_drawdown
 from quantlr.backtest.fit_metrics import FIT_METRICS
 from quantlr.backtest.forecast_metrics import calibration_test, recalibration, stability
 from quantlr.backtest.metric_types import BacktestAndTrials, BacktestView, EvaluatedForecasts, Metric, Place, Section
+from quantlr.backtest.return_metrics import RETURN_METRICS
 from quantlr.backtest.trades import net_trade_returns
-from quantlr.core.values import Array, IntArray
 from quantlr.stats import sharpe as sharpe_stats
 from quantlr.stats.clark_west import years_needed
 from quantlr.stats.directional import (
@@ -30,6 +31,9 @@ from quantlr.stats.directional import (
 from quantlr.stats.hac import Interval
 from quantlr.stats.reliability import brier_decomposition, log_loss_decomposition
 from quantlr.stats.shifted_positions import shifted_positions_test
+
+BREAK_EVEN_RANGE_BPS = (0.0, 1000.0)
+"""Break-even costs that mean something: below, there is no gain to spend; above, hardly anything is traded."""
 
 
 def n_forecasts(forecasts: EvaluatedForecasts) -> int:
@@ -166,29 +170,6 @@ def sortino_ratio(backtest: BacktestView) -> float | None:
     return float(excess.mean() / downside * backtest.annual_factor) if downside > 0 else None
 
 
-def drawdown_series(equity: Array) -> Array:
-    """Return the fall of equity from its running maximum, the start of 1 included, as a fraction <= 0."""
-    return equity / np.maximum.accumulate(np.maximum(equity, 1.0)) - 1.0
-
-
-def drawdown_intervals(equity: Array) -> tuple[Array, IntArray]:
-    """Return the drawdown, and the periods below the running maximum, (periods, 2): first index, and that after."""
-    fall = drawdown_series(equity)
-    edges = np.flatnonzero(np.diff(np.concatenate([[False], fall < 0, [False]]).astype(np.int8)))
-    return fall, edges.reshape(-1, 2)
-
-
-def max_drawdown(backtest: BacktestView) -> float:
-    """Largest drawdown, the start of 1 included, as a fraction <= 0."""
-    return float(drawdown_series(backtest.result.equity).min())
-
-
-def longest_drawdown_sessions(backtest: BacktestView) -> int:
-    """Longest drawdown, in sessions below the running maximum."""
-    _, intervals = drawdown_intervals(backtest.result.equity)
-    return int((intervals[:, 1] - intervals[:, 0]).max(initial=0))
-
-
 def calmar_ratio(backtest: BacktestView) -> float | None:
     """Calmar ratio: CAGR over the size of the max drawdown."""
     largest = max_drawdown(backtest)
@@ -317,12 +298,12 @@ METRICS: tuple[Metric, ...] = (
            shown_in=("terminal", "tear_sheet", "by_fill", "gallery", "comparison", "sweep", "competitors")),
     Metric("volatility", "backtest", annual_volatility, "volatility", 1, "annualised", is_percent=True,
            shown_in=("terminal", "tear_sheet", "comparison", "trials")),
-    Metric("sharpe", "backtest", annual_sharpe, "Sharpe ratio", 2, better="higher", short_name="Sharpe",
-           interval=sharpe_interval,
+    Metric("sharpe", "backtest", annual_sharpe, "Sharpe ratio", 2, "excess of cash", better="higher",
+           short_name="Sharpe", interval=sharpe_interval,
            shown_in=("terminal", "tear_sheet", "by_fill", "gallery", "comparison", "competitors")),
     Metric("sharpe_standard_error", "backtest", annual_sharpe_standard_error, "standard error of the Sharpe ratio", 2),
     Metric("sharpe_lo", "backtest", autocorrelation_adjusted_sharpe, "Sharpe ratio, autocorrelation-adjusted", 2,
-           better="higher"),
+           "excess of cash", better="higher"),
     Metric("trials", "significance", n_trials, "trials"),
     Metric("probabilistic_sharpe", "significance", probabilistic_sharpe, "probabilistic Sharpe ratio", 1,
            "vs 0", is_percent=True, is_probability=True, better="higher", shown_in=("tear_sheet",)),
@@ -332,20 +313,16 @@ METRICS: tuple[Metric, ...] = (
     Metric("family_wise_p", "significance", family_wise_p_value, "family-wise p value of alpha", 3,
            is_probability=True, better="lower", short_name="family-wise p", count_key="trials", shown_in=("report",)),
     Metric("expected_max_sharpe", "significance", expected_max_sharpe, "expected maximum Sharpe ratio, no skill", 2),
-    Metric("alpha", "against_benchmark", benchmark_metrics.alpha, "alpha", 1, "annual", is_percent=True,
+    Metric("alpha", "against_benchmark", benchmark_metrics.alpha, "alpha", 1, "annual, arithmetic", is_percent=True,
            better="higher", shown_key="annual", shown_in=("tear_sheet", "comparison")),
     Metric("alpha_test", "against_benchmark", benchmark_metrics.alpha_test, "alpha, t statistic", 2,
            better="higher", short_name="t", shown_key="statistic", shown_in=("tear_sheet", "comparison")),
     Metric("beta", "against_benchmark", benchmark_metrics.beta, "beta", 2, shown_in=("tear_sheet",)),
-    Metric("correlation", "against_benchmark", benchmark_metrics.benchmark_correlation,
-           "correlation with the benchmark", 2, shown_in=("report",)),
-    Metric("information_ratio", "against_benchmark", benchmark_metrics.information_ratio, "information ratio", 2,
-           better="higher", shown_in=("report",)),
     Metric("sharpe_difference", "against_benchmark", benchmark_metrics.sharpe_above_benchmark,
            "Sharpe ratio above the benchmark's", 2, better="higher", shown_in=("report",),
            interval=benchmark_metrics.sharpe_above_benchmark_interval),
-    Metric("timing", "against_benchmark", benchmark_metrics.timing, "return above the average holding", 1, "annual",
-           is_percent=True, better="higher", shown_in=("report",)),
+    Metric("timing", "against_benchmark", benchmark_metrics.timing, "return above the average holding", 1,
+           "annual, arithmetic", is_percent=True, better="higher", shown_in=("report",)),
     Metric("timing_test", "against_benchmark", benchmark_metrics.timing_test, "the same, t statistic", 2,
            better="higher", shown_key="statistic", shown_in=("report",)),
     Metric("shifted_positions", "significance", shifted_positions_p_value,
@@ -353,12 +330,25 @@ METRICS: tuple[Metric, ...] = (
            shown_key="p_value", shown_in=("report",)),
     Metric("years_needed", "significance", years_to_find_skill, "years to find such skill with 80% power",
            better="lower", shown_key="estimate"),
-    Metric("sortino", "backtest", sortino_ratio, "Sortino ratio", 2, better="higher", shown_in=("trials",)),
+    Metric("sortino", "backtest", sortino_ratio, "Sortino ratio", 2, "excess of cash", better="higher",
+           shown_in=("risk", "trials")),
     Metric("max_drawdown", "backtest", max_drawdown, "max drawdown", 1, is_percent=True, better="higher",
            short_name="max DD", shown_in=("terminal", "tear_sheet", "comparison", "sweep")),
     Metric("longest_drawdown_sessions", "backtest", longest_drawdown_sessions, "longest drawdown", 0, "sessions",
            better="lower", shown_in=("tear_sheet",)),
-    Metric("calmar", "backtest", calmar_ratio, "Calmar ratio", 2, better="higher"),
+    Metric("calmar", "backtest", calmar_ratio, "Calmar ratio", 2, better="higher", shown_in=("risk",)),
+    Metric("deepest_drawdowns", "backtest", list_deepest_drawdowns),
+    *RETURN_METRICS,
+    Metric("correlation", "against_benchmark", benchmark_metrics.benchmark_correlation,
+           "correlation with the benchmark", 2, shown_in=("risk",)),
+    Metric("information_ratio", "against_benchmark", benchmark_metrics.information_ratio, "information ratio", 2,
+           better="higher", shown_in=("risk",)),
+    Metric("up_capture", "against_benchmark", benchmark_metrics.up_capture, "up capture", 0, "monthly", is_percent=True,
+           better="higher", shown_in=("risk",)),
+    Metric("down_capture", "against_benchmark", benchmark_metrics.down_capture, "down capture", 0, "monthly",
+           is_percent=True, better="lower", shown_in=("risk",)),
+    Metric("volatility_match", "against_benchmark", benchmark_metrics.volatility_match,
+           "factor to the benchmark's volatility", 2, shown_in=("risk",)),
     Metric("exposure", "backtest", mean_gross_exposure, "average exposure", 0, is_percent=True,
            shown_in=("tear_sheet", "trials")),
     Metric("accuracy_held", "backtest", accuracy_on_sessions_held, "accuracy on the sessions held", 1, is_percent=True,
@@ -373,9 +363,11 @@ METRICS: tuple[Metric, ...] = (
            shown_in=("ticker",)),
     Metric("profit_factor", "backtest", profit_factor, "profit factor", 2, better="higher", shown_in=("ticker",)),
     Metric("break_even_cost_bps", "strategy_only", break_even_cost_bps, "break-even cost vs cash", 1,
-           "bps", better="higher", short_name="break-even cost", shown_in=("tear_sheet", "gallery")),
+           "bps", better="higher", short_name="break-even cost", shown_range=BREAK_EVEN_RANGE_BPS,
+           shown_in=("tear_sheet", "gallery")),
     Metric("timing_break_even_cost_bps", "strategy_only", benchmark_metrics.timing_break_even_cost_bps,
-           "break-even cost vs average holding", 1, "bps", better="higher", shown_in=("report",)),
+           "break-even cost vs average holding", 1, "bps", better="higher", shown_range=BREAK_EVEN_RANGE_BPS,
+           shown_in=("report",)),
     *TICKER_METRICS,
     *FIT_METRICS,
 )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Series over time that pages draw: rolling windows, drawdowns, returns by month, weights and costs."""
+"""Series over time that pages draw: rolling windows, returns by month, weights and costs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pandas as pd
 
 from quantlr.backtest.costs import BASIS_POINT, ExecutionSpec, borrow_cost, financing_cost
 from quantlr.backtest.metric_types import EvaluatedForecasts
-from quantlr.backtest.metrics import drawdown_intervals
+from quantlr.backtest.return_metrics import returns_by_period
 from quantlr.core.values import Array, BacktestResult, IntArray
 from quantlr.stats.hac import Z95, sum_by_session
 from quantlr.stats.sharpe import MIN_RELATIVE_STD, sharpe_per_session
@@ -17,21 +17,11 @@ from quantlr.stats.sharpe import MIN_RELATIVE_STD, sharpe_per_session
 
 def monthly_returns(result: BacktestResult) -> pd.DataFrame:
     """Return compound net returns by year (rows) and month 1 to 12 (columns), NaN where there was no session."""
-    dates = result.sessions
-    growth = pd.DataFrame({"year": dates.year, "month": dates.month, "growth": _growth_factors(result)})
-    months = growth.pivot_table(index="year", columns="month", values="growth", aggfunc="prod") - 1.0
-    return months.reindex(columns=range(1, 13))
-
-
-def yearly_returns(result: BacktestResult) -> Array:
-    """Return compound net returns by year, in the order of `monthly_returns`."""
-    growth = _growth_factors(result).groupby(result.sessions.year).prod()
-    return np.asarray(growth - 1.0, dtype=np.float64)
-
-
-def _growth_factors(result: BacktestResult) -> pd.Series[float]:
-    """Return 1 + net return of each session, at least 0 however large the loss."""
-    return pd.Series(np.maximum(1.0 + result.net_return, 0.0))
+    month, returns = returns_by_period(result, n_months=1)
+    years, row = np.unique(month // 12, return_inverse=True)
+    table = np.full((len(years), 12), np.nan)
+    table[row, month % 12] = returns
+    return pd.DataFrame(table, index=pd.Index(years, name="year"), columns=pd.RangeIndex(1, 13, name="month"))
 
 
 def trailing_window_length(n_sessions: int, *, sessions_per_year: int) -> int:
@@ -47,25 +37,6 @@ def trailing_sums(values: Array, window: int) -> Array:
     """Return the sums over each window of consecutive rows, (n - window + 1, ...)."""
     total = np.cumsum(np.concatenate([np.zeros_like(values[:1]), values]), axis=0)
     return np.asarray(total[window:] - total[:-window])
-
-
-def deepest_drawdowns(result: BacktestResult, *, max_count: int) -> pd.DataFrame:
-    """Return a row for each of the deepest drawdowns, at most `max_count`, of equal ones the earlier first.
-
-    Columns: peak_date and trough_date, of the peak and of the lowest equity after it; recovery_date, at which the peak
-    was reached again, NaT if it was not; depth, the return from peak to trough, as a fraction < 0. The first peak is
-    the start of 1 at the first fill.
-    """
-    fall, intervals = drawdown_intervals(np.concatenate([[1.0], result.equity]))
-    start, stop = intervals.T
-    trough = np.array([first + int(fall[first:end].argmin()) for first, end in intervals.tolist()], dtype=np.int64)
-    columns = {
-        "peak_date": result.fill_dates[start - 1],
-        "trough_date": result.fill_dates[trough],
-        "recovery_date": result.fill_dates.append(pd.DatetimeIndex([pd.NaT]))[stop],
-        "depth": fall[trough],
-    }
-    return pd.DataFrame(columns).sort_values("depth", kind="stable", ignore_index=True).head(max_count)
 
 
 @dataclass(frozen=True, slots=True)

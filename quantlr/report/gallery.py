@@ -37,6 +37,7 @@ from quantlr.report.summary import (
     metric_text,
     ticker_list_text,
 )
+from quantlr.report.text_fit import PAGE_HEIGHT_POINTS, PAGE_WIDTH_POINTS
 
 GALLERY_FILE = "index.html"
 GALLERY_SCRIPT_PATH = TEMPLATES_DIR / "gallery.js"
@@ -47,7 +48,7 @@ META_TAG_SEARCH_BYTES = 1000
 """The tag is within this many bytes of the beginning."""
 THUMBNAIL_FILE, THUMBNAIL_WIDTH_PIXELS, THUMBNAIL_COLORS = "thumbnail.png", 640, 64
 THUMBNAIL_AREA = (0.0, 0.158, 0.61, 0.58)
-"""Left, top, right and bottom of the tear sheet's equity curve, as fractions of the page."""
+"""Left, top, right and bottom of the tear sheet's equity curve, as fractions of a page of the standard height."""
 MAX_TICKER_LIST_CHARS = 40
 VERDICT_RULES_BY_STRENGTH = (
     "evidence", "fits_not_converged", "not_after_trials", "better_risk_scaling", "not_shown_to_beat_benchmark",
@@ -150,7 +151,8 @@ def make_thumbnail_png(page_png: bytes) -> bytes:
     from PIL import Image
 
     page = Image.open(io.BytesIO(page_png)).convert("RGB")
-    left, top, right, bottom = (round(part * side) for part, side in zip(THUMBNAIL_AREA, page.size * 2, strict=True))
+    sides = (page.width, page.width * PAGE_HEIGHT_POINTS / PAGE_WIDTH_POINTS) * 2
+    left, top, right, bottom = (round(part * side) for part, side in zip(THUMBNAIL_AREA, sides, strict=True))
     page = page.crop((left, top, right, bottom))
     size = (THUMBNAIL_WIDTH_PIXELS, round(THUMBNAIL_WIDTH_PIXELS * page.height / page.width))
     small = page.resize(size, Image.Resampling.LANCZOS).quantize(THUMBNAIL_COLORS, dither=Image.Dither.NONE)
@@ -192,7 +194,11 @@ def read_card_values(report_dir: Path, _dir_mtime_ns: int, _metrics_mtime_ns: in
         "verdict_sentence": sentence,
         "verdict_rank": (*VERDICT_RULES_BY_STRENGTH, rule).index(rule),
         "metric_rows": [
-            (metric_label(metric), metric_text(metric, metric.value(metrics)), _card_detail_text(metric, metrics))
+            (
+                metric_label(metric, metrics),
+                metric_text(metric, metric.value(metrics)),
+                _card_detail_text(metric, metrics),
+            )
             for metric in shown_metrics
         ],
         "links": [(text, _relative_url(name, file), title) for text, file, title in links if file in files],

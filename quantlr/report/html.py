@@ -11,9 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from quantlr.backtest.metrics import find_metric, metrics_shown_in
-from quantlr.backtest.rolling import deepest_drawdowns
 from quantlr.core.text import escape_unsafe_characters
-from quantlr.core.timing import iso_date
 from quantlr.report.context import PageContext
 from quantlr.report.interactive import InteractivePart
 from quantlr.report.pages.layout import figure_png, use_matplotlib_defaults
@@ -21,14 +19,18 @@ from quantlr.report.pages.tearsheet import tearsheet_figure, verdict_title_and_t
 from quantlr.report.style import percent_text
 from quantlr.report.summary import (
     TextTable,
+    basis_text,
+    drawdown_table,
     headline_tables,
     headline_text_rows,
     learning_rate_text,
     metric_label,
     metric_text,
     naive_rules_table,
+    risk_table,
     sensitivity_table,
     solver_text,
+    yearly_return_table,
 )
 
 if TYPE_CHECKING:
@@ -36,7 +38,6 @@ if TYPE_CHECKING:
 
     from quantlr.report.pages import Picture
 
-MAX_LISTED_DRAWDOWNS = 5
 TEMPLATES_DIR = Path(__file__).with_name("templates")
 
 
@@ -107,23 +108,26 @@ def report_html(
     files = [file for file in pictures if "/" not in file]
     embedded = [(file.partition(".")[0], pictures[file], png_data_uri(pictures[file].png_bytes)) for file in files]
     tables = (
-        _deepest_drawdown_table(context),
-        _trade_table(trades_by_side),
+        _trade_table(trades_by_side, bar_unit=context.bar_unit),
         _model_fit_table(context.metrics["model"], model_name=context.model_name),
     )
-    finding, basis = verdict_title_and_text(context)
+    finding, finding_text = verdict_title_and_text(context)
     text = render_template(
         "report.html",
         context=context,
         finding=finding,
-        basis=basis,
+        finding_text=finding_text,
         pictures=embedded,
         tables=[
             *headline_tables(context.metrics, "tear_sheet", "report"),
+            risk_table(context.metrics),
+            drawdown_table(context.metrics),
+            yearly_return_table(context.metrics),
             naive_rules_table(context.metrics),
             sensitivity_table(context.metrics),
             *tables,
         ],
+        basis=basis_text(context.metrics),
         config_yaml=config_yaml,
         provenance=provenance,
         interactive=InteractivePart.from_context(context),
@@ -131,24 +135,13 @@ def report_html(
     return text.encode()
 
 
-def _deepest_drawdown_table(context: PageContext) -> TextTable:
-    """Return the deepest drawdowns; no rows where equity never fell."""
-    rows = []
-    for fall in deepest_drawdowns(context.run_data.result, max_count=MAX_LISTED_DRAWDOWNS).to_dict("records"):
-        recovery = iso_date(fall["recovery_date"]) if pd.notna(fall["recovery_date"]) else "not yet"
-        rows.append(
-            (percent_text(fall["depth"]), (iso_date(fall["peak_date"]), iso_date(fall["trough_date"]), recovery))
-        )
-    return TextTable("Deepest drawdowns", ("peak", "trough", "recovery"), rows)
-
-
-def _trade_table(trades_by_side: pd.DataFrame) -> TextTable:
+def _trade_table(trades_by_side: pd.DataFrame, *, bar_unit: str) -> TextTable:
     """Return the trades by side; no rows where nothing was traded."""
     if not len(trades_by_side):
         return TextTable("Trades", (), ())
     labels = {
-        "trades": "Trades", "sessions": "Sessions held, median", "won": "Win rate", "mean": "Mean return",
-        "best": "Best return", "worst": "Worst return",
+        "trades": "Trades", "sessions": f"{bar_unit.capitalize()}s held, median", "won": "Win rate",
+        "mean": "Mean return", "best": "Best return", "worst": "Worst return",
     }  # fmt: skip
     rows = []
     for key, label in labels.items():

@@ -13,6 +13,7 @@ from typing import Any, Literal
 from quantlr.backtest.metric_types import Metric, Place
 from quantlr.backtest.metrics import METRICS, find_metric, metrics_shown_in
 from quantlr.backtest.naive_rules import NAIVE_RULES
+from quantlr.core.frequency import bar_unit
 from quantlr.core.values import Note
 from quantlr.report.style import count_text, number_text, p_value_number_text, p_value_text, percent_text
 
@@ -33,7 +34,12 @@ def headline_text_rows(metrics: dict[str, Any]) -> list[tuple[str, str, str, str
         name = baseline_name(metric, metrics)
         baseline_text = metric.plain_text(metric.baseline_value(metrics)) if name else ""
         rows.append(
-            (metric.label, metric.plain_text(metric.value(metrics)), baseline_text, "" if name in named else name)
+            (
+                label_in_bars(metric, metrics),
+                metric.plain_text(metric.value(metrics)),
+                baseline_text,
+                "" if name in named else name,
+            )
         )
         named.add(name)
     return rows
@@ -110,9 +116,10 @@ class TextTable:
 
 def metric_text(metric: Metric, value: float | None) -> str:
     """Return a metric's value as pages show it: a real minus sign, a dash where it is undefined."""
-    return metric.bound_text(value) or (percent_text if metric.is_percent else number_text)(
-        value, decimals=metric.decimals
-    )
+    format_value = percent_text if metric.is_percent else number_text
+    if not metric.has_meaning(value):
+        value = None
+    return metric.bound_text(value) or format_value(value, decimals=metric.decimals)
 
 
 def interval_text(metric: Metric, bounds: Any, *, undefined: str = "–") -> str:
@@ -123,9 +130,15 @@ def interval_text(metric: Metric, bounds: Any, *, undefined: str = "–") -> str
     return f"{metric_text(metric, low)} to {metric_text(metric, high)}"
 
 
-def metric_label(metric: Metric) -> str:
-    """Return a metric's label, its first letter a capital."""
-    return metric.label[0].upper() + metric.label[1:]
+def metric_label(metric: Metric, metrics: Mapping[str, Any] | None = None) -> str:
+    """Return a metric's label, its first letter a capital; with the `metrics` of a run, in the unit of its bars."""
+    label = metric.label if metrics is None else label_in_bars(metric, metrics)
+    return label[0].upper() + label[1:]
+
+
+def label_in_bars(metric: Metric, metrics: Mapping[str, Any]) -> str:
+    """Return a metric's label with week or month in place of session where the bars of a run are such."""
+    return metric.label.replace("session", bar_unit(metrics["data"].get("sessions_per_year", 252)))
 
 
 def metric_count_text(metric: Metric, metrics: dict[str, Any]) -> str:
@@ -155,9 +168,42 @@ def headline_tables(metrics: dict[str, Any], *places: Place) -> tuple[TextTable,
     )
 
 
+def risk_table(metrics: dict[str, Any]) -> TextTable:
+    """Return the table of risk, tails, and the best and the worst periods; of equal labels the first row."""
+    rows = dict(row for metric in metrics_shown_in("risk") for row in _performance_rows(metric, metrics))
+    return TextTable("Risk after costs", ("strategy", benchmark_label(metrics)), list(rows.items()))
+
+
+def drawdown_table(metrics: dict[str, Any]) -> TextTable:
+    """Return the deepest drawdowns by depth, with their dates; no rows where equity never fell."""
+    keys = ("peak", "trough", "recovery")
+    rows = [
+        (percent_text(fall["depth"]), tuple(fall[key] or "not yet" for key in keys))
+        for fall in metrics["backtest"]["strategy"]["deepest_drawdowns"]
+    ]
+    return TextTable("Deepest drawdowns", keys, rows)
+
+
+def basis_text(metrics: Mapping[str, Any]) -> str:
+    """Return how the numbers of the tables are computed: costs, cash, annual figures, arithmetic or geometric."""
+    per_year = metrics["data"]["sessions_per_year"]
+    return (
+        "Returns are net of costs. Sharpe, Sortino and information ratios, alpha and beta are of returns in excess of "
+        f"cash. Annual figures count {per_year} {bar_unit(per_year)}s a year. CAGR and returns of months and years "
+        "are compound (geometric), alpha and contributions are arithmetic means."
+    )
+
+
+def yearly_return_table(metrics: dict[str, Any]) -> TextTable:
+    """Return the returns of each calendar year after costs."""
+    strategy, benchmark = (metrics["backtest"][side]["returns_by_year"] for side in ("strategy", "benchmark"))
+    rows = [(year, (percent_text(value), percent_text(benchmark[year]))) for year, value in strategy.items()]
+    return TextTable("Returns by year after costs", ("strategy", benchmark_label(metrics)), rows)
+
+
 def _skill_rows(metric: Metric, metrics: dict[str, Any]) -> Iterator[tuple[str, tuple[str, ...]]]:
     """Yield the row of a forecast metric and its interval, and the row of its baseline."""
-    label, interval = metric_label(metric), metric.interval_value(metrics)
+    label, interval = metric_label(metric, metrics), metric.interval_value(metrics)
     yield (
         label,
         (metric_text(metric, metric.value(metrics)), interval_text(metric, interval) if metric.interval else ""),
@@ -171,7 +217,7 @@ def _performance_rows(metric: Metric, metrics: dict[str, Any]) -> Iterator[tuple
     count = metric_count_text(metric, metrics)
     has_benchmark = metric.section == "backtest"
     benchmark_text = metric_text(metric, metric.baseline_value(metrics)) if has_benchmark else ""
-    label = f"{metric_label(metric)}, {count}" if count else metric_label(metric)
+    label = metric_label(metric, metrics) + (f", {count}" if count else "")
     yield label, (metric_text(metric, metric.value(metrics)), benchmark_text)
     if metric.interval:
         benchmark_interval = metrics["backtest"]["benchmark"].get(metric.interval_key)
@@ -185,7 +231,9 @@ def confidence_interval_rows(metrics: dict[str, Any]) -> list[tuple[str, str]]:
     for metric in METRICS:
         if metric.interval:
             bounds = metric.interval_value(metrics)
-            rows.append((metric.label, " to ".join(map(metric.plain_text, bounds)) if bounds else "-"))
+            rows.append(
+                (label_in_bars(metric, metrics), " to ".join(map(metric.plain_text, bounds)) if bounds else "-")
+            )
     return rows
 
 

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from quantlr.backtest import benchmark_metrics, metrics
 from quantlr.backtest.costs import ExecutionSpec
+from quantlr.backtest.drawdowns import deepest_drawdowns, longest_drawdown_sessions, max_drawdown
 from quantlr.backtest.engine import backtest_with_benchmark
 from quantlr.backtest.fit_metrics import FitView
 from quantlr.backtest.metric_types import (
@@ -21,14 +22,7 @@ from quantlr.backtest.metric_types import (
     evaluate_forecasts,
 )
 from quantlr.backtest.metrics import METRICS, find_metric, metrics_of_section, metrics_shown_in
-from quantlr.backtest.rolling import (
-    deepest_drawdowns,
-    monthly_returns,
-    rolling_accuracy,
-    rolling_sharpe,
-    trailing_window_length,
-    yearly_returns,
-)
+from quantlr.backtest.rolling import rolling_accuracy, rolling_sharpe, trailing_window_length
 from quantlr.core.errors import Fault
 from quantlr.core.frequency import CountedSessions
 from quantlr.core.values import BacktestResult, Positions, Refits
@@ -224,8 +218,8 @@ def test_risk_by_arithmetic() -> None:
 )
 def test_drawdowns_include_the_start_of_one(net: list[float], worst: float, longest: int) -> None:
     run = view_of(net)
-    assert metrics.max_drawdown(run) == pytest.approx(worst)
-    assert metrics.longest_drawdown_sessions(run) == longest
+    assert max_drawdown(run) == pytest.approx(worst)
+    assert longest_drawdown_sessions(run) == longest
     calmar = metrics.calmar_ratio(run)
     assert calmar is None if worst == 0 else calmar == pytest.approx(metrics.cagr(run) / -worst)
 
@@ -446,17 +440,6 @@ def test_metrics_are_shown_in_the_order_of_the_registry() -> None:
     assert list(terminal) == sorted(terminal, key=METRICS.index)
     assert set(either) == {*terminal, *metrics_shown_in("trials")}
     assert len(either) == len(set(either))
-
-
-def test_monthly_and_yearly_returns_compound_to_final_equity() -> None:
-    rng = np.random.default_rng(2)
-    result = backtest_of(rng.normal(0, 0.01, 600).tolist())
-    months, years = monthly_returns(result), yearly_returns(result)
-    assert np.nanprod(1 + months.to_numpy()) == pytest.approx(result.equity[-1])
-    assert np.prod(1 + years) == pytest.approx(result.equity[-1])
-    np.testing.assert_allclose(np.nanprod(1 + months.to_numpy(), axis=1) - 1, years)
-    january = (result.sessions.year == 2020) & (result.sessions.month == 1)
-    assert months.loc[2020, 1] == pytest.approx(np.prod(1 + result.net_return[january]) - 1)
 
 
 @pytest.mark.parametrize(("n", "window"), [(2000, 252), (400, 100), (60, 20), (3, 3)])

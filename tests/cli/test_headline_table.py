@@ -62,12 +62,12 @@ def table_lines(previous: dict[str, Any] | None, width: int) -> list[str]:
         ("log loss", {"log_loss": 0.69015}, "+0.00100", "worse"),
         ("CAGR", {"cagr": -0.05}, "+11.0 pp", "better"),
         ("volatility (annualised)", {"volatility": 0.2}, "-5.5 pp", ""),
-        ("Sharpe ratio", {"sharpe": -0.13}, "+0.60", "better"),
+        ("Sharpe ratio (excess of cash)", {"sharpe": -0.13}, "+0.60", "better"),
         ("max drawdown", {"max_drawdown": -0.2}, "-4.3 pp", "worse"),
         ("turnover (annual, x equity)", {"turnover_per_year": 20}, "+20.1", ""),
         ("trades", {"trades": 3000}, "-1,681", ""),
-        ("Sharpe ratio", {"sharpe": 0.4701}, "", "same"),
-        ("Sharpe ratio", {"sharpe": None}, "", ""),
+        ("Sharpe ratio (excess of cash)", {"sharpe": 0.4701}, "", "same"),
+        ("Sharpe ratio (excess of cash)", {"sharpe": None}, "", ""),
     ],
 )
 def test_change_has_the_unit_of_its_metric(label: str, previous: Any, difference: str, assessment: str) -> None:
@@ -104,7 +104,7 @@ def test_the_table_has_previous_values_changes_and_baselines_in_80_columns() -> 
         assert row.startswith(label)
         cells = row.removeprefix(label).split()
         assert (cells[0], cells[-1]) == (value, baseline)
-        if label == "Sharpe ratio":
+        if label == "Sharpe ratio (excess of cash)":
             assert cells[1:-1] == ["0.40", "+0.07", "better"]
     assert baselines.startswith("baselines: ")
 
@@ -156,7 +156,7 @@ def test_previous_metrics_are_read_with_non_finite_as_undefined(tmp_path: Path) 
     previous = read_previous_metrics(tmp_path)
     assert previous is not None
     assert previous["backtest"]["strategy"]["sharpe"] is None
-    assert re.search(r"^Sharpe ratio +0\.47 +-", table_text(previous), re.MULTILINE)
+    assert re.search(r"^Sharpe ratio \(excess of cash\) +0\.47 +-", table_text(previous), re.MULTILINE)
     path.unlink()
     path.mkdir()
     assert read_previous_metrics(tmp_path) is None

@@ -31,7 +31,9 @@ FILES = {
 }  # fmt: skip
 STRATEGY = [
     "final_equity", "total_return", "cagr", "volatility", "sharpe", "sharpe_ci95", "sharpe_standard_error",
-    "sharpe_lo", "sortino", "max_drawdown", "longest_drawdown_sessions", "calmar", "exposure", "accuracy_held",
+    "sharpe_lo", "sortino", "max_drawdown", "longest_drawdown_sessions", "calmar", "deepest_drawdowns",
+    "value_at_risk_95", "conditional_value_at_risk_95", "skewness", "excess_kurtosis", "best_session", "worst_session",
+    "best_month", "worst_month", "best_year", "worst_year", "returns_by_year", "exposure", "accuracy_held",
     "turnover_per_year", "cost_total", "trades", "win_rate", "profit_factor",
 ]  # fmt: skip
 KEYS: dict[str, list[str]] = {
@@ -47,8 +49,8 @@ KEYS: dict[str, list[str]] = {
     ],
     "significance": [
         "trials", "probabilistic_sharpe", "deflated_sharpe", "family_wise_p", "expected_max_sharpe", "years_needed",
-        "alpha", "alpha_test", "beta", "correlation", "information_ratio", "sharpe_difference",
-        "sharpe_difference_ci95", "timing", "timing_test",
+        "alpha", "alpha_test", "beta", "sharpe_difference", "sharpe_difference_ci95", "timing", "timing_test",
+        "correlation", "information_ratio", "up_capture", "down_capture", "volatility_match",
     ],
     "model": [
         "kind", "refits", "solver", "learning_rate", "learning_rate_limit", "iterations_mean", "iterations_max",
@@ -301,12 +303,17 @@ def test_returns_are_dated_series(returns_run: Run) -> None:
     pd.testing.assert_series_equal(equity, backtest["benchmark_equity"], check_names=False, rtol=1e-12)
 
 
+def quantstats_functions() -> Any:
+    """Return the module of quantstats' statistics."""
+    with matplotlib.rc_context():  # importing it changes matplotlib's settings
+        from quantstats import stats
+    return stats
+
+
 @pytest.mark.parametrize("side", ["strategy", "benchmark"])
 def test_quantstats_computes_the_same_metrics_from_returns(returns_run: Run, side: str) -> None:
     """quantstats compounds an annual risk-free rate; here a session earns 1/252 of it."""
-    with matplotlib.rc_context():  # importing quantstats changes matplotlib's settings
-        from quantstats import stats
-
+    stats = quantstats_functions()
     returns = returns_run.returns if side == "strategy" else returns_run.benchmark_returns
     expected = returns_run.metrics["backtest"][side]
     excess = returns - 0.02 / 252
@@ -316,3 +323,19 @@ def test_quantstats_computes_the_same_metrics_from_returns(returns_run: Run, sid
     assert stats.max_drawdown(returns) == pytest.approx(expected["max_drawdown"], abs=1e-9)
     assert stats.volatility(returns) == pytest.approx(expected["volatility"], abs=1e-9)
     assert stats.sortino(excess) == pytest.approx(expected["sortino"], abs=1e-9)
+    assert stats.skew(returns) == pytest.approx(expected["skewness"], abs=1e-9)
+    assert stats.kurtosis(returns) == pytest.approx(expected["excess_kurtosis"], abs=1e-9)
+    for name, aggregate in (("session", None), ("month", "eom"), ("year", "YE")):
+        assert stats.best(returns, aggregate) == pytest.approx(expected[f"best_{name}"], abs=1e-9)
+        assert stats.worst(returns, aggregate) == pytest.approx(expected[f"worst_{name}"], abs=1e-9)
+
+
+def test_quantstats_computes_the_same_alpha_beta_and_information_ratio(returns_run: Run) -> None:
+    stats = quantstats_functions()
+    significance = returns_run.metrics["significance"]
+    excess, benchmark = (returns - 0.02 / 252 for returns in (returns_run.returns, returns_run.benchmark_returns))
+    greeks = stats.greeks(excess, benchmark)
+    assert greeks["beta"] == pytest.approx(significance["beta"], abs=1e-9)
+    assert greeks["alpha"] == pytest.approx(significance["alpha"]["annual"], abs=1e-9)
+    ratio = stats.information_ratio(excess, benchmark) * 252**0.5
+    assert ratio == pytest.approx(significance["information_ratio"], abs=1e-9)

@@ -6,6 +6,7 @@ import re
 from base64 import b64decode
 from dataclasses import replace
 from html.parser import HTMLParser
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -13,10 +14,11 @@ import pytest
 from quantlr.backtest.trades import trade_summary_by_side, trade_table
 from quantlr.report.context import PageContext
 from quantlr.report.html import report_html
-from quantlr.report.pages import Picture
+from quantlr.report.pages import PAGES, Picture
 
 from report.cases import case_context, case_tear_sheet
 
+DOCS_TEXT = (Path(__file__).parents[2] / "docs" / "pages.md").read_text()
 VOID = {"meta", "link", "img", "br", "hr", "input"}
 MARKUP = "</title><script>alert('x')</script>\"><img src=x onerror=alert(1)>{{ 7 * 7 }}"
 PICTURES = {
@@ -24,7 +26,7 @@ PICTURES = {
         "Is there an edge?", "No edge", "Its numbers.", "No edge. Growth.", b"\x89PNG one", 1400, 940
     ),
     "model.png": Picture(
-        "What & why?", "A <b>model</b>", "Its <i>numbers</i>.", 'A "model".', b"\x89PNG two", 1400, 940
+        "What & why?", "A <b>model</b>", "Its <i>numbers</i>.", 'A "model".', b"\x89PNG two", 1400, 940, "Read <it> so."
     ),
 }
 SCRIPT_TAGS: list[dict[str, str]] = [{"type": "application/json"}, {}, {}, {}]
@@ -104,6 +106,23 @@ def test_embedded_pictures_equal_the_files(html: ReportParser) -> None:
     assert [tag["alt"] for tag in pictures] == [picture.alt_text for picture in PICTURES.values()]
 
 
+def test_pages_open_with_how_to_read_them_collapsed(html: ReportParser) -> None:
+    guides = [tag for tag in html.attributes_of("details") if tag.get("class") == "how-to-read"]
+    assert guides == [{"class": "how-to-read"}], "only the second picture says how, and it is not open"
+    assert "Read <it> so." in html.words["p"]
+    with_heading = [page for page in PAGES if f"## {page.heading}: {page.file_name}" in DOCS_TEXT]
+    assert with_heading == list(PAGES), "the HTML names the section of the documentation"
+    for page in PAGES:
+        assert page.how_to_read.endswith(".")
+        assert page.how_to_read.count(". ") == 0
+
+
+def test_pictures_are_shown_without_their_headers(html: ReportParser) -> None:
+    for tag, picture in zip(html.attributes_of("img"), PICTURES.values(), strict=True):
+        width, height = tag["style"].removeprefix("aspect-ratio: ").split(" / ")
+        assert (int(width), int(height)) == (picture.width, picture.height - Picture.header_height)
+
+
 def test_table_of_contents_links_every_section(html: ReportParser) -> None:
     ids = {attributes["id"] for _, attributes in html.tags if "id" in attributes}
     links = [tag["href"].removeprefix("#") for tag in html.attributes_of("a")]
@@ -161,4 +180,4 @@ def test_alternative_text_of_a_page_begins_with_its_title() -> None:
     assert picture.title == context.metrics["verdict"]["sentence"].partition(": ")[0]
     assert picture.alt_text.startswith(picture.title)
     assert len(picture.alt_text) > len(picture.title)
-    assert (picture.width, picture.height) == (2100, 1410)
+    assert (picture.width, picture.height) == (2100, 2086)

@@ -72,7 +72,7 @@ def test_notebook_contains_metrics_verdict_and_tear_sheet(run: Run, html: str) -
     (source,) = [attributes["src"] for tag, attributes in page.tags if tag == "img"]
     kind, _, content = str(source).partition(",")
     assert kind == "data:image/png;base64"
-    assert imread(io.BytesIO(base64.b64decode(content))).shape[:2] == (1410, 2100)
+    assert imread(io.BytesIO(base64.b64decode(content))).shape[:2] == (2086, 2100)
     with matplotlib.rc_context(USER_RCPARAMS):
         assert run._repr_html_() == html
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import subprocess
 import sys
@@ -16,13 +17,22 @@ from matplotlib.figure import Figure
 from matplotlib.gridspec import GridSpec
 from matplotlib.image import imread
 from matplotlib.text import Text
+from quantlr.backtest.drawdowns import deepest_drawdowns
 from quantlr.backtest.report_spec import PageName
-from quantlr.backtest.rolling import deepest_drawdowns
 from quantlr.report.pages import PAGES, pages_to_draw
-from quantlr.report.pages.layout import Panel, Rectangle, grid_rectangles, use_matplotlib_defaults
+from quantlr.report.pages.layout import (
+    Panel,
+    Rectangle,
+    draw_panels,
+    grid_rectangles,
+    page_figure,
+    use_matplotlib_defaults,
+)
 from quantlr.report.pages.model import MODEL_PAGE
+from quantlr.report.pages.returns import RETURNS_HEIGHT, monthly_histogram_table
 from quantlr.report.pages.tearsheet import (
     MONTH_LABELS,
+    TEARSHEET_PAGE,
     growth_panel,
     growth_table,
     monthly_return_table,
@@ -47,9 +57,10 @@ def test_tear_sheet_bytes_repeat_under_any_matplotlib_settings(case: str) -> Non
     with matplotlib.rc_context(USER_RCPARAMS):
         assert png == PAGES[0].render_picture(case_context(case)).png_bytes
         assert matplotlib.rcParams["font.size"] == 20, "the user's settings are kept"
+    assert gc.isenabled()
     assert b"Software" not in png[:200]
     picture = imread(io.BytesIO(png))
-    assert picture.shape[:2] == (1410, 2100)
+    assert picture.shape[:2] == (2086, 2100)
     assert 0.03 < (picture[..., :3].min(axis=2) < 0.95).mean() < 0.6
 
 
@@ -94,7 +105,7 @@ def test_ruin_is_in_metrics_and_notes() -> None:
 def test_tear_sheet_draws_the_metrics() -> None:
     context = case_context("three years")
     metrics, result = context.metrics, context.run_data.result
-    growth, drawdown, rolling_sharpe, table, calendar = tearsheet_figure(context).axes
+    growth, drawdown, rolling_sharpe, table, calendar = tearsheet_figure(context).axes[:5]
     lines = {line.get_label(): np.asarray(line.get_ydata()) for line in growth.lines}
     strategy, benchmark = metrics["backtest"]["strategy"], metrics["backtest"]["benchmark"]
     net = lines[f"strategy after costs: {strategy['final_equity']:.2f}"]
@@ -111,7 +122,7 @@ def test_tear_sheet_draws_the_metrics() -> None:
     starts = sorted(round(float(patch.get_x()), 6) for patch in growth.patches)  # type: ignore[attr-defined]
     assert starts == sorted(date2num(deepest_drawdowns(result, max_count=3)["peak_date"]))
     cells = [text.get_text() for text in table.texts]
-    assert cells[cells.index("Sharpe ratio") + 1] == number_text(strategy["sharpe"])
+    assert cells[cells.index("Sharpe ratio (excess of cash)") + 1] == number_text(strategy["sharpe"])
     assert sum("." in text.get_text() for text in calendar.texts) >= len(result.sessions) // 23
 
 
@@ -126,6 +137,42 @@ def test_values_of_the_tear_sheet_are_those_of_the_run() -> None:
     growth = np.nanprod(1.0 + months["monthly_returns"], axis=1)
     np.testing.assert_allclose(months["yearly_returns"], growth - 1.0)
     assert growth.prod() == pytest.approx(result.equity[-1])
+
+
+def test_lower_panels_of_the_tear_sheet_draw_the_metrics() -> None:
+    context = case_context("three years")
+    metrics, result = context.metrics, context.run_data.result
+    figure = tearsheet_figure(context)
+    axes = {ax.get_title(loc="left").split(" (")[0]: ax for ax in figure.axes}
+    bars: Any = axes["Returns by year after costs"].containers
+    for container, side in zip(bars, ("strategy", "benchmark"), strict=True):
+        expected = list(metrics["backtest"][side]["returns_by_year"].values())
+        np.testing.assert_allclose([bar.get_height() for bar in container], expected)
+    matched = axes["Volatility-matched growth"]
+    strategy = next(line for line in matched.lines if str(line.get_label()).startswith("strategy"))
+    assert result.benchmark is not None
+    equity = np.asarray(strategy.get_ydata())
+    returns = equity[1:] / equity[:-1] - 1.0
+    assert returns.std() == pytest.approx(result.benchmark.net_return.std(), rel=1e-6)
+    table = monthly_histogram_table(context)
+    months = pd.Series(result.net_return, index=result.sessions).add(1.0).resample("ME").prod() - 1.0
+    assert table["mean"] == pytest.approx(months.mean())
+    counts, _ = np.histogram(months, table["bin_edges"])
+    np.testing.assert_array_equal(table["count"], counts)
+    assert table["benchmark_count"].sum() == len(months)
+    assert all(ax.get_position().y1 < 1 / (1 + RETURNS_HEIGHT) for ax in figure.axes[5:])
+
+
+def test_a_taller_page_has_the_header_and_panels_of_a_standard_page_at_its_top() -> None:
+    placed = TEARSHEET_PAGE.place_panels(case_context("three years"))[0]
+    header = ("Title", "subtitle")
+    pages = [page_figure(*header, setup_text="", notes=(), notes_file="", extra_height=extra) for extra in (0.0, 0.5)]
+    tops = []
+    for figure in pages:
+        draw_panels(figure, [placed], case_context("three years"))
+        boxes = [figure.axes[0].get_position().bounds, *((0, text.get_position()[1]) for text in figure.texts)]
+        tops.append([figure.get_figheight() * (1.0 - box[1]) for box in boxes])
+    assert tops[0] == pytest.approx(tops[1])
 
 
 def new_axes() -> Any:

@@ -258,7 +258,7 @@ def test_table_by_side_agrees_with_trades_and_backtest() -> None:
         mean_text = f"{net_return.mean():.2%}".replace("-", "−")
         assert cells[cells.index("Mean return, after costs") + column] == mean_text
         annual_text = f"{annual_return[side]:.2%}".replace("-", "−")
-        assert cells[cells.index("Gross excess return (annual)") + column] == annual_text
+        assert cells[cells.index("Gross excess return (annual, arithmetic)") + column] == annual_text
 
 
 def test_side_without_trades_has_dashes() -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import pandas as pd
 
-from quantlr.backtest.metrics import drawdown_series
+from quantlr.backtest.drawdowns import drawdown_series
 from quantlr.core.timing import iso_date
 from quantlr.core.values import Array
 from quantlr.report.compare import Comparison

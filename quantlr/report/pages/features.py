@@ -252,5 +252,7 @@ def make_features_page(worth: FeatureWorth) -> Page:
         "Features",
         features_title_and_text,
         features_panels,
+        "A feature is worth something where the forecasts without it are significantly worse (p adjusted by Holm's "
+        "method).",
         make_context=lambda context: FeaturesContext(context, worth),
     )

@@ -350,4 +350,11 @@ def _skill_test_text(test: Mapping[str, Any]) -> str:
     return f"{text}: forecasts without skill score as high against the base rate {frequency}"
 
 
-FORECAST_PAGE = Page("forecast.png", "Forecast skill", forecast_title_and_text, forecast_panels)
+FORECAST_PAGE = Page(
+    "forecast.png",
+    "Forecast skill",
+    forecast_title_and_text,
+    forecast_panels,
+    "Forecasts have skill where a curve leaves the grey band or the dashed line of no skill: the ROC "
+    "curve upwards, the accuracy above its baseline; calibrated ones stay on the diagonal.",
+)

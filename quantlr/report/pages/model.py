@@ -295,5 +295,11 @@ def ordinal_text(number: int) -> str:
 
 
 MODEL_PAGE = Page(
-    "model.png", "Model and optimisation", model_title_and_text, place_model_panels, make_context=PageContext.of_leader
+    "model.png",
+    "Model and optimisation",
+    model_title_and_text,
+    place_model_panels,
+    "A standardised coefficient is blue where it differs from zero (5%); the training loss shows whether "
+    "the fits reached their minimum, and the learning rates what gradient descent would do.",
+    make_context=PageContext.of_leader,
 )

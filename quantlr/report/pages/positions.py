@@ -223,7 +223,7 @@ def trades_by_side_table(context: PageContext) -> Table:
         make_table_row("Win rate, after costs", trades["won"], percent_text),
         make_table_row("Mean return, after costs", trades["mean"], percent_text, decimals=2),
         make_table_row(f"{context.bar_unit.capitalize()}s held, median", trades["sessions"], number_text, decimals=0),
-        make_table_row("Gross excess return (annual)", annual_return.values(), percent_text, decimals=2),
+        make_table_row("Gross excess return (annual, arithmetic)", annual_return.values(), percent_text, decimals=2),
     ]}  # fmt: skip
 
 
@@ -267,8 +267,8 @@ def positions_title_and_text(context: PageContext) -> tuple[str, str]:
     n_long = int((trades["side"] == "long").sum())
     text = (
         f"{n_long:,} long and {count_text(len(trades) - n_long, 'short trade')}, turnover "
-        f"{number_text(turnover, decimals=1)} times equity a year. Excess return before costs "
-        f"{percent_text(annual_gross)} of equity a year, costs {percent_text(annual_cost)}"
+        f"{number_text(turnover, decimals=1)} times equity a year. Mean excess return before costs "
+        f"{percent_text(annual_gross)} of equity a year (arithmetic), costs {percent_text(annual_cost)}"
     )
     if turnover >= MIN_ANNUAL_TURNOVER:
         bps = (number_text(value, decimals=1) for value in (break_even, annual_cost / turnover / BASIS_POINT))
@@ -291,9 +291,18 @@ def _cost_outcome_text(final_equity: float, annual_gross: float, annual_cost: fl
         return "negative excess return before costs"
     if annual_cost >= annual_gross:
         return "costs exceed the excess return"
+    if final_equity < 1.0:
+        return "loss after costs"
     if annual_turnover < MIN_ANNUAL_TURNOVER:
         return "turnover is too low for costs to matter"
     return f"costs are {percent_text(annual_cost / annual_gross, decimals=0)} of the gross excess return"
 
 
-POSITIONS_PAGE = Page("positions.png", "Positions and costs", positions_title_and_text, positions_panels)
+POSITIONS_PAGE = Page(
+    "positions.png",
+    "Positions and costs",
+    positions_title_and_text,
+    positions_panels,
+    "From top to bottom: what was held, how much was traded, what that cost; the break-even cost is where "
+    "the Sharpe ratio is 0, and a dashed equity curve could not have been traded.",
+)

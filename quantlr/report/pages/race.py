@@ -226,5 +226,7 @@ def make_race_page(entries: Sequence[RaceEntry]) -> Page:
         "Race",
         race_title_and_text,
         race_panels,
+        "An interval is that of a challenger's difference from the model; where it leaves out 0, the two differ (5%, "
+        "adjusted for all tests).",
         make_context=lambda context: RaceContext(context, entries),
     )

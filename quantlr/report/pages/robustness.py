@@ -355,5 +355,7 @@ def make_robustness_page(context: RobustnessContext) -> Page:
         "Robustness",
         robustness_title_and_text,
         robustness_panels,
+        "Each row is the same strategy in a part of the sessions, under another setting, cost or delay; a result that "
+        "one row alone carries depends on it.",
         make_context=lambda _: context,
     )

@@ -270,6 +270,8 @@ SELECTION_PAGE = Page(
     "Choice among candidates",
     selection_title_and_text,
     selection_panels,
+    "The bands show which candidate forecasts when; the log losses show what the choice was worth against each fixed "
+    "candidate, the best of which is known in hindsight only.",
     is_applicable=lambda context: isinstance(context.run_data.forecasts, SelectedForecasts),
     make_context=SelectionContext,
 )

@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from quantlr.backtest.metrics import drawdown_series
-from quantlr.backtest.rolling import deepest_drawdowns, monthly_returns, rolling_sharpe, yearly_returns
+from quantlr.backtest.drawdowns import deepest_drawdowns, drawdown_series
+from quantlr.backtest.return_metrics import returns_by_period
+from quantlr.backtest.rolling import monthly_returns, rolling_sharpe
 from quantlr.report.context import PageContext
 from quantlr.report.curves import NO_SKILL_LABEL, add_legend_at_top, draw_equity_curves
 from quantlr.report.pages.layout import Page, Panel, PlacedPanel, Table, fields_table, panel
+from quantlr.report.pages.returns import RETURNS_HEIGHT, returns_panels
 from quantlr.report.style import (
     BAND_STYLE,
     BLACK,
@@ -162,9 +164,10 @@ def headline_rows_table(context: PageContext) -> Table:
 
 def monthly_return_table(context: PageContext) -> Table:
     """Return the net returns by calendar month (years, 12) and year (years,); NaN without sessions."""
-    months, years = monthly_returns(context.run_data.result), yearly_returns(context.run_data.result)
-    returns = months.to_numpy(dtype=np.float64)
-    return {"years": months.index.to_numpy(), "monthly_returns": returns, "yearly_returns": years}
+    result = context.run_data.result
+    months = monthly_returns(result).to_numpy(dtype=np.float64)
+    years, yearly_returns = returns_by_period(result, n_months=12)
+    return {"years": years, "monthly_returns": months, "yearly_returns": yearly_returns}
 
 
 @panel("Monthly returns after costs (%)", monthly_return_table, 16.0)
@@ -215,6 +218,7 @@ def tearsheet_panels(context: PageContext) -> tuple[PlacedPanel, ...]:
         PlacedPanel(rolling_sharpe_panel, (0.042, 0.045, 0.558, 0.1723)),
         PlacedPanel(HEADLINE_PANEL, (0.645, 0.345, 0.335, 0.48)),
         PlacedPanel(monthly_returns_panel, (0.645, CALENDAR_TOP - height, 0.335, height)),
+        *returns_panels(context),
     )
 
 
@@ -225,7 +229,15 @@ def verdict_title_and_text(context: PageContext) -> tuple[str, str]:
     return title, text[:1].upper() + text[1:]
 
 
-TEARSHEET_PAGE = Page("tearsheet.png", "Performance", verdict_title_and_text, tearsheet_panels)
+TEARSHEET_PAGE = Page(
+    "tearsheet.png",
+    "Performance",
+    verdict_title_and_text,
+    tearsheet_panels,
+    "The title is the verdict; on the log scale of the growth of 1 equal slopes are equal rates; a Sharpe "
+    "ratio inside the grey band, and an interval that contains 0, are no evidence of skill.",
+    extra_height=RETURNS_HEIGHT,
+)
 
 
 def tearsheet_figure(context: PageContext) -> Figure:

@@ -262,4 +262,12 @@ def tickers_title_and_text(context: PageContext) -> tuple[str, str]:
     return f"{n_positive} of {n_tickers} tickers contributed positively; {skilled} in {n_skilled}", text
 
 
-TICKERS_PAGE = Page("tickers.png", "Tickers", tickers_title_and_text, tickers_panels, has_several_tickers)
+TICKERS_PAGE = Page(
+    "tickers.png",
+    "Tickers",
+    tickers_title_and_text,
+    tickers_panels,
+    "A row or a point is a ticker, in the order of its contribution; what is inside a grey band, or on a "
+    "dashed line, is what tickers without skill would have.",
+    is_applicable=has_several_tickers,
+)
