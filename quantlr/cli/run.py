@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
+    from quantlr.core.progress import Progress
     from quantlr.experiment.run import Run
     from quantlr.report.render import PageRenderer
     from quantlr.report.summary import HeadlineChange
@@ -109,9 +110,7 @@ def _run_and_print(
         kept_dir = kept_report_dir(output / name, run.config.to_yaml(folder=output / name))
         folder = run.save(output, replace_other_config=replace_former, draw=draw, progress=progress)
         if config.run.report.pages == "all":
-            from quantlr.experiment.robustness import robustness_of_run
-
-            robustness_of_run(run, workers=workers, progress=progress).save(output)
+            _save_further_pages(run, output, workers=workers, progress=progress)
     _print_run(options, run, previous_metrics, folder)
     if kept_dir and replace_former:
         options.messages.print("the former report, of another config, was replaced")
@@ -122,6 +121,16 @@ def _run_and_print(
         options.messages.print(new_ledger_text(ledger.path))
     options.print_json(run.metrics)
     return folder
+
+
+def _save_further_pages(run: Run, output: Path, *, workers: int, progress: Progress) -> None:
+    """Write the pages that need further fits: the robustness of the result, and the worth of the features."""
+    from quantlr.experiment.robustness import robustness_of_run
+    from quantlr.experiment.worth import worth_of_run
+
+    robustness_of_run(run, workers=workers, progress=progress).save(output)
+    if run.config.selection is None:
+        worth_of_run(run, workers=workers, progress=progress).save(output)
 
 
 def _print_run(options: Options, run: Run, previous_metrics: dict[str, Any] | None, report_dir: Path) -> None:

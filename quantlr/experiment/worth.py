@@ -130,17 +130,20 @@ def measure_worth(
     """Return the worth of the features of a loaded config; errors name the place of the key that caused them."""
     require_one_model(config, verb="worth")
     run = run_config(config, offline=offline, workers=workers, progress=progress)
-    data = run.run_data
     with config.add_location_to_errors():
-        columns = columns_by_entry(config.run, data.prices)
-        sets = feature_sets(columns, data.dataset)
-        split_spec, model = walk_forward_spec(config.run, data.prices), reduced_model(config.run.model)
+        return worth_of_run(run, workers=workers, progress=progress)
 
-        def forecast(datasets: Iterable[Dataset]) -> Iterator[Forecasts]:
-            return walk_forward_each(datasets, split_spec, model, workers=workers)
 
-        measured = measure_feature_worth(data.dataset, data.forecasts, sets, forecast, progress=progress)
-    return WorthResult(run, measured)
+def worth_of_run(run: Run, *, workers: int = 1, progress: Progress = ignore_progress) -> WorthResult:
+    """Return the worth of the features of a run with one model per ticker, or one for all."""
+    data = run.run_data
+    sets = feature_sets(columns_by_entry(run.config, data.prices), data.dataset)
+    split_spec, model = walk_forward_spec(run.config, data.prices), reduced_model(run.config.model)
+
+    def forecast(datasets: Iterable[Dataset]) -> Iterator[Forecasts]:
+        return walk_forward_each(datasets, split_spec, model, workers=workers)
+
+    return WorthResult(run, measure_feature_worth(data.dataset, data.forecasts, sets, forecast, progress=progress))
 
 
 def reduced_model(model: Model) -> Model:

@@ -28,8 +28,9 @@ def test_robustness_prints_rows_and_sentence_and_writes_beside_the_report(call: 
     assert not Path("reports/exp/robustness.png").exists(), "it is of the former run"
 
 
-def test_all_pages_include_the_robustness(call: Call) -> None:
+def test_all_pages_include_robustness_and_features(call: Call) -> None:
     result = call("run", "exp.yaml", "--pages", "all")
     assert result.exit_code == 0, result.stderr
     assert "robustness.png" in result.stdout
-    assert Path("reports/exp/robustness.csv").exists()
+    for name in ("robustness.csv", "features.png", "features.csv"):
+        assert Path("reports/exp", name).exists()
