@@ -20,7 +20,7 @@ Three things do depend on the future, and may:
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from operator import attrgetter
 from typing import Any
@@ -43,6 +43,7 @@ from quantlr.audits.refit_checks import (
     make_audit_model,
 )
 from quantlr.audits.result import Audit, AuditCoverage, LeakCollector
+from quantlr.audits.selection_checks import SelectionChecker
 from quantlr.audits.trading_checks import CalibrationChecker, CalibrationRecorder, TradingChecker
 from quantlr.config.run_config import ConfigSource, LoadedConfig, RunConfig, load_config
 from quantlr.core.errors import DataError
@@ -64,10 +65,14 @@ from quantlr.data.scenarios import (
     RISING_TREND,
     TRUNCATION,
 )
-from quantlr.model.walk_forward import make_model_splits
+from quantlr.model.candidates import SelectedForecasts, take_columns
+from quantlr.model.splits import WalkForwardSpec
+from quantlr.model.walk_forward import ModelSplit, make_model_splits
+from quantlr.pipeline.selection import SharedDataset, choose_function
 from quantlr.pipeline.stages import (
     DEFAULT_STAGES,
     PipelineStages,
+    feature_columns_from_config,
     forecast_and_decide,
     labels_from_config,
     load_run_prices,
@@ -165,13 +170,13 @@ class _Auditor:
         self, config: RunConfig, prices: Prices, stages: PipelineStages, workers: int, progress: Progress
     ) -> None:
         self.config, self.prices, self.stages = config, prices, stages
-        self.model = make_audit_model(config.model)
+        self.candidates = config.candidates()
         self.horizon = label_lag(config.label.horizon, label_delay=config.label_delay)
-        self.split_spec = walk_forward_spec(config, prices)
         self.collector = LeakCollector()
         recorder = CalibrationRecorder(stages.walk_forward_steps)
         steps = replace(stages.walk_forward_steps, fit_calibration=recorder)
-        if config.model.calibration is not None:
+        calibrated = [one.model.calibration is not None for one in self._model_configs]
+        if any(calibrated):
             workers = 1  # the recorder is in this process
         # A feature with look-ahead often separates the classes, where a run would stop before its leak is found.
         config = config.model_copy(update={"model": config.model.model_copy(update={"degenerate": "base_rate"})})
@@ -183,17 +188,22 @@ class _Auditor:
             prices, self._compute_features_and_labels, horizon=self.horizon, seed=config.seed, collector=self.collector
         )
         self.splits = self._make_dataset_splits(self.decisions.dataset)
-        self.calibration_checkers = [
-            CalibrationChecker(self.decisions, inputs, split, stages)
-            for inputs, split in zip(recorder.inputs, self.splits.splits, strict=False)
-        ]
+        # The recorder has the inputs of the calibrated models, in the order of the splits.
+        of_calibrated = (index for index, one in enumerate(self.splits.candidates) if calibrated[one])
+        self.calibration_checkers = {
+            index: CalibrationChecker(self.decisions.dataset, inputs, self.splits.splits[index], stages)
+            for index, inputs in zip(of_calibrated, recorder.inputs, strict=True)
+        }
+        self.selection_checker = self._make_selection_checker()
         self.original_fits = OriginalFits(self.splits)
         self.refit_checkers: dict[tuple[int, int], RefitChecker] = {}
         self.rng = np.random.default_rng(config.seed)
 
     def audit_all_cutoffs(self, n_cutoffs: CutoffCount, progress: Progress) -> Audit:
         """Check at every cutoff, and return the audit."""
-        folds_in_time = check_folds_in_time(self.splits, self.split_spec, self.collector)
+        folds_in_time = True
+        for of_candidate, spec in self._splits_with_spec():
+            folds_in_time &= check_folds_in_time(of_candidate, spec, self.collector)
         splits, n_sessions = self.splits.splits, len(self.prices.sessions)
         schedule = make_audit_schedule(
             splits, n_sessions=n_sessions, horizon=self.horizon, n_cutoffs=n_cutoffs, rng=self.rng
@@ -225,7 +235,7 @@ class _Auditor:
             coverage=AuditCoverage(
                 first=first,
                 last=last,
-                refits=len(self.decisions.forecasts.refits.session),
+                refits=sum(len(split.first_session) for split in self.splits.splits),
                 refits_walked=len(self.refit_checkers),
                 cuts=len(full),
                 cuts_once=len(mirrored),
@@ -238,12 +248,46 @@ class _Auditor:
         )
 
     def _compute_features_and_labels(self, prices: Prices) -> AuditInputs:
-        features = self.stages.compute_features(prices, self.config.features)
+        features, _ = feature_columns_from_config(self.config, prices, self.stages)
         return AuditInputs(prices, features, labels_from_config(self.config, prices, self.stages))
 
+    @property
+    def _model_configs(self) -> list[RunConfig]:
+        """The config, or those of its candidates."""
+        return [candidate.config for candidate in self.candidates] or [self.config]
+
     def _make_dataset_splits(self, dataset: Dataset) -> DatasetSplits:
+        """Return the splits of the config's models on a dataset, candidate after candidate."""
         steps = self.stages.walk_forward_steps
-        return DatasetSplits(dataset, make_model_splits(dataset, self.split_spec, self.model, steps)[0])
+        splits: list[ModelSplit] = []
+        numbers: list[int] = []
+        for number, config in enumerate(self._model_configs):
+            spec, model = walk_forward_spec(config, self.prices), make_audit_model(config.model)
+            own = dataset
+            if isinstance(self.decisions.forecasts, SelectedForecasts):
+                own = take_columns(dataset, *self.decisions.forecasts.selection.dataset_columns[number])
+            of_model = make_model_splits(own, spec, model, steps)[0]
+            name = f" ({self.candidates[number].name})" if self.candidates else ""
+            splits += [replace(split, name=f"{split.name}{name}") for split in of_model]
+            numbers += [number] * len(of_model)
+        return DatasetSplits(dataset, splits, numbers)
+
+    def _splits_with_spec(self) -> Iterator[tuple[DatasetSplits, WalkForwardSpec]]:
+        """Yield the splits of each candidate, or of the config, with its folds' spec."""
+        for number, config in enumerate(self._model_configs):
+            chosen = [
+                split for split, one in zip(self.splits.splits, self.splits.candidates, strict=True) if one == number
+            ]
+            yield DatasetSplits(self.splits.dataset, chosen), walk_forward_spec(config, self.prices)
+
+    def _make_selection_checker(self) -> SelectionChecker | None:
+        """Return the checker of the choice among candidates; None where nothing is chosen."""
+        dataset, forecasts = self.decisions.dataset, self.decisions.forecasts
+        if not (isinstance(dataset, SharedDataset) and isinstance(forecasts, SelectedForecasts)):
+            return None
+        per_year, weigh = self.config.report.sessions_in_year(self.prices), self.stages.weigh_candidates
+        choose = choose_function(self.config, dataset.entry_names, weigh, sessions_per_year=per_year)
+        return SelectionChecker(dataset, forecasts, choose)
 
     def _refit_checker(self, boundary: FoldBoundary) -> RefitChecker:
         """Return the checker of the newest refit at a boundary; boundaries with the same one share it."""
@@ -276,6 +320,9 @@ class _Auditor:
 
     def _check_trading(self, session: int, boundaries: list[FoldBoundary]) -> None:
         cutoff = self.inputs.make_cutoff(session, "")
-        for boundary in boundaries if self.calibration_checkers else ():
-            self.calibration_checkers[boundary.split_index].check_calibration(cutoff, self.rng)
+        for boundary in boundaries:
+            if boundary.split_index in self.calibration_checkers:
+                self.calibration_checkers[boundary.split_index].check_calibration(cutoff, self.rng)
+        if self.selection_checker:
+            self.selection_checker.check_selection(cutoff, self.rng)
         self.trading_checker.check_trading(TRADING_SCENARIOS, cutoff, self.rng)

@@ -26,10 +26,26 @@ SESSION_BITS = 32
 
 @dataclass(frozen=True, slots=True)
 class DatasetSplits:
-    """A dataset with the walk-forward splits of its models."""
+    """A dataset with the walk-forward splits of its models.
+
+    Attributes
+    ----------
+    dataset, splits : the rows, and the models' splits of them.
+    candidates : number of the candidate that each split is of; empty where a config has none.
+    """
 
     dataset: Dataset
     splits: Sequence[ModelSplit]
+    candidates: Sequence[int] = ()
+
+    def find_same_model(self, other: DatasetSplits, split_index: int) -> ModelSplit | None:
+        """Return the split of the model that another dataset's split is of: of the same ticker and candidate."""
+        wanted = other._model_key(split_index)
+        return next((split for index, split in enumerate(self.splits) if self._model_key(index) == wanted), None)
+
+    def _model_key(self, split_index: int) -> tuple[int, int]:
+        candidate = self.candidates[split_index] if self.candidates else 0
+        return candidate, self.splits[split_index].ticker_index
 
     def relative_fold_bounds(self, split: ModelSplit, refit_slice: slice) -> Array:
         """Return ends of training rows and first forecast of some refits, relative to each ticker's first row."""
@@ -152,7 +168,8 @@ class RefitChecker:
     """
 
     def __init__(self, originals: OriginalFits, split_index: int, newest_refit: int) -> None:
-        self.splits, self.split = originals.splits, originals.splits.splits[split_index]
+        self.splits, self.split_index = originals.splits, split_index
+        self.split = originals.splits.splits[split_index]
         self.checked_refits = slice(max(newest_refit - REFITS_BEFORE_CUTOFF, 0), newest_refit + 1)
         # Later refits train on replaced prices, which a learning rate of the user's may not suit.
         logistic = self.split.model.as_logistic_regression()
@@ -176,8 +193,7 @@ class RefitChecker:
 
     def check_refits(self, altered_splits: DatasetSplits, cutoff: CutoffComparison) -> None:
         """Compare what was learned and forecast by the cutoff; of dependent stages, report the first that changed."""
-        ticker_index = self.split.ticker_index
-        altered_split = next((split for split in altered_splits.splits if split.ticker_index == ticker_index), None)
+        altered_split = altered_splits.find_same_model(self.splits, self.split_index)
         if altered_split is None:
             self._add_missing_refit_leak(cutoff)
             return

@@ -13,11 +13,12 @@ import numpy as np
 from quantlr.core.values import Array
 
 AUDITED_STAGES = (
-    "features", "label", "folds", "scale", "fit", "target_stats", "forecast", "calibrate", "decision_context",
-    "decide", "execute",
+    "features", "label", "folds", "scale", "fit", "target_stats", "forecast", "calibrate", "select",
+    "decision_context", "decide", "execute",
 )  # fmt: skip
 """Stages that are checked, in the order of a run: "scale" is the scaling of features, "target_stats" are the statistics
-of the target in a fold's training rows, "decision_context" is what policies may use besides the forecasts."""
+of the target in a fold's training rows, "select" is the choice among candidates, "decision_context" is what policies
+may use besides the forecasts."""
 RELATIVE_TOLERANCE, PROBABILITY_TOLERANCE = 1e-9, 1e-7
 """Change by rounding: of a number, relative to its scale; and of a probability, which a solver approximates."""
 MAX_DEVIATION = 1e300

@@ -20,11 +20,11 @@ from quantlr.config.run_config import RunConfig
 from quantlr.core.errors import DataError
 from quantlr.core.market_views import MarketView, market_views, sessions_known_in_view, with_own_dates
 from quantlr.core.timing import iso_date
-from quantlr.core.values import Array, BacktestResult, BoolArray, Folds, Forecasts, IntArray, Prices
+from quantlr.core.values import Array, BacktestResult, BoolArray, Dataset, Folds, Forecasts, IntArray, Prices
 from quantlr.data.scenarios import apply_scenario
 from quantlr.model.base import FittedModel, Model
 from quantlr.model.logistic import sigmoid
-from quantlr.model.walk_forward import ModelSplit, WalkForwardFunctions
+from quantlr.model.walk_forward import ModelSplit, WalkForwardFunctions, gather_forecast_rows
 from quantlr.pipeline.stages import Decisions, PipelineStages, decision_context, positions_from_forecasts
 
 LogOddsReplacement = Callable[[Array, np.random.Generator], Array]
@@ -75,20 +75,17 @@ class CalibrationChecker:
 
     Parameters
     ----------
-    decisions : of the run.
+    dataset : of the run.
     inputs : of the model's calibration.
     split : the model's refits.
     stages : with the calibration function to check.
     """
 
-    def __init__(
-        self, decisions: Decisions, inputs: CalibrationInput, split: ModelSplit, stages: PipelineStages
-    ) -> None:
+    def __init__(self, dataset: Dataset, inputs: CalibrationInput, split: ModelSplit, stages: PipelineStages) -> None:
         self.log_odds, self.up, self.folds, model = inputs
         self.split, self.fit_calibration = split, stages.walk_forward_steps.fit_calibration
-        forecasts = decisions.forecasts
-        rows = forecasts.ticker == split.ticker_index if split.ticker_index >= 0 else slice(None)
-        self.forecast_session, self.known_session = forecasts.session[rows], outcome_known_sessions(decisions)[rows]
+        self.forecast_session = gather_forecast_rows([split], dataset.session)
+        self.known_session = gather_forecast_rows([split], dataset.label_known_at)
         self.model = model.for_audit()
         self.probe_log_odds = np.quantile(self.log_odds, PROBE_QUANTILES)
         self.original_probability = self._calibrated_probe_probabilities(self.log_odds, self.up, self.folds)

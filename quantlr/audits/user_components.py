@@ -32,6 +32,7 @@ from quantlr.data.scenarios import (
     MIRRORED_RETURNS,
     TRUNCATION,
 )
+from quantlr.model.candidates import SelectedForecasts, take_columns
 from quantlr.model.walk_forward import ModelSplit, make_model_splits
 from quantlr.pipeline.stages import DEFAULT_STAGES, Decisions, labels_from_config, walk_forward_spec
 
@@ -58,6 +59,13 @@ def audit_user_inputs(config: RunConfig, prices: Prices) -> None:
     LookAheadError : naming the component, the value, and the session after which prices were replaced.
     ComponentError : a component fails.
     """
+    configs_by_features = {one.config.features: one.config for one in config.candidates()} or {(): config}
+    for one in configs_by_features.values():
+        _audit_user_inputs_of_model(one, prices)
+
+
+def _audit_user_inputs_of_model(config: RunConfig, prices: Prices) -> None:
+    """Audit the features and the label of a config, whatever it chooses among."""
     positions = [index for index, feature in enumerate(config.features) if any(iter_user_defined_components(feature))]
     label_components = list(iter_user_defined_components(config.label))
     if not positions and not label_components:
@@ -90,14 +98,24 @@ def audit_user_decisions(config: RunConfig, prices: Prices, decisions: Decisions
     ------
     LookAheadError : naming the component, the value, and the session after which rows or forecasts were replaced.
     """
-    model = next(iter_user_defined_components(config.model), None)
-    if model is not None:
-        _audit_model(config, prices, decisions.dataset, model)
+    for own_config, dataset in _configs_with_dataset(config, decisions):
+        model = next(iter_user_defined_components(own_config.model), None)
+        if model is not None:
+            _audit_model(own_config, prices, dataset, model)
     for key, section in (("policy", config.policy), ("overlays", config.overlays)):
         component = next(iter_user_defined_components(section), None)
         if component is not None:
             _audit_decisions(config, prices, decisions, component, key=key)
             return  # one audit is of the weights after all overlays
+
+
+def _configs_with_dataset(config: RunConfig, decisions: Decisions) -> list[tuple[RunConfig, Dataset]]:
+    """Return a config, or those of its candidates, each with the dataset that its model sees."""
+    forecasts, dataset = decisions.forecasts, decisions.dataset
+    if not isinstance(forecasts, SelectedForecasts):
+        return [(config, dataset)]
+    columns = zip(config.candidates(), forecasts.selection.dataset_columns, strict=True)
+    return [(candidate.config, take_columns(dataset, *own)) for candidate, own in columns]
 
 
 def _some_tickers(prices: Prices) -> Prices:

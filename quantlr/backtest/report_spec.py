@@ -13,7 +13,7 @@ from quantlr.core.frequency import MAX_COUNT_DIFFERENCE, count_sessions
 from quantlr.core.timing import iso_date
 from quantlr.core.values import Prices
 
-PageName = Literal["tearsheet", "forecast", "model", "positions", "tickers"]
+PageName = Literal["tearsheet", "forecast", "model", "selection", "positions", "tickers"]
 SessionsPerYear = Literal["auto"] | Annotated[StrictInt, Unit("sessions per year"), Field(ge=1, le=366)]
 
 
@@ -29,7 +29,7 @@ class ReportSpec(ConfigSection):
         "the prices, and measures CAGR, interest and borrow by the calendar.",
     )
     pages: Literal["all"] | tuple[PageName, ...] = Field(
-        ("tearsheet", "forecast", "model", "positions", "tickers"),
+        ("tearsheet", "forecast", "model", "selection", "positions", "tickers"),
         description="Pages that are drawn, as far as they apply to the run; all draws every page.",
         examples=["all", ["tearsheet"]],
     )

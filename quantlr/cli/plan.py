@@ -79,6 +79,8 @@ def _iter_plan_key_text_pairs(plan: RunPlan, config_path: Path) -> Iterator[tupl
         yield "network", f"a run would first ask for newer sessions of {tickers}"
     for section in ("label", "walk_forward", "model", "policy"):
         yield section.replace("_", "-"), _section_text(plan.config[section])
+    if plan.config["select"]:
+        yield "select", _selection_text(plan.config["select"])
     for overlay in plan.config["overlays"]:
         yield "overlay", _section_text(overlay)
     yield "execution", _section_text(plan.config["execution"])
@@ -86,6 +88,13 @@ def _iter_plan_key_text_pairs(plan: RunPlan, config_path: Path) -> Iterator[tupl
     if planned is not None:
         this_trial = "this one is among them" if planned.tried else "this would be one more"
         yield "trials", f"{planned.trials:,} so far on overlapping prices; {this_trial} ({plan.ledger})"
+
+
+def _selection_text(section: dict[str, Any]) -> str:
+    """Return how a config chooses, and among which values."""
+    from quantlr.config.candidates import candidate_text
+
+    return f"{section['how']} by {section['by']} over {candidate_text(section['over'])}"
 
 
 def _section_text(section: dict[str, Any]) -> str:

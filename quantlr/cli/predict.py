@@ -14,8 +14,9 @@ if TYPE_CHECKING:
 
     from quantlr.experiment.predict import Prediction, Predictions, TrainingSummary
 
-MAX_TICKERS_EXPLAINED = 5
-"""Tickers whose contributions are shown without -v."""
+MIN_WEIGHT_SHOWN = 0.0005
+MAX_TICKERS_EXPLAINED, MAX_CANDIDATES_SHOWN = 5, 5
+"""Tickers whose contributions are shown without -v, and candidates that are shown of each."""
 
 
 @verb("predict", "settings", "name", "offline", "jobs")
@@ -55,15 +56,7 @@ def _print_predictions(options: Options, predictions: Predictions) -> None:
     results, tickers = options.results, predictions.tickers
     print_table(_predictions_table(predictions), results)
     results.print(predictions.verdict or "no verdict: no return has been earned yet", highlight=False, soft_wrap=True)
-    if all(prediction.at_the_mean is None for prediction in tickers):
-        results.print(f"no contributions of the features: {predictions.model} has no coefficients", style="dim")
-    elif options.verbose or len(tickers) <= MAX_TICKERS_EXPLAINED:
-        for prediction in tickers:
-            print_table(_contributions_table(prediction), results)
-            if prediction.trained.solver:
-                results.print(_fit_text(prediction.trained), style="dim")
-    else:
-        results.print("contributions of the features: with -v or --json", style="dim")
+    _print_explanations(options, predictions)
     for fill_text in dict.fromkeys(prediction.filled for prediction in tickers):
         results.print(f"filled {fill_text}")
     if predictions.horizon > 1:
@@ -75,6 +68,28 @@ def _print_predictions(options: Options, predictions: Predictions) -> None:
             tickers_by_warning.setdefault(warning, []).append(prediction.ticker)
     for warning, names in tickers_by_warning.items():
         options.messages.print(Text.assemble(("warning ", "bold yellow"), f"{', '.join(names)}: {warning}"))
+
+
+def _print_explanations(options: Options, predictions: Predictions) -> None:
+    """Print the weights of candidates, and what each feature contributes."""
+    from quantlr.cli.terminal import print_table
+
+    results, tickers = options.results, predictions.tickers
+    has_contributions = any(prediction.at_the_mean is not None for prediction in tickers)
+    for prediction in tickers[:MAX_TICKERS_EXPLAINED] if tickers[0].candidates else ():
+        print_table(_candidates_table(prediction), results)
+    if not has_contributions:
+        reason = f"{predictions.model} has no coefficients"
+        if tickers[0].candidates:
+            reason = "the forecast is a mean over candidates"
+        results.print(f"no contributions of the features: {reason}", style="dim")
+    elif options.verbose or len(tickers) <= MAX_TICKERS_EXPLAINED:
+        for prediction in tickers:
+            print_table(_contributions_table(prediction), results)
+            if prediction.trained.solver:
+                results.print(_fit_text(prediction.trained), style="dim")
+    else:
+        results.print("contributions of the features: with -v or --json", style="dim")
 
 
 def _predictions_table(predictions: Predictions) -> Table:
@@ -94,6 +109,20 @@ def _predictions_table(predictions: Predictions) -> Table:
         for item in predictions.tickers
     )
     return make_table(title, ("", "as of", ">up", ">base rate", "position"), rows)
+
+
+def _candidates_table(prediction: Prediction) -> Table:
+    """Return a table of the candidates with the largest weights in the forecast of one ticker."""
+    from quantlr.cli.terminal import make_table
+    from quantlr.config.candidates import candidate_text
+
+    shown = [one for one in prediction.candidates[:MAX_CANDIDATES_SHOWN] if one.weight >= MIN_WEIGHT_SHOWN]
+    title = f"{prediction.ticker}: {len(shown)} of {len(prediction.candidates)} candidates, by weight in the forecast"
+    table = make_table(title, ("candidate", ">weight", ">up"))
+    table.title_style = ""
+    for candidate in shown:
+        table.add_row(candidate_text(candidate.values), f"{candidate.weight:.1%}", f"{candidate.probability:.1%}")
+    return table
 
 
 def _contributions_table(prediction: Prediction) -> Table:

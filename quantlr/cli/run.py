@@ -108,6 +108,10 @@ def _run_and_print(
         previous_metrics = read_previous_metrics(output / name)
         kept_dir = kept_report_dir(output / name, run.config.to_yaml(folder=output / name))
         folder = run.save(output, replace_other_config=replace_former, draw=draw, progress=progress)
+        if config.run.report.pages == "all":
+            from quantlr.experiment.robustness import robustness_of_run
+
+            robustness_of_run(run, workers=workers, progress=progress).save(output)
     _print_run(options, run, previous_metrics, folder)
     if kept_dir and replace_former:
         options.messages.print("the former report, of another config, was replaced")

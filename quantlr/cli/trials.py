@@ -89,7 +89,8 @@ def _list_trials(options: Options, ledger: Ledger) -> None:
     headings = ("name", "id", "last run, UTC", ">runs", ">Sharpe", "from", "to", ">trials", "tickers")
     print_table(make_table(str(ledger.path), headings, map(_ledger_entry_cells, entries)), options.results)
     for entry in entries if options.verbose else ():
-        for word, text in (("failed", entry.trial.error), ("retracted", entry.retracted)):
+        status = "not counted" if entry.is_shown_candidate else "retracted"
+        for word, text in (("failed", entry.trial.error), (status, entry.retracted)):
             if text is not None:
                 options.results.print(Text.assemble((f"{_name_text(entry.trial)} {word} ", "yellow"), text))
     options.messages.print(
@@ -132,7 +133,7 @@ def _name_text(trial: Trial) -> str:
 def _annual_sharpe_text(entry: LedgerEntry) -> str:
     result = entry.trial.result
     if entry.retracted is not None:
-        return "retracted"
+        return "not counted" if entry.is_shown_candidate else "retracted"
     if result is None:
         return "failed"
     return "-" if result.sharpe is None else f"{result.sharpe * math.sqrt(result.sessions_per_year):.2f}"

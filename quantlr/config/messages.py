@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from difflib import get_close_matches
 from typing import Any
 
@@ -136,7 +137,7 @@ def _problem_text(detail: Any, key_path: KeyPath, parsed_yaml: ParsedYaml, model
         if renamed := RENAMED_VALUES.get(format_key_path(key_path), {}).get(str(value)):
             return f"renamed to {renamed}"
         choices = context["expected"].replace("'", "").replace(" or ", ", ").split(", ")
-        return f"needs {context['expected']}, found {_value_text(value)}{_suggestion_text(str(value), choices)}"
+        return f"needs {context['expected']}, found {_value_text(value)}{suggestion_text(str(value), choices)}"
     return _needed_and_found_text(error_type, value, context, str(detail["msg"]))
 
 
@@ -158,7 +159,7 @@ def _unknown_key_text(key_path: KeyPath, known_keys: list[str]) -> str:
     if renamed.rpartition(".")[2] in known_keys:
         return f"renamed to {renamed}"
     listed = f"; known here: {_name_list_text(known_keys)}" if known_keys else ""
-    return f"unknown key{_suggestion_text(str(key_path[-1]), known_keys) or listed}"
+    return f"unknown key{suggestion_text(str(key_path[-1]), known_keys) or listed}"
 
 
 def _missing_or_unknown_kind_text(section: Any, known_kinds: list[str]) -> str:
@@ -170,7 +171,7 @@ def _missing_or_unknown_kind_text(section: Any, known_kinds: list[str]) -> str:
         return f"is needed, and missing: one of {listed}"
     if not isinstance(kind, str):
         return f"needs the name of a kind, found {_value_text(kind)}; one of {listed}"
-    return f"unknown kind {_value_text(kind)}{_suggestion_text(kind, known_kinds) or f'; known here: {listed}'}"
+    return f"unknown kind {_value_text(kind)}{suggestion_text(kind, known_kinds) or f'; known here: {listed}'}"
 
 
 def _value_text(value: Any) -> str:
@@ -193,7 +194,7 @@ def _name_list_text(names: list[str]) -> str:
     return f"{', '.join(names[:NAMES_SHOWN_WHEN_SHORTENED])} and {n_more} more, which `quantlr features` lists"
 
 
-def _suggestion_text(word: str, known_words: list[str]) -> str:
+def suggestion_text(word: str, known_words: Sequence[str]) -> str:
     """Return a question for the most similar known word, whatever its case; "" if none is similar."""
     if len(word) > MAX_SUGGESTION_CHARS:
         return ""

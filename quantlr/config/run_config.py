@@ -19,6 +19,7 @@ from quantlr.backtest.costs import ExecutionSpec
 from quantlr.backtest.overlays import OVERLAYS, BetaNeutral, Overlay
 from quantlr.backtest.policies import POLICIES, Policy, Threshold
 from quantlr.backtest.report_spec import ReportSpec
+from quantlr.config.candidates import Candidate, iter_candidates
 from quantlr.config.loader import (
     apply_overrides,
     copy_nested,
@@ -45,6 +46,7 @@ from quantlr.data.frame import FrameSource
 from quantlr.data.labels import LABELS, Direction, Label
 from quantlr.data.prices import DataSpec
 from quantlr.model.config import AnyModel, LogisticRegression
+from quantlr.model.selection import AUTO_L2_VALUES, SelectSpec
 from quantlr.model.splits import WalkForwardSpec
 
 if TYPE_CHECKING:
@@ -79,6 +81,11 @@ class RunConfig(ConfigSection):
         WalkForwardSpec(), description="Training windows and refits of the walk-forward."
     )
     model: AnyModel = Field(LogisticRegression(), description="The classifier and its solver.")
+    select: SelectSpec | None = Field(
+        None,
+        description="Choice among candidates inside the walk-forward; null: features, model and windows are fixed.",
+        examples=[{"over": {"model.l2": [0.01, 0.1, 1.0]}, "how": "mixture"}],
+    )
     policy: AnyPolicy = Field(Threshold(), description="Rule that turns probabilities into positions.")
     overlays: tuple[AnyOverlay, ...] = Field((), description="Adjustments of the positions, applied in this order.")
     execution: ExecutionSpec = Field(ExecutionSpec(), description="Fills and trading costs.")
@@ -122,6 +129,30 @@ class RunConfig(ConfigSection):
             raise ValueError(f"{text}; let it go short, or leave beta_neutral out")
         return overlays
 
+    @field_validator("select")
+    @classmethod
+    def _validate_has_refits(cls, select: SelectSpec | None, info: ValidationInfo) -> SelectSpec | None:
+        walk_forward = info.data.get("walk_forward")
+        if select and select.how != "mixture" and walk_forward and walk_forward.refit_every == "never":
+            text = f"{select.how} chooses at refits, and walk_forward.refit_every is never"
+            raise ValueError(f"{text}: write how: mixture, or a number of rows")
+        return select
+
+    @property
+    def selection(self) -> SelectSpec | None:
+        """The choice among candidates, with the penalties of `model.l2: auto`; None where nothing is chosen."""
+        spec, over = self.select, dict(self.select.over) if self.select else {}
+        if getattr(self.model, "l2", None) == "auto" and not {"model", "model.kind", "model.l2"} & over.keys():
+            over["model.l2"] = AUTO_L2_VALUES
+        return (spec or SelectSpec()).model_copy(update={"over": over}) if spec or over else None
+
+    def candidates(self) -> tuple[Candidate, ...]:
+        """Return what the walk-forward chooses among, in the order of the grid; () where nothing is chosen."""
+        if self.selection is None:
+            return ()
+        found = iter_candidates(self, _dump_keeping_user_defined(self), ParsedYaml({}))
+        return tuple(candidate for candidate, _ in found if candidate)
+
     def results_sha256(self) -> str:
         """Return the digest of all that results depend on: the config without its name and the contents of its report.
 
@@ -133,6 +164,10 @@ class RunConfig(ConfigSection):
             values["label"].pop("of")
         if not values["data"]["series"]:
             values["data"].pop("series")
+        if values["select"] is None:
+            values.pop("select")  # as before there was one
+        else:
+            values["select"]["over"] = list(values["select"]["over"].items())  # their order decides ties
         return hashlib.sha256(json.dumps(values, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
     def to_yaml(self, *, folder: Path | None = None) -> str:
@@ -295,7 +330,9 @@ def _dump_keeping_user_defined(value: Any) -> Any:
     """Return a section as a mapping, with components that are not part of quantlr, or hold prices, as objects."""
     if isinstance(value, BaseModel) and not is_user_defined(type(value)) and not isinstance(value, FrameSource):
         fields = type(value).model_fields
-        return {key: _dump_keeping_user_defined(item) for key, item in value if not fields[key].exclude}
+        return {
+            key: _dump_keeping_user_defined(item) for key, item in value if key not in fields or not fields[key].exclude
+        }
     return [_dump_keeping_user_defined(item) for item in value] if isinstance(value, tuple) else value
 
 
@@ -320,8 +357,12 @@ def validate_config(
             run = RunConfig.model_validate(parsed_yaml.value, context=context)
     except ValidationError as error:
         all_problems += problems_from_validation_error(error, parsed_yaml, RunConfig)
+    else:
+        if run.selection is not None:
+            for _, problems_of_candidate in iter_candidates(run, _dump_keeping_user_defined(run), parsed_yaml):
+                all_problems += problems_of_candidate
     if all_problems:
-        raise ConfigError("\n".join(map(str, sort_problems_by_line(all_problems))))
+        raise ConfigError("\n".join(dict.fromkeys(map(str, sort_problems_by_line(all_problems)))))
     if features:  # the resolved config of a run with the same objects lists them already
         listed_features, added = run.features[: len(listed)], run.features[len(listed) :]
         new_features = (feature for feature in added if feature not in listed_features)

@@ -90,6 +90,11 @@ def label_cutoff_row(forecast_row: int, *, embargo: int = 0) -> int:
     return forecast_row - embargo
 
 
+def first_row_using_label(known_row: IntArray, *, embargo: int = 0) -> IntArray:
+    """Return the first rows whose forecasts may use labels that become known at the close of `known_row`."""
+    return known_row - label_cutoff_row(0, embargo=embargo)
+
+
 def last_training_row(forecast_row: int, *, lag: int, embargo: int = 0) -> int:
     """Return the newest row whose label may train a model that forecasts `forecast_row`."""
     return label_cutoff_row(forecast_row, embargo=embargo) - lag

@@ -13,12 +13,12 @@ from quantlr.backtest.fit_metrics import FitView
 from quantlr.backtest.metric_types import BacktestAndTrials, BacktestView, Section, evaluate_forecasts
 from quantlr.backtest.metrics import METRICS, metrics_of_section
 from quantlr.backtest.naive_rules import evaluate_naive_rules
+from quantlr.config.candidates import fitted_config_and_dataset
 from quantlr.config.run_config import RunConfig
 from quantlr.core.progress import Progress, ProgressCounter, ignore_progress
 from quantlr.core.timing import iso_date
 from quantlr.core.values import RunData
 from quantlr.experiment.trial import TrialResult, monthly_returns
-from quantlr.model.base import Model
 from quantlr.model.solvers import learning_rate_limit
 from quantlr.report.file_formats import nonfinite_to_none
 from quantlr.stats.family_wise import RunningMaxima, TrialFamily
@@ -96,7 +96,7 @@ def compute_metrics(
         },
         "significance": compute_section("significance", BacktestAndTrials(strategy, evaluated, family))
         | compute_section("against_benchmark", strategy),
-        "model": compute_section("model", _fit_view(config.model, run_data)),
+        "model": compute_section("model", _fit_view(config, run_data)),
         "naive_rules": naive_rule_metrics,
     }
     verdict = decide_verdict(
@@ -110,9 +110,10 @@ def compute_metrics(
     return dict(nonfinite_to_none(metrics | {"verdict": asdict(verdict)}))
 
 
-def _fit_view(model: Model, run_data: RunData) -> FitView:
+def _fit_view(config: RunConfig, run_data: RunData) -> FitView:
     """Return the fits of a run; without the solver's settings where the fit was replaced."""
     forecasts = run_data.forecasts
+    model = fitted_config_and_dataset(config, run_data.dataset, forecasts)[0].model
     logistic = None if "fit_refits" in run_data.replaced_stages else model.as_logistic_regression()
     if logistic is None:
         return FitView(forecasts.refits, forecasts.tickers, model.kind)

@@ -35,6 +35,7 @@ from quantlr.experiment.ledger_tables import (
     LedgerWriter,
     read_entry_rows,
     read_maxima,
+    read_shown_candidates,
     select_families,
     write_maxima,
 )
@@ -119,6 +120,7 @@ class Ledger:
 
     def read_family(self, trials: Sequence[Trial]) -> TrialFamily:
         """Return the family that trials on the same prices would belong to, once they are recorded."""
+        trials = [trial for trial in trials if not trial.shown_by]
         maxima = RunningMaxima.of_trials(monthly_returns(trial.result for trial in trials))
         keys = {trial.key for trial in trials}
         if not self.path.exists():
@@ -128,6 +130,9 @@ class Ledger:
             for family in families:
                 keys.update(connection.execute(f"{COUNTED_KEYS_SQL} = ?", [family]))
                 maxima = maxima.merge(read_maxima(connection, family))
+                shown = [entry.trial for trial in trials for entry in read_shown_candidates(connection, trial, family)]
+                keys.update(candidate.key for candidate in shown)
+                maxima = maxima.merge(RunningMaxima.of_trials(monthly_returns(one.result for one in shown)))
         return TrialFamily(len(keys), maxima)
 
     def read_trial_keys(self, price_keys: Sequence[int]) -> frozenset[tuple[str, str]]:

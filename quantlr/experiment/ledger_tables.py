@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from quantlr.core.file_reading import library_errors_translated
-from quantlr.experiment.trial import Trial, TrialResult, canonical_json
+from quantlr.experiment.trial import Trial, TrialResult, canonical_json, monthly_returns
 from quantlr.stats.family_wise import N_DRAWS, MonthlyReturns, RunningMaxima
 
 APPLICATION_ID, LAYOUT_VERSION = 0x716C7472, 2
@@ -63,6 +63,21 @@ SELECT_TRIALS_SQL = """
 SELECT id, family, retracted, error, runs, config_sha256, name, config, data_sha256, variation, first_run, last_run,
     sharpe, sessions, sessions_per_year, first_session, last_session, monthly_returns FROM trials
 """
+SHOWN_CANDIDATE_TEXT = "a candidate shown by the selection {}: counts once one of them, or another selection, is run"
+"""The text in place of a retraction of candidates that a run has shown and that do not count yet; with its digest."""
+OPEN_CANDIDATES_SQL = """
+FROM trials WHERE family = :family AND retracted LIKE :any_selection AND (
+    (:selection != '' AND retracted != :own)
+    OR retracted IN (SELECT retracted FROM trials
+                     WHERE family = :family AND config_sha256 = :config_sha256 AND variation = :variation)
+)
+"""
+SELECT_SAME_CANDIDATE_SQL = """
+SELECT 1 FROM trials WHERE family = :family AND config_sha256 = :config_sha256 AND variation = :variation
+    AND retracted LIKE :any_selection
+"""
+"""The shown candidates of a family that count from a trial on: those of other selections than its own if it chooses
+among candidates, and those that were shown together with it."""
 ID_DIGITS_SHOWN = 10
 """Digits of a trial's id that people read and may write."""
 RELATED_FAMILIES_SQL = "SELECT DISTINCT family FROM prices WHERE key IN (SELECT value FROM json_each(?))"
@@ -89,6 +104,11 @@ class LedgerEntry:
     first_run: str
     last_run: str
     n_related_trials: int
+
+    @property
+    def is_shown_candidate(self) -> bool:
+        """Whether it is a candidate that a run has shown, and that does not count yet."""
+        return (self.retracted or "").startswith(SHOWN_CANDIDATE_TEXT.partition("{")[0])
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,16 +141,37 @@ class LedgerWriter:
                 families = {keys: family if other in joined else other for keys, other in families.items()}
                 families[trial.price_keys] = family
             row = _row_from_trial(trial, families[trial.price_keys]) | {"now": now}
+            if trial.shown_by:
+                self._write_shown_candidate(row, trial.shown_by)
+                continue
+            new_results = [*self._count_shown_candidates(trial, row["family"]), trial.result]
             for statement in sql_statements:
                 self.connection.execute(statement, row)
             if trial.price_keys:  # its prices could not be read before
                 delete = "DELETE FROM trials WHERE family = ? AND config_sha256 = ?"
                 self.connection.execute(delete, [NO_FAMILY, trial.config_sha256])
-            if trial.result is not None and trial.result.returns is not None:
-                returns_by_keys.setdefault(trial.price_keys, []).append(trial.result.returns)
+            if returns := monthly_returns(new_results):
+                returns_by_keys.setdefault(trial.price_keys, []).extend(returns)
         for price_keys, returns in returns_by_keys.items():
             maxima = read_maxima(self.connection, families[price_keys]).merge(RunningMaxima.of_trials(returns))
             write_maxima(self.connection, families[price_keys], maxima)
+
+    def _count_shown_candidates(self, trial: Trial, family: int) -> list[TrialResult | None]:
+        """Let the shown candidates count that a trial is reason for, and return their results."""
+        entries = read_shown_candidates(self.connection, trial, family)
+        ids = [(entry.id,) for entry in entries]
+        self.connection.executemany("UPDATE trials SET retracted = NULL WHERE id = ?", ids)
+        return [entry.trial.result for entry in entries]
+
+    def _write_shown_candidate(self, row: dict[str, Any], selection_sha256: str) -> None:
+        """Write a candidate that does not count yet, unless it is recorded as a trial already."""
+        text = SHOWN_CANDIDATE_TEXT.format(selection_sha256)
+        is_new = self.connection.execute(INSERT_IF_MISSING_SQL, row).rowcount > 0
+        same = "family = :family AND config_sha256 = :config_sha256 AND variation = :variation"
+        stored = self.connection.execute(f"SELECT retracted FROM trials WHERE {same}", row).fetchone()  # noqa: S608 - constants
+        if is_new or stored == (text,):
+            self.connection.execute(UPDATE_RESULT_SQL, row)
+            self.connection.execute(f"UPDATE trials SET retracted = :text, runs = 0 WHERE {same}", row | {"text": text})  # noqa: S608
 
     def join_families(self, price_keys: Sequence[int]) -> tuple[int, Sequence[int]]:
         """Return the family of prices, and the other families that they overlap with, which become part of it."""
@@ -147,6 +188,25 @@ class LedgerWriter:
             connection.execute("DELETE FROM families WHERE id = ?", [other])
         connection.executemany("INSERT OR IGNORE INTO prices VALUES (?, ?)", [(key, family) for key in price_keys])
         return family, joined
+
+
+def read_shown_candidates(connection: sqlite3.Connection, trial: Trial, family: int) -> list[LedgerEntry]:
+    """Return the shown candidates of a family that count as soon as a trial is recorded."""
+    marks = {
+        "family": family,
+        "config_sha256": trial.config_sha256,
+        "variation": trial.variation,
+        "selection": trial.selection_sha256,
+        "own": SHOWN_CANDIDATE_TEXT.format(trial.selection_sha256),
+        "any_selection": SHOWN_CANDIDATE_TEXT.format("%"),
+    }
+    # Most trials choose among nothing, and are no candidates: they need no search through all rows.
+    if not trial.selection_sha256 and not connection.execute(SELECT_SAME_CANDIDATE_SQL, marks).fetchone():
+        return []
+    columns = SELECT_TRIALS_SQL.rpartition("FROM trials")[0]
+    rows = connection.execute(f"{columns} {OPEN_CANDIDATES_SQL}", marks).fetchall()
+    with library_errors_translated("rows of trials"):
+        return [_entry_from_row(row, 0) for row in rows]
 
 
 def select_families(connection: sqlite3.Connection, price_keys: Sequence[int]) -> list[int]:

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from quantlr.config.candidates import Candidate
 from quantlr.config.run_config import ConfigSource, RunConfig, load_config
 from quantlr.core.component_errors import name_component_in_errors
 from quantlr.core.progress import Progress, ignore_progress
@@ -25,6 +26,7 @@ from quantlr.experiment.trial import Trial
 from quantlr.model.splits import fold_sums
 from quantlr.model.walk_forward import ModelSplit, gather_forecast_rows, make_model_splits
 from quantlr.pipeline.resources import ResourceEstimate, estimate_resources
+from quantlr.pipeline.selection import SharedDataset
 from quantlr.pipeline.stages import (
     DEFAULT_STAGES,
     dataset_from_config,
@@ -209,8 +211,13 @@ def plan(
 
 
 def _make_walk_forward_plan(config: RunConfig, prices: Prices, ledger: Ledger) -> WalkForwardPlan:
-    dataset, spec = dataset_from_config(config, prices), walk_forward_spec(config, prices)
-    splits, split_notes = make_model_splits(dataset, spec, config.model, DEFAULT_STAGES.walk_forward_steps)
+    dataset, candidates = dataset_from_config(config, prices), config.candidates()
+    planned = _latest_candidate(candidates, prices).config if candidates else config
+    spec = walk_forward_spec(planned, prices)
+    splits, split_notes = make_model_splits(dataset, spec, planned.model, DEFAULT_STAGES.walk_forward_steps)
+    if candidates:
+        text = f"{len(candidates)} candidates; shown are the refits of one that starts last, as the forecasts do"
+        split_notes.append(Note("model", text, key="select"))
     iso_dates = prices.sessions.strftime("%Y-%m-%d").tolist()
     models = tuple(_make_planned_model(split, dataset, iso_dates) for split in splits)
     tickers = []
@@ -231,7 +238,7 @@ def _make_walk_forward_plan(config: RunConfig, prices: Prices, ledger: Ledger) -
         sha256=prices.sha256,
         sessions=SessionRange(iso_dates[0], iso_dates[-1], len(iso_dates)),
         tickers=tuple(tickers),
-        columns=dataset.columns,
+        columns=_column_names(dataset),
         models=models,
         refits=sum(len(model.folds) for model in models),
         forecasts=len(up),
@@ -245,6 +252,23 @@ def _make_walk_forward_plan(config: RunConfig, prices: Prices, ledger: Ledger) -
         resources=estimate_resources(config, prices),
         notes=(*prices.notes, *dataset.notes, *split_notes),
     )
+
+
+def _column_names(dataset: Dataset) -> tuple[str, ...]:
+    """Return the names of the columns, each once where several candidates have columns of the same name."""
+    if not isinstance(dataset, SharedDataset):
+        return dataset.columns
+    return tuple(dict.fromkeys(name for names in dataset.entry_names for name in names))
+
+
+def _latest_candidate(candidates: Sequence[Candidate], prices: Prices) -> Candidate:
+    """Return the candidate with the longest first training window and embargo: when it starts, all have started."""
+
+    def rows_before_first_forecast(candidate: Candidate) -> int:
+        spec = walk_forward_spec(candidate.config, prices)
+        return spec.fold_sizes()[0] + spec.embargo
+
+    return max(candidates, key=rows_before_first_forecast)
 
 
 def _make_planned_model(split: ModelSplit, dataset: Dataset, iso_dates: Sequence[str]) -> PlannedModel:

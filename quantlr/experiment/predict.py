@@ -15,19 +15,23 @@ import numpy as np
 import pandas as pd
 
 from quantlr.backtest.costs import Fill
+from quantlr.config.candidates import fitted_config_and_dataset
 from quantlr.config.run_config import ConfigSource, RunConfig, load_config
 from quantlr.core.errors import DataError, NotEnoughHistory
 from quantlr.core.frequency import bar_unit
 from quantlr.core.market_views import market_of
 from quantlr.core.progress import Progress, ignore_progress
 from quantlr.core.timing import iso_date
-from quantlr.core.values import Note, Prices
+from quantlr.core.values import Forecasts, Note, Prices
 from quantlr.data.features import Feature
+from quantlr.experiment.audited_decisions import forecast_and_decide_audited
 from quantlr.experiment.evaluate import compute_metrics
 from quantlr.model.base import Model
+from quantlr.model.candidates import SelectedForecasts
+from quantlr.model.logistic import sigmoid
 from quantlr.model.solvers import learning_rate_limit
 from quantlr.model.standardize import fold_scaling
-from quantlr.pipeline.stages import Decisions, forecast_and_decide, load_run_prices, run_backtest
+from quantlr.pipeline.stages import Decisions, load_run_prices, run_backtest
 
 STALE_AFTER_DAYS = 5
 """Default age above which prices are stale: the longest weekend, from Thursday to Tuesday, is not longer."""
@@ -92,6 +96,22 @@ class TrainingSummary:
 
 
 @dataclass(frozen=True, slots=True)
+class CandidateWeight:
+    """One of the candidates that a config chooses among, at the newest session.
+
+    Attributes
+    ----------
+    values : by dotted key.
+    weight : share in the forecast, from 0 to 1.
+    probability : of an up move, by this candidate alone.
+    """
+
+    values: dict[str, Any]
+    weight: float
+    probability: float
+
+
+@dataclass(frozen=True, slots=True)
 class Prediction:
     """Forecast and position of one ticker.
 
@@ -103,13 +123,15 @@ class Prediction:
     probability : of an up move over the label's horizon.
     log_odds : of the same; of a model with coefficients the sum of `at_the_mean` and all contributions.
     at_the_mean : log odds of a row with every feature at its training mean; None of a model without coefficients.
-    contributions : of each feature; () of a model without coefficients, since its log odds are no such sum.
-    trained : the model's training rows.
+    contributions : of each feature; () of a model without coefficients, and of a mixture of candidates, since the log
+        odds are no such sum.
+    trained : the model's training rows; those of the candidate with the largest weight.
     weight : fraction of equity that the strategy holds: shared among tickers, the mean of the last `horizon`
         decisions; negative is short.
     position : the weight as text.
     filled : when the position is traded, as text.
     warnings : reasons why the forecast may be out of date.
+    candidates : what the config chooses among, the largest weight first; () where nothing is chosen.
     """
 
     ticker: str
@@ -124,6 +146,7 @@ class Prediction:
     position: str
     filled: str
     warnings: tuple[str, ...]
+    candidates: tuple[CandidateWeight, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,6 +209,7 @@ def predict(
     ------
     UserError : the config or the data need a change; the message says where and which.
     ComponentError : an object of your own classes failed; the message names it and the line.
+    LookAheadError : a component of your own depends on later values; each is audited as in `quantlr.run`.
     Fault : the network, the disk or another program failed.
 
     Examples
@@ -197,7 +221,7 @@ def predict(
     today = today or dt.datetime.now().astimezone().date()
     with loaded.add_location_to_errors():
         prices = load_run_prices(loaded.run, offline=offline, progress=progress)
-        decisions = forecast_and_decide(loaded.run, prices, workers=workers, progress=progress)
+        decisions = forecast_and_decide_audited(loaded.run, prices, workers=workers, progress=progress)
         verdict = _backtest_verdict(loaded.run, prices, decisions, progress)
     predictions = predict_newest_rows(loaded.run, prices, decisions, today=today, stale_after=stale_after)
     return replace(predictions, verdict=verdict)
@@ -228,6 +252,8 @@ def predict_newest_rows(
     DataError : none is left.
     """
     forecasts, predictions = decisions.forecasts, []
+    fitted_config, fitted_dataset = fitted_config_and_dataset(config, decisions.dataset, forecasts)
+    fitted = replace(decisions, dataset=fitted_dataset)
     unit = bar_unit(config.report.sessions_in_year(prices))
     stale_after += DAYS_PER_BAR[unit]
     for row in np.flatnonzero(np.diff(forecasts.ticker, append=-1)).tolist():
@@ -239,7 +265,10 @@ def predict_newest_rows(
         if age == 0 and not market_of(prices, ticker).name:
             unfinished = f"the bar of today, {as_of}, counts as finished, since the close of its market is not known"
             warnings.append(f"{unfinished}; state the market as data.calendar: XNYS")
-        at_the_mean, contributions, trained = _log_odds_contributions_and_training(decisions, row, config.model)
+        at_the_mean, contributions, trained = _log_odds_contributions_and_training(fitted, row, fitted_config.model)
+        candidates = _candidate_weights(config, forecasts, row)
+        if candidates and candidates[0].weight < 1.0:
+            at_the_mean, contributions = None, ()
         weight = float(decisions.positions.weight[session, ticker])
         predictions.append(
             Prediction(
@@ -255,6 +284,7 @@ def predict_newest_rows(
                 position=position_text(weight),
                 filled=FILL_TIME_TEXTS[config.execution.fill].format(date=as_of, unit=unit),
                 warnings=tuple(warnings),
+                candidates=candidates,
             )
         )
     if not predictions:
@@ -263,7 +293,7 @@ def predict_newest_rows(
     notes = (*prices.notes, *decisions.dataset.notes, *forecasts.notes)
     return Predictions(
         name=config.name,
-        model=config.model.kind,
+        model=fitted_config.model.kind,
         today=iso_date(today),
         horizon=forecasts.horizon,
         bar_unit=unit,
@@ -273,6 +303,18 @@ def predict_newest_rows(
         tickers=tuple(predictions),
         notes=notes,
     )
+
+
+def _candidate_weights(config: RunConfig, forecasts: Forecasts, row: int) -> tuple[CandidateWeight, ...]:
+    """Return the weight of each candidate in a forecast, the largest first."""
+    if not isinstance(forecasts, SelectedForecasts):
+        return ()
+    selection = forecasts.selection
+    weights = selection.weights[np.searchsorted(selection.session, forecasts.session[row])].tolist()
+    log_odds = np.array([candidate.log_odds[row] for candidate in selection.candidates])
+    parts = zip(config.candidates(), weights, sigmoid(log_odds).tolist(), strict=True)
+    candidates = (CandidateWeight(one.values, weight, probability) for one, weight, probability in parts)
+    return tuple(sorted(candidates, key=lambda candidate: -candidate.weight))
 
 
 def position_text(weight: float) -> str:

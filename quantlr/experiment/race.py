@@ -22,6 +22,7 @@ from quantlr.core.values import Dataset, Prices, RunData
 from quantlr.data.features import Feature
 from quantlr.experiment.ledger import Ledger
 from quantlr.experiment.price_overlap import price_overlap_keys
+from quantlr.experiment.selection import require_one_model
 from quantlr.experiment.trial import Trial, TrialResult
 from quantlr.model.base import Model
 from quantlr.model.sklearn_classifier import SklearnClassifier, find_classifier
@@ -147,6 +148,7 @@ def run_race(
     progress: Progress = ignore_progress,
 ) -> RaceResult:
     """Return the race of a loaded config; errors name the place of the key that caused them."""
+    require_one_model(config, verb="race")
     run = config.run
     models = {model_name(run.model): run.model} | make_challengers(run, against)
     with config.add_location_to_errors():

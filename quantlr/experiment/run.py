@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -20,18 +20,24 @@ from quantlr.core.component_errors import classes_not_importable_elsewhere, iter
 from quantlr.core.progress import Progress, ProgressCounter, ignore_progress
 from quantlr.core.source_files import source_file_digests
 from quantlr.core.text import hide_home_folder
-from quantlr.core.values import IntArray, Note, Prices, Report, RunData
+from quantlr.core.values import IntArray, Note, Report, RunData
 from quantlr.data.features import Feature
+from quantlr.experiment.audited_decisions import forecast_and_decide_audited
 from quantlr.experiment.evaluate import compute_metrics
 from quantlr.experiment.ledger import Ledger
+from quantlr.experiment.selection import iter_candidate_trials, selection_metrics
 from quantlr.experiment.sensitivity import vary_run
 from quantlr.experiment.trial import Trial, TrialResult
-from quantlr.pipeline.stages import DEFAULT_STAGES, Decisions, PipelineStages, load_run_prices, run_stages
+from quantlr.model.candidates import SelectedForecasts
+from quantlr.pipeline.stages import DEFAULT_STAGES, PipelineStages, load_run_prices, run_backtest
 from quantlr.report.context import PageContext
 from quantlr.report.file_formats import csv_bytes, json_bytes, parquet_bytes
 from quantlr.report.fonts import missing_font_notes
 from quantlr.report.render import PageRenderer, open_page_renderer, render_pages_serially
 from quantlr.report.storage import check_report_target, make_reports_dir, make_ticker_index_file, write_report
+
+if TYPE_CHECKING:
+    from quantlr.report.figures import FigureCollection
 
 VERSIONED_PACKAGES = ("quantlr", "numpy", "pandas", "pyarrow", "matplotlib", "bokeh")
 """Packages that the bytes of a report depend on; ``provenance.json`` lists their versions."""
@@ -47,7 +53,8 @@ class Run:
     metrics : as in ``metrics.json``; None where one is undefined.
     notes : what was dropped, left out, or did not converge.
     run_data : prices, dataset, forecasts, positions and backtest.
-    trials : the run, and its variations if the sensitivity was asked for, as the ledger records them.
+    trials : the run, its variations if the sensitivity was asked for, and its candidates if it chooses among some, as
+        the ledger records them.
     ledger : of which the metrics count the trials; None where the run counts its own alone.
     """
 
@@ -65,7 +72,7 @@ class Run:
         """Return the metrics and the tear sheet for a notebook; the tear sheet is drawn here."""
         from quantlr.report.html import notebook_html
 
-        return notebook_html(PageContext.from_run(self.config, self.run_data, self.metrics, self.notes))
+        return notebook_html(self.page_context)
 
     @property
     def forecasts(self) -> pd.DataFrame:
@@ -164,9 +171,27 @@ class Run:
         return str(self.metrics["verdict"]["sentence"])
 
     @property
+    def figures(self) -> FigureCollection:
+        """The panels of the pages as figures of matplotlib, by name; each is drawn when it is asked for.
+
+        ``run.figures["growth"]`` is a figure, ``run.figures.draw("growth", size=(8, 4), theme="dark")`` one of another
+        size and theme, ``list(run.figures)`` the names.
+        """
+        from quantlr.report.figures import FigureCollection
+
+        return FigureCollection(self.page_context)
+
+    @property
+    def page_context(self) -> PageContext:
+        """What the pages and figures are drawn from."""
+        return PageContext.from_run(self.config, self.run_data, self.metrics, self.notes)
+
+    @property
     def provenance(self) -> dict[str, Any]:
         """Versions, source of the prices, code of one's own and all notes: the contents of ``provenance.json``."""
-        prices, packages = self.run_data.prices, (*VERSIONED_PACKAGES, *self.config.model.packages)
+        models = [config.model for config in (self.config, *(one.config for one in self.config.candidates()))]
+        own_packages = dict.fromkeys(package for model in models for package in model.packages)
+        prices, packages = self.run_data.prices, (*VERSIONED_PACKAGES, *own_packages)
         return {
             "versions": {"python": platform.python_version(), **{name: version(name) for name in packages}},
             "data": {"source": prices.source, "sha256": prices.sha256},
@@ -193,7 +218,7 @@ class Run:
         from quantlr.report.gallery import THUMBNAIL_FILE, make_thumbnail_png
         from quantlr.report.html import report_html
 
-        context = PageContext.from_run(self.config, self.run_data, self.metrics, self.notes)
+        context = self.page_context
         pictures = draw(context, progress)
         counter = ProgressCounter("writing", 2, progress)
         trades, provenance = self.trades, self.provenance
@@ -229,8 +254,7 @@ class Run:
         """
         ledger = Ledger.from_output_folder(Path(output))
         metrics = compute_metrics(self.config, self.run_data, ledger.read_family(self.trials))
-        sensitivity = {key: value for key, value in self.metrics.items() if key == "sensitivity"}
-        return replace(self, metrics=metrics | sensitivity, ledger=ledger)
+        return replace(self, metrics={**self.metrics, **metrics}, ledger=ledger)
 
     def save(
         self,
@@ -371,13 +395,17 @@ def run_config(
         ledger.require_usable()
     with config.add_location_to_errors():
         prices = load_run_prices(config.run, offline=offline, progress=progress)
-        run_data = _run_audited_stages(config.run, prices, stages, workers=workers, progress=progress)
+        decisions = forecast_and_decide_audited(config.run, prices, stages, workers=workers, progress=progress)
+        run_data = run_backtest(config.run, prices, decisions, stages, progress=progress)
     per_year = config.run.report.sessions_in_year(prices)
     trial = replace(Trial.from_prices(config.run, prices), result=TrialResult.from_backtest(run_data.result, per_year))
     variations = vary_run(config.run, run_data) if sensitivity else ()
     trials = (trial, *(variation.to_trial(trial) for variation in variations[1:]))  # the first is the run
+    trials = (*trials, *iter_candidate_trials(config.run, run_data, trial))
     family = ledger.read_family(trials) if ledger else None
     metrics = compute_metrics(config.run, run_data, family, progress=progress)
+    if isinstance(run_data.forecasts, SelectedForecasts):
+        metrics["selection"] = selection_metrics(config.run, run_data.forecasts)
     if sensitivity:
         metrics["sensitivity"] = [variation.to_dict() for variation in variations]
     notes = prices.notes + run_data.dataset.notes + run_data.forecasts.notes + run_data.result.notes
@@ -387,17 +415,3 @@ def run_config(
     notes = (*notes, *calibration_notes(metrics["forecast"], sizes_by_probability=sizes_by_probability))
     notes = tuple(replace(note, text=hide_home_folder(note.text)) for note in notes)
     return Run(config.run, metrics, notes, run_data, trials, ledger)
-
-
-def _run_audited_stages(
-    config: RunConfig, prices: Prices, stages: PipelineStages, *, workers: int, progress: Progress
-) -> RunData:
-    """Return the values of a run; components from outside the catalogue are audited, before and after they are used."""
-    if not any(iter_user_defined_components(config)):
-        return run_stages(config, prices, stages, workers=workers, progress=progress)
-    from quantlr.audits.user_components import audit_user_decisions, audit_user_inputs
-
-    audit_user_inputs(config, prices)
-    run_data = run_stages(config, prices, stages, workers=workers, progress=progress)
-    audit_user_decisions(config, prices, Decisions(run_data.dataset, run_data.forecasts, run_data.positions))
-    return run_data

@@ -52,16 +52,21 @@ class Variation:
     benchmark_excess_returns: Array
     sessions_per_year: float
 
+    @property
+    def annual_sharpe(self) -> float | None:
+        """Annual Sharpe ratio; None where undefined."""
+        sharpe = sharpe_per_session(self.excess_returns)
+        return None if sharpe is None else sharpe * float(np.sqrt(self.sessions_per_year))
+
     def to_dict(self) -> dict[str, Any]:
         """Return its numbers, keyed as in ``metrics.json``: annual Sharpe ratio and alpha, and alpha's p value."""
         alpha = alpha_test(self.excess_returns, self.benchmark_excess_returns)
-        sharpe = sharpe_per_session(self.excess_returns)
         return {
             "variation": self.text,
             "first": iso_date(self.sessions[0]),
             "last": iso_date(self.sessions[-1]),
             "sessions": len(self.sessions),
-            "sharpe": None if sharpe is None else sharpe * float(np.sqrt(self.sessions_per_year)),
+            "sharpe": self.annual_sharpe,
             "alpha": alpha.alpha * self.sessions_per_year,
             "p_value": alpha.test.p_value,
         }
@@ -75,9 +80,9 @@ class Variation:
 
 def vary_run(config: RunConfig, run_data: RunData) -> tuple[Variation, ...]:
     """Return the run itself and its variations; a delay beyond the end of the prices is left out."""
-    execution, whole = config.execution, slice(None)
+    execution = config.execution
     per_year = config.report.sessions_in_year(run_data.prices)
-    variations = [_make_variation("as configured", run_data.result, whole, per_year)]
+    variations = [variation_of_backtest("as configured", run_data.result, per_year)]
 
     def add_backtest(text: str, positions: Positions, **costs: float) -> None:
         result = backtest_with_benchmark(
@@ -87,7 +92,7 @@ def vary_run(config: RunConfig, run_data: RunData) -> tuple[Variation, ...]:
             sessions_per_year=per_year,
             benchmark=config.report.benchmark,
         )
-        variations.append(_make_variation(text, result, whole, per_year))
+        variations.append(variation_of_backtest(text, result, per_year))
 
     for text, factor in COST_FACTORS.items():
         costs = {name: min(factor * getattr(execution, name), MAX_COST_BPS) for name in SCALED_COSTS}
@@ -96,20 +101,23 @@ def vary_run(config: RunConfig, run_data: RunData) -> tuple[Variation, ...]:
     add_backtest(f"{ADDED_COST_BPS:g} bps more per side", run_data.positions, slippage_bps=slippage)
     for delay in DELAYS_IN_SESSIONS:
         with suppress(DataError):
-            add_backtest(f"filled {delay} session{'s'[: delay > 1]} later", _delay_decisions(run_data.positions, delay))
+            add_backtest(f"filled {delay} session{'s'[: delay > 1]} later", delay_decisions(run_data.positions, delay))
     edges = np.linspace(0, len(run_data.result.sessions), len(SPAN_NAMES) + 1).astype(int)
     for name, first, last in zip(SPAN_NAMES, edges, edges[1:], strict=False):
         if last > first:
-            variations.append(_make_variation(f"{name} only", run_data.result, slice(first, last), per_year))
+            variations.append(variation_of_backtest(f"{name} only", run_data.result, per_year, slice(first, last)))
     return tuple(variations)
 
 
-def _make_variation(text: str, result: BacktestResult, rows: slice, sessions_per_year: float) -> Variation:
+def variation_of_backtest(
+    text: str, result: BacktestResult, sessions_per_year: float, rows: slice = slice(None)
+) -> Variation:
+    """Return a backtest, or a part of its sessions, as a variation."""
     returns = excess_returns_with_benchmark(result)
     return Variation(text, result.sessions[rows], returns[0][rows], returns[1][rows], sessions_per_year)
 
 
-def _delay_decisions(positions: Positions, n_sessions: int) -> Positions:
+def delay_decisions(positions: Positions, n_sessions: int) -> Positions:
     """Return positions whose every decision is made some sessions later."""
     weight = np.full_like(positions.weight, np.nan)
     weight[n_sessions:] = positions.weight[:-n_sessions]

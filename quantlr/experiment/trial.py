@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -78,6 +79,8 @@ class Trial:
     variation : how it differs from the config, for a variation of the sensitivity analysis; empty for the config's run.
     result : None for a trial that was not evaluated.
     error : why it failed; None for a trial that was evaluated.
+    selection_sha256 : of a run that chooses among candidates, the digest of what it chooses among; else empty.
+    shown_by : of a candidate that such a run has shown, and that was not run itself, that digest; else empty.
     """
 
     config_sha256: str
@@ -88,6 +91,8 @@ class Trial:
     variation: str = ""
     result: TrialResult | None = None
     error: str | None = None
+    selection_sha256: str = ""
+    shown_by: str = ""
 
     @classmethod
     def from_config(
@@ -103,7 +108,10 @@ class Trial:
         text = hide_home_folder(canonical_json(config.model_dump(mode="json")))
         digest = config.results_sha256()
         error = None if error is None else hide_home_folder(error)
-        return cls(digest, config.name, text, data_sha256, price_keys, result=result, error=error)
+        chosen = _selection_sha256(config)
+        return cls(
+            digest, config.name, text, data_sha256, price_keys, result=result, error=error, selection_sha256=chosen
+        )
 
     @classmethod
     def from_prices(cls, config: RunConfig, prices: Prices) -> Trial:
@@ -114,6 +122,16 @@ class Trial:
     def key(self) -> tuple[str, str]:
         """Digest of the config, and variation: what tells two trials on overlapping prices apart."""
         return self.config_sha256, self.variation
+
+
+def _selection_sha256(config: RunConfig) -> str:
+    """Return the digest of what a config chooses among and how, whatever its data, policy and costs; "" for nothing."""
+    if config.selection is None:
+        return ""
+    sections = {"features", "model", "walk_forward"}
+    candidates = [candidate.config.model_dump(mode="json", include=sections) for candidate in config.candidates()]
+    values = canonical_json([config.selection.model_dump(mode="json", exclude={"over"}), candidates])
+    return hashlib.sha256(values.encode()).hexdigest()
 
 
 def monthly_returns(results: Iterable[TrialResult | None]) -> list[MonthlyReturns]:

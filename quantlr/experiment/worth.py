@@ -15,6 +15,7 @@ from quantlr.core.values import Dataset, Forecasts, Prices
 from quantlr.data.dataset import compute_feature_columns
 from quantlr.data.features import Feature
 from quantlr.experiment.run import Run, run_config
+from quantlr.experiment.selection import require_one_model
 from quantlr.model.base import Model
 from quantlr.model.feature_worth import FeatureWorth, feature_sets, measure_feature_worth, walk_forward_each
 from quantlr.pipeline.stages import walk_forward_spec
@@ -127,6 +128,7 @@ def measure_worth(
     config: LoadedConfig, *, offline: bool = False, workers: int = 1, progress: Progress = ignore_progress
 ) -> WorthResult:
     """Return the worth of the features of a loaded config; errors name the place of the key that caused them."""
+    require_one_model(config, verb="worth")
     run = run_config(config, offline=offline, workers=workers, progress=progress)
     data = run.run_data
     with config.add_location_to_errors():

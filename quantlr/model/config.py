@@ -55,9 +55,12 @@ class LogisticRegression(Model):
             raise ValueError(f"is for gradient_descent and nesterov; {hint}")
         return learning_rate
 
-    l2: Annotated[StrictFloat, Unit("nats per squared standardised weight"), Field(ge=0, le=1e12)] = Field(
-        0.0, description="Penalty on the standardised weights, l2/2 times the sum of their squares; 0 is none."
-    )
+    l2: (
+        Annotated[StrictFloat, Unit("nats per squared standardised weight"), Field(ge=0, le=1e12)]
+        | Annotated[
+            Literal["auto"], ChoiceDescriptions({"auto": "a selection over 0.001, 0.01, 0.1, 1 and 10; see `select`"})
+        ]
+    ) = Field(0.0, description="Penalty on the standardised weights, l2/2 times the sum of their squares; 0 is none.")
     tol: Annotated[StrictFloat, Unit("nats per standardised weight"), Field(gt=0, le=0.1)] = Field(
         1e-8, description="Largest component of the mean loss's gradient at which the solver stops."
     )
@@ -77,6 +80,13 @@ class LogisticRegression(Model):
     half_life: Annotated[StrictFloat, Unit("sessions"), Field(ge=1, le=1e9)] | None = Field(
         None, description="Age at which the weight of a training row has halved; null: no decay.", examples=[500]
     )
+
+    @property
+    def resolved_l2(self) -> float:
+        """The penalty as a number; ValueError of `auto`, which stands for several candidates."""
+        if isinstance(self.l2, str):
+            raise ValueError("model.l2 is auto: each candidate has a number of its own")
+        return self.l2
 
     def fit_many(
         self,

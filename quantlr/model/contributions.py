@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from quantlr.core.values import Array, Dataset, Forecasts
+from quantlr.model.candidates import SelectedForecasts
 from quantlr.model.standardize import fold_scaling
 
 
@@ -14,10 +15,10 @@ def log_odds_contributions(dataset: Dataset, forecasts: Forecasts, ticker_index:
     A contribution is the coefficient times the feature's distance from its mean over the refit's labelled training
     rows, and times Platt's slope where forecasts are calibrated, as `quantlr.predict` gives it for the newest forecast.
     With the log odds at the means the contributions of a forecast sum to its log odds. They are NaN where a refit has
-    no finite coefficients, and there are no columns for a model without coefficients.
+    no finite coefficients, and there are no columns for a model without coefficients, or a mean over candidates.
     """
     refits, is_own = forecasts.refits, forecasts.ticker == ticker_index
-    if not refits.has_coefficients:
+    if not refits.has_coefficients or isinstance(forecasts, SelectedForecasts):
         return np.empty((int(is_own.sum()), 0))
     model_ticker, model_folds = -1, forecasts.folds
     if ticker_index in refits.ticker:

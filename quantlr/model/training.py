@@ -138,7 +138,9 @@ def make_loss(training_data: TrainingData, model: LogisticRegression, refit_slic
         X, scaling = to_local_units(X, center, scale), scaling.in_units_of(center, scale)
     mean, std = (scaling.mean[0], scaling.std[0]) if is_single else (scaling.mean, scaling.std)
     stride = max(len(X) // MIN_HESSIAN_ROWS, 1)
-    return LogisticLoss(X, targets, weight / weight.sum(axis=0), mean, std, model.l2, hessian_row_stride=stride)
+    return LogisticLoss(
+        X, targets, weight / weight.sum(axis=0), mean, std, model.resolved_l2, hessian_row_stride=stride
+    )
 
 
 def class_weight_pair(model: LogisticRegression, total_weight_by_class: Array) -> tuple[Array, Array]:

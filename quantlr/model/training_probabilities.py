@@ -110,7 +110,8 @@ def _approximate_mean_and_std(X: Array, weights: Array, start: IntArray, stop: I
         first, last = start[refits.start], stop[refits.start]
         rows = X[first : last : max((last - first) // COVARIANCE_ROWS, 1)]
         if len(rows):
-            deviation = rows - rows.mean(axis=0)
+            # A matrix product is faster than a mean down columns.
+            deviation = rows - np.ones(len(rows)) @ rows / len(rows)
             covariance = deviation.T @ deviation / len(rows)
             variance[refits] = np.einsum("ij,ij->i", slopes[refits] @ covariance, slopes[refits])
     log_odds_std = np.sqrt(np.maximum(variance, 0.0))

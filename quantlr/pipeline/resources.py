@@ -16,6 +16,7 @@ from quantlr.model.batched.fit import MAX_REFITS_PER_CHUNK, TRAINING_PAIRS_PER_C
 from quantlr.model.batched.rows import BLOCK_ROWS
 from quantlr.model.config import LogisticRegression
 from quantlr.model.walk_forward import MAX_MODELS_PER_BATCH, SECONDS_PER_REFIT, SECONDS_PER_TRAINING_PAIR
+from quantlr.pipeline.selection import distinct_features
 
 FLOAT_BYTES = 8
 HESSIAN_COPIES = 3.5
@@ -51,11 +52,23 @@ def estimate_resources(config: RunConfig, prices: Prices) -> ResourceEstimate:
 
     Memory: every column as computed, as a column of the rows, and in the solver's units; and the Hessians of a batch
     of refits. Time: of passes over the training rows, and of inverting Hessians. Models of other kinds than logistic
-    regression count with their features only.
+    regression count with their features only. Of candidates, the columns of all are in memory together with the log
+    odds of each, and one is fitted at a time.
     """
+    candidates = config.candidates()
+    features = distinct_features(candidates) or config.features
+    n_bars, columns = prices.n_bars.astype(np.float64), sum(map(_column_count, features))
+    memory = columns * FLOAT_BYTES * (prices.close.size + 2 * n_bars.sum())
+    memory += len(candidates) * FLOAT_BYTES * n_bars.sum()
+    fits = [_estimate_fits(one, prices) for one in ([candidate.config for candidate in candidates] or [config])]
+    memory += max(fit_memory for fit_memory, _ in fits)
+    return ResourceEstimate(columns, int(n_bars.sum()), int(memory), sum(seconds for _, seconds in fits))
+
+
+def _estimate_fits(config: RunConfig, prices: Prices) -> tuple[float, float]:
+    """Return bytes and seconds of the fits of one walk-forward."""
     n_bars, columns = prices.n_bars.astype(np.float64), sum(map(_column_count, config.features))
-    bytes_per_column = FLOAT_BYTES * (prices.close.size + 2 * n_bars.sum())
-    memory, seconds = columns * bytes_per_column, 0.0
+    memory = seconds = 0.0
     if isinstance(config.model, LogisticRegression):
         is_pooled, spec = config.model.scope == "pooled", config.walk_forward
         train, step = spec.fold_sizes(config.report.sessions_in_year(prices))
@@ -72,8 +85,8 @@ def estimate_resources(config: RunConfig, prices: Prices) -> ResourceEstimate:
         batch = np.minimum(refits, np.ceil(window / np.maximum(refit_every, 1.0)))
         batch = np.minimum(batch, np.maximum(TRAINING_PAIRS_PER_CHUNK // np.clip(window, 1.0, BLOCK_ROWS), 1.0))
         batch = np.sort(np.minimum(batch, MAX_REFITS_PER_CHUNK))[-MAX_MODELS_PER_BATCH:]
-        memory += HESSIAN_COPIES * FLOAT_BYTES * float(batch.sum()) * (columns + 1.0) ** 2
-    return ResourceEstimate(columns, int(n_bars.sum()), int(memory), seconds)
+        memory = HESSIAN_COPIES * FLOAT_BYTES * float(batch.sum()) * (columns + 1.0) ** 2
+    return memory, seconds
 
 
 def _column_count(feature: Feature) -> int:

@@ -17,14 +17,35 @@ from quantlr.core.errors import NotEnoughHistory
 from quantlr.core.market_views import market_views
 from quantlr.core.progress import Progress, ProgressCounter, ignore_progress
 from quantlr.core.timing import iso_date
-from quantlr.core.values import Array, BacktestResult, Dataset, Forecasts, Labels, Positions, Prices, RunData
+from quantlr.core.values import (
+    Array,
+    BacktestResult,
+    Dataset,
+    FeatureColumns,
+    Forecasts,
+    Labels,
+    Positions,
+    Prices,
+    RunData,
+)
 from quantlr.data.dataset import build_dataset, compute_feature_columns
 from quantlr.data.labels import Label, labels_of_fills
 from quantlr.data.markets import check_unknown_markets
 from quantlr.data.prices import load_prices
+from quantlr.model.candidates import WeighFunction
+from quantlr.model.selection import weigh_candidates
 from quantlr.model.splits import WalkForwardSpec
 from quantlr.model.walk_forward import DEFAULT_FUNCTIONS, WalkForwardFunctions, walk_forward
 from quantlr.pipeline.resources import require_resources
+from quantlr.pipeline.selection import (
+    ColumnNames,
+    SharedDataset,
+    choose_function,
+    compute_shared_columns,
+    distinct_features,
+    share_dataset,
+    walk_forward_candidates,
+)
 
 
 def load_run_prices(config: RunConfig, *, offline: bool = False, progress: Progress = ignore_progress) -> Prices:
@@ -42,9 +63,18 @@ def load_run_prices(config: RunConfig, *, offline: bool = False, progress: Progr
 
 def parts_across_tickers(config: RunConfig) -> list[str]:
     """Return the keys of the parts of a config whose result for a ticker depends on other tickers."""
-    keys = [f"features.{index}" for index, feature in enumerate(config.features) if feature.reads_other_tickers]
+    configs = [candidate.config for candidate in config.candidates()] or [config]
+    keys = [
+        f"features.{index}"
+        for one in configs
+        for index, feature in enumerate(one.features)
+        if feature.reads_other_tickers
+    ]
+    keys = list(dict.fromkeys(keys))
     keys += ["label"] if config.label.reads_other_tickers else []
-    keys += ["model.scope: pooled"] if config.model.scope == "pooled" else []
+    keys += ["model.scope: pooled"] if any(one.model.scope == "pooled" for one in configs) else []
+    # Candidates are weighted by the outcomes of all tickers together.
+    keys += ["select"] if config.selection and len(config.data.tickers) > 1 else []
     keys += ["policy"] if config.policy.compares_tickers else []
     return keys + [f"overlays.{index}" for index, overlay in enumerate(config.overlays) if overlay.compares_tickers]
 
@@ -80,6 +110,7 @@ class PipelineStages:
     compute_features : (prices, features) to columns.
     compute_label : (prices, label) to labels.
     walk_forward_steps : the functions of the walk-forward: folds, scaling and fit.
+    weigh_candidates : (log_odds, rows, spec, refit_every, lag) to the weights of candidates, where a config has some.
     decision_context : (prices, forecasts, execution) to what policies may use besides the forecasts.
     decide_positions : (policy, forecasts, context) to positions.
     apply_overlays : (positions, overlays, forecasts, context) to positions.
@@ -89,6 +120,7 @@ class PipelineStages:
     compute_features: Callable[..., Any] = compute_feature_columns
     compute_label: Callable[..., Labels] = compute_label
     walk_forward_steps: WalkForwardFunctions = DEFAULT_FUNCTIONS
+    weigh_candidates: WeighFunction = weigh_candidates
     decision_context: Callable[..., DecisionContext] = make_decision_context
     decide_positions: Callable[..., Positions] = decide_positions
     apply_overlays: Callable[..., Positions] = apply_overlays
@@ -135,7 +167,7 @@ def dataset_from_config(
     """Return the rows of a config's features and label; UserError if the run needs too much memory or time."""
     require_resources(config, prices)
     counter = ProgressCounter("features", 1, progress)
-    columns = stages.compute_features(prices, config.features)
+    columns, entry_names = feature_columns_from_config(config, prices, stages)
     counter.step()
     counter = ProgressCounter("rows", 2, progress)
     labels = labels_from_config(config, prices, stages)
@@ -143,7 +175,39 @@ def dataset_from_config(
     horizon, label_delay = config.label.horizon, config.label_delay
     dataset = build_dataset(prices, columns, labels, horizon=horizon, label_delay=label_delay)
     counter.step()
-    return dataset
+    return share_dataset(dataset, entry_names) if entry_names else dataset
+
+
+def feature_columns_from_config(
+    config: RunConfig, prices: Prices, stages: PipelineStages = DEFAULT_STAGES
+) -> tuple[FeatureColumns, ColumnNames]:
+    """Return the columns of a config's features, or of those of all its candidates, with the names they give them."""
+    candidates = config.candidates()
+    if not candidates:
+        return stages.compute_features(prices, config.features), ()
+    return compute_shared_columns(prices, distinct_features(candidates), stages.compute_features)
+
+
+def forecasts_from_config(
+    config: RunConfig,
+    prices: Prices,
+    dataset: Dataset,
+    stages: PipelineStages = DEFAULT_STAGES,
+    *,
+    workers: int = 1,
+    progress: Progress = ignore_progress,
+) -> Forecasts:
+    """Return the walk-forward forecasts of a config, `SelectedForecasts` if it chooses among candidates."""
+    steps = stages.walk_forward_steps
+    if not isinstance(dataset, SharedDataset):
+        spec = walk_forward_spec(config, prices)
+        return walk_forward(dataset, spec, config.model, steps, workers=workers, progress=progress)
+    per_year, candidates = config.report.sessions_in_year(prices), config.candidates()
+    forecasts = walk_forward_candidates(
+        candidates, dataset, steps, sessions_per_year=per_year, workers=workers, progress=progress
+    )
+    choose = choose_function(config, dataset.entry_names, stages.weigh_candidates, sessions_per_year=per_year)
+    return choose(dataset, forecasts)
 
 
 def walk_forward_spec(config: RunConfig, prices: Prices) -> WalkForwardSpec:
@@ -191,8 +255,7 @@ def forecast_and_decide(
 ) -> Decisions:
     """Return dataset, forecasts and positions of a config, those of the newest close included."""
     dataset = dataset_from_config(config, prices, stages, progress=progress)
-    split_spec, model, steps = walk_forward_spec(config, prices), config.model, stages.walk_forward_steps
-    forecasts = walk_forward(dataset, split_spec, model, steps, workers=workers, progress=progress)
+    forecasts = forecasts_from_config(config, prices, dataset, stages, workers=workers, progress=progress)
     return decide(config, prices, dataset, forecasts, stages, progress=progress)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass, replace
 from functools import cached_property
 from typing import Any, Self
 
@@ -13,14 +13,16 @@ import pandas as pd
 from quantlr.backtest.attribution import TickerAttribution, ticker_attribution
 from quantlr.backtest.metric_types import EvaluatedForecasts, evaluate_forecasts
 from quantlr.backtest.trades import trade_table
+from quantlr.config.candidates import fitted_config_and_dataset
 from quantlr.config.run_config import RunConfig
 from quantlr.core.frequency import bar_unit
 from quantlr.core.timing import iso_date
 from quantlr.core.values import Note, RunData
+from quantlr.model.candidates import SelectedForecasts
 from quantlr.model.config import LogisticRegression
 from quantlr.model.diagnostics import ModelDiagnostics, diagnose_model
 from quantlr.model.walk_forward import WalkForwardFunctions
-from quantlr.report.style import count_text
+from quantlr.report.style import count_text, percent_text
 from quantlr.report.summary import condense_notes, note_text, ticker_list_text
 
 MAX_PLOTTED_REFITS, MAX_LOSS_CURVES, MAX_LOSS_ITERATIONS = 60, 5, 150
@@ -38,6 +40,7 @@ class PageContext:
     evaluated_forecasts : its forecasts with a known outcome.
     metrics : as in ``metrics.json``.
     notes : one line each.
+    candidate : of a run that chooses among candidates, the one whose model is shown, with its weight; else empty.
     """
 
     config: RunConfig
@@ -45,6 +48,7 @@ class PageContext:
     evaluated_forecasts: EvaluatedForecasts
     metrics: dict[str, Any]
     notes: tuple[str, ...]
+    candidate: str = ""
 
     @classmethod
     def from_run(cls, config: RunConfig, run_data: RunData, metrics: dict[str, Any], notes: Iterable[Note]) -> Self:
@@ -52,6 +56,23 @@ class PageContext:
         replaced = (f"stage {stage} was replaced by {name}" for stage, name in run_data.replaced_stages.items())
         lines = (*replaced, *(note_text(note) for note in condense_notes(notes)))
         return cls(config, run_data, evaluate_forecasts(run_data.forecasts), metrics, lines)
+
+    def of_leader(self) -> PageContext:
+        """Return the context of the candidate with the largest weight in the end; the same one without a choice."""
+        data, forecasts = self.run_data, self.run_data.forecasts
+        if not isinstance(forecasts, SelectedForecasts):
+            return self
+        config, dataset = fitted_config_and_dataset(self.config, data.dataset, forecasts)
+        selection = forecasts.selection
+        own, leader = forecasts.of_candidate(selection.leader), self.config.candidates()[selection.leader]
+        weight = percent_text(float(selection.weights[-1, selection.leader]), decimals=0)
+        return replace(
+            self,
+            config=config,
+            run_data=replace(data, dataset=dataset, forecasts=own),
+            evaluated_forecasts=evaluate_forecasts(own),
+            candidate=f"{leader.name} (weight {weight})",
+        )
 
     @property
     def nbytes(self) -> int:
@@ -135,7 +156,6 @@ class PageContext:
         """The setup of the run in one line: tickers, dates, features, refits and execution."""
         config, data = self.config, self.run_data
         tickers = ticker_list_text(self.forecast_tickers, max_chars=60)
-        features = count_text(len(data.dataset.columns), "feature")
         splits, execution, dates = (
             config.walk_forward.resolve(self.sessions_per_year),
             config.execution,
@@ -147,9 +167,14 @@ class PageContext:
         pooled = "one model for all, " if config.model.scope == "pooled" else ""
         model = "" if config.model.as_logistic_regression() else f"{config.model.kind}, "
         model += "fit replaced, " if self.replaced_fit_stages else ""
+        features = count_text(len(data.dataset.columns), "feature")
+        fits = f"{features}, {pooled}{splits.window} window, {refits}"
+        if isinstance(data.forecasts, SelectedForecasts):
+            selection = data.forecasts.selection
+            model, fits = "", f"{selection.spec.how} of {count_text(len(selection.candidates), 'candidate')}"
         return (
-            f"{model}{tickers}, {iso_date(dates[0])} to {iso_date(dates[-1])}; {features}, "
-            f"{pooled}{splits.window} window, {refits}, horizon {horizon}; fill {execution.fill}, "
+            f"{model}{tickers}, {iso_date(dates[0])} to {iso_date(dates[-1])}; {fits}, "
+            f"horizon {horizon}; fill {execution.fill}, "
             f"{execution.trading_costs_text()}"
         )
 

@@ -314,9 +314,9 @@ def interactive_scripts() -> tuple[str, ...]:
 
 
 @cache
-def script_policy() -> str:
-    """Return the sources that a content security policy has to allow: the hash of each of `interactive_scripts`."""
-    digests = (hashlib.sha256(script.encode()).digest() for script in interactive_scripts())
+def script_policy(scripts: tuple[str, ...]) -> str:
+    """Return the sources that a content security policy has to allow for scripts: the hash of each."""
+    digests = (hashlib.sha256(script.encode()).digest() for script in scripts)
     return " ".join(f"'sha256-{b64encode(digest).decode('ascii')}'" for digest in digests)
 
 
@@ -327,9 +327,9 @@ class InteractivePart:
     Attributes
     ----------
     texts : title, sentence and table of each chart by key, of the first ticker.
-    json : `interactive_data` as the text of a script element.
-    scripts : as `interactive_scripts`.
-    script_policy : as `script_policy`.
+    json : `interactive_data` as the text of a script element; empty where the data come later.
+    scripts : `interactive_scripts`, and those of the page.
+    script_policy : the sources that its content security policy has to allow.
     """
 
     texts: dict[str, Any]
@@ -342,4 +342,14 @@ class InteractivePart:
         """Return the interactive part of a run's page."""
         data = interactive_data(context)
         texts = {**data["tickers"][0]["charts"], **data["charts"]}
-        return cls(texts, json_for_html(data), interactive_scripts(), script_policy())
+        scripts = interactive_scripts()
+        return cls(texts, json_for_html(data), scripts, script_policy(scripts))
+
+    @classmethod
+    def without_data(cls, *other_scripts: str) -> InteractivePart:
+        """Return the part of a page whose data come later, drawn by a script of the page's own."""
+        table = TextTable("", (), ())
+        keys = [chart.key for chart in (PRICE_CHART, PROBABILITY_CHART, EQUITY_CHART, DRAWDOWN_CHART)]
+        texts = {key: {"title": "", "sentence": "", "table": table} for key in keys}
+        scripts = (*interactive_scripts(), *other_scripts)
+        return cls(texts, "", scripts, script_policy(scripts))

@@ -16,6 +16,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import itertools
+import re
 import shutil
 import warnings
 from collections import Counter
@@ -55,17 +56,23 @@ SUMMARY_FILES = (METRICS_FILE, "sweep.json", "compare.json")
 MAX_JSON_BYTES = 50_000_000
 """Size above which a file is not taken for ours: the coefficients of ten thousand tickers need a tenth of that."""
 LOCK_TIMEOUT_SECONDS = 60.0
+EXPORTED_TABLES = ("summary", "metrics", "forecasts", "backtest", "positions", "coefficients", "settings", "notes")
+"""Tables of a run that are exported, besides that of its trades, which every report has."""
 REPORT_FILE_NAMES = frozenset({
-    "tearsheet.png", "forecast.png", "model.png", "positions.png", "tickers.png", "report.html", METRICS_FILE,
+    "tearsheet.png", "forecast.png", "model.png", "selection.png", "positions.png", "tickers.png", "report.html",
+    METRICS_FILE,
     CONFIG_FILE, "provenance.json", "forecasts.parquet", "backtest.parquet", "positions.parquet", "trades.csv",
     "audit.json", "features.png", "features.csv", "race.png", "race.csv", "thumbnail.png", "compare.png",
-    "compare.json", "sweep.json", "trials.csv", "sweep.png", "winner.yaml",
+    "compare.json", "sweep.json", "trials.csv", "sweep.png", "winner.yaml", "robustness.png", "robustness.csv",
+    "report.pdf", "report.xlsx", *(f"{name}.csv" for name in EXPORTED_TABLES),
 })  # fmt: skip
-"""Every file that quantlr may write at the top of the folder; all other files there belong to the user.
+"""Every file that quantlr may write at the top of the folder, but for exported figures; all others are the user's.
 
-``audit.json``, ``features.*`` and ``race.*`` are written beside a run's files and are removed with them: they are of
-that run only.
+``audit.json``, ``features.*``, ``race.*``, ``robustness.*``, exported tables and figures are written beside a run's
+files and are removed with them: they are of that run only.
 """
+EXPORTED_FIGURE_PATTERN = re.compile(r"figure_[a-z0-9_]+(\..+)?\.(png|svg|pdf)")
+"""Names of exported figures; those of a ticker have it before the extension."""
 
 
 def ticker_page_paths(tickers: Iterable[str]) -> dict[str, str]:
@@ -75,7 +82,7 @@ def ticker_page_paths(tickers: Iterable[str]) -> dict[str, str]:
     appended to names that are too long, and to names that differ in upper and lower case only. The paths do not depend
     on the order of the tickers.
     """
-    stems = {ticker: _page_file_stem(ticker) for ticker in tickers}
+    stems = {ticker: page_file_stem(ticker) for ticker in tickers}
     n_same = Counter(stem.casefold() for stem in stems.values())
     return {
         ticker: f"{TICKER_PAGES_DIR}/{stem if n_same[stem.casefold()] == 1 else _stem_with_digest(stem, ticker)}.png"
@@ -91,7 +98,8 @@ def make_ticker_index_file(tickers: Iterable[str], report_files: Iterable[str]) 
     return {TICKER_INDEX_FILE: json_bytes(ticker_by_file)} if ticker_by_file else {}
 
 
-def _page_file_stem(ticker: str) -> str:
+def page_file_stem(ticker: str) -> str:
+    """Return a ticker as the name of a file that every system takes."""
     stem = quote(ticker, safe="^=&").replace("~", "%7E")  # "~" separates the digest
     if not stem or stem.startswith(".") or stem.partition(".")[0].casefold() in WINDOWS_DEVICE_NAMES:
         stem = f"_{stem}"
@@ -351,7 +359,7 @@ def _copy_user_files(old_dir: Path, new_dir: Path) -> None:
     """Copy the user's files and folders: everything but our own files and listed ticker pages."""
     for item in old_dir.iterdir():
         is_folder, target = item.is_dir() and not item.is_symlink(), new_dir / item.name
-        if item.name in REPORT_FILE_NAMES:
+        if item.name in REPORT_FILE_NAMES or (not is_folder and EXPORTED_FIGURE_PATTERN.fullmatch(item.name)):
             if is_folder:
                 raise OutputError(f"{item} is a folder where a file of the report belongs; move it away")
         elif is_folder and item.name == TICKER_PAGES_DIR:

@@ -40,6 +40,8 @@ ROW_LABEL_SIZES, MIN_ROW_LABEL_SIZE, LEGEND_SIZES = (SMALL_SIZE, 7.6, 6.6), 5.6,
 LEGEND_STYLE: dict[str, float] = {"handlelength": 1.4, "handletextpad": 0.5, "columnspacing": 1.2}
 """Lengths of the parts of a legend that are not text, in sizes of its font."""
 CELL_GAP_POINTS, LABEL_MARGIN_POINTS, MAX_MESSAGE_WIDTH, POINTS_PER_INCH = 6.0, 12.0, 240.0, 72.0
+Y_LABEL_DISTANCE_POINTS = 40.32
+"""Distance of the label of a vertical axis from the axes."""
 LEGEND_ROW_POINTS = 16.0
 """Height of one row of a legend between a title and its axes, in points."""
 MINUS_SIGN = "−"
@@ -133,8 +135,7 @@ def label_axes(ax: Axes, *, x_label: str, y_label: str) -> None:
     """Write axis labels; the vertical one stands at a fixed distance from the axes, whatever its tick labels."""
     ax.set_xlabel(x_label, **LABEL_STYLE)
     ax.set_ylabel(y_label, **LABEL_STYLE)
-    width = ax.get_position().width
-    ax.yaxis.set_label_coords(-0.04 / width, 0.5)
+    ax.yaxis.set_label_coords(-Y_LABEL_DISTANCE_POINTS / axes_width_points(ax), 0.5)
 
 
 def set_panel_title(ax: Axes, title: str, *, max_width: float, padding_points: float = 6.0) -> None:

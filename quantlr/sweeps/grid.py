@@ -7,8 +7,6 @@ needed, so that a grid of a thousand million combinations can be declared and sa
 from __future__ import annotations
 
 import datetime as dt
-import itertools
-import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,7 +16,17 @@ from uuid import uuid4
 import numpy as np
 from pydantic import Field, StrictFloat, StrictInt, ValidationError
 
-from quantlr.config.loader import apply_overrides, copy_nested, parse_setting, require_file_kind
+from quantlr.config.grid import (
+    GridAxis,
+    axis_value_indices,
+    is_same_or_subkey,
+    make_combination,
+    n_combinations,
+    overlapping_key_problems,
+    read_grid_axes,
+    values_by_key,
+)
+from quantlr.config.loader import apply_overrides, parse_setting, require_file_kind
 from quantlr.config.messages import problems_from_validation_error, sort_problems_by_line
 from quantlr.config.run_config import (
     LoadedConfig,
@@ -27,11 +35,10 @@ from quantlr.config.run_config import (
     read_unvalidated_config,
     validate_config,
 )
-from quantlr.config.yaml_tree import ConfigProblem, KeyPath, ParsedYaml, SourceLocation, parse_key_path
+from quantlr.config.yaml_tree import ConfigProblem, ParsedYaml, SourceLocation
 from quantlr.core.component_errors import iter_user_defined_components
 from quantlr.core.components import Component, ConfigSection, resolve_config_path
 from quantlr.core.errors import ConfigError
-from quantlr.core.text import hide_home_folder
 from quantlr.data.features import Feature
 from quantlr.data.prices import IsoDate
 
@@ -60,24 +67,6 @@ class SweepSpec(ConfigSection):
         0.2,
         description="Hold-out: newest sessions that no trial uses, as a fraction or by their first date; 0 for none.",
     )
-
-
-@dataclass(frozen=True, slots=True)
-class GridAxis:
-    """One key of a grid.
-
-    Attributes
-    ----------
-    key : dotted, as in ``--set``.
-    values : to try, as they are written.
-    value_places : (values,) where each was written, by the path below the key.
-    key_place : where the key was written.
-    """
-
-    key: str
-    values: tuple[Any, ...]
-    value_places: tuple[tuple[tuple[KeyPath, SourceLocation], ...], ...]
-    key_place: SourceLocation
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,20 +100,15 @@ class Sweep:
     @property
     def n_combinations(self) -> int:
         """Number of combinations in the grid."""
-        return math.prod(len(axis.values) for axis in self.axes)
+        return n_combinations(self.axes)
 
     def axis_value_indices(self, trial_number: int) -> tuple[int, ...]:
         """Return the index of each key's value in a combination."""
-        indices = []
-        for axis in reversed(self.axes):
-            trial_number, index = divmod(trial_number, len(axis.values))
-            indices.append(index)
-        return tuple(reversed(indices))
+        return axis_value_indices(self.axes, trial_number)
 
     def trial_values_by_key(self, trial_number: int) -> dict[str, Any]:
         """Return a combination's values by key."""
-        indices = self.axis_value_indices(trial_number)
-        return {axis.key: axis.values[index] for axis, index in zip(self.axes, indices, strict=True)}
+        return values_by_key(self.axes, trial_number)
 
     def trial_config(self, trial_number: int) -> LoadedConfig:
         """Return a combination as a config, with data that end at `last_date`.
@@ -133,18 +117,7 @@ class Sweep:
         ------
         ConfigError : with every problem.
         """
-        base = self.base_config
-        parsed = ParsedYaml(copy_nested(base.value), dict(base.value_locations), dict(base.key_locations))
-        problems: list[str] = []
-        for axis, index in zip(self.axes, self.axis_value_indices(trial_number), strict=True):
-            try:
-                apply_overrides(parsed, {axis.key: axis.values[index]}, source_name=str(axis.key_place))
-            except ConfigError as error:
-                problems += error.problems
-                continue
-            path = parse_key_path(axis.key)
-            parsed.key_locations[path] = axis.key_place
-            parsed.value_locations.update((path + below, place) for below, place in axis.value_places[index])
+        parsed, problems = make_combination(self.base_config, self.axes, trial_number)
         parsed.value["name"] = f"{self.spec.name:.60}.{trial_number}"
         try:
             config = validate_config(parsed, features=self.features)
@@ -214,8 +187,17 @@ def load_sweep(
     except ValidationError as error:
         problems += problems_from_validation_error(error, parsed, SweepSpec)
         spec = SweepSpec.model_construct(name="sweep", base=None, grid={})
-    axes, base = _read_grid_axes(parsed, problems), ParsedYaml({})
-    lines = list(map(str, sort_problems_by_line([*problems, *_grid_key_problems(axes)])))
+    axes, axis_problems = read_grid_axes(parsed, ("grid",))
+    fixed_keys = [axis for axis in axes if axis.key in ("name", "extends")]
+    problems += [
+        *axis_problems,
+        *(
+            ConfigProblem(axis.key_place, f"grid.{axis.key}", "can't be varied by a grid; remove it")
+            for axis in fixed_keys
+        ),
+        *overlapping_key_problems(axes, ("grid",)),
+    ]
+    base, lines = ParsedYaml({}), list(map(str, sort_problems_by_line(problems)))
     try:
         base = _read_base_config(parsed)
         _override_base(base, axes, [*(overrides or {}).items(), *map(parse_setting, settings)], source_name="--set")
@@ -233,43 +215,6 @@ def load_sweep(
     if axes and base.value:
         lines += _grid_value_problem_texts(sweep)
     raise ConfigError("\n".join(dict.fromkeys(lines)))
-
-
-def _read_grid_axes(parsed: ParsedYaml, problems: list[ConfigProblem]) -> tuple[GridAxis, ...]:
-    """Return the keys of the grid whose values are a list; add problems of repeated values."""
-    grid = parsed.value.get("grid")
-    axes = []
-    for key, values in grid.items() if isinstance(grid, dict) else ():
-        if not isinstance(values, (list, tuple)) or not values:
-            continue  # reported by the validation of the file
-        path = ("grid", key)
-        key_place = parsed.key_locations.get(path, SourceLocation("grid"))
-        places: list[list[tuple[KeyPath, SourceLocation]]] = [[] for _ in values]
-        for value_path, place in parsed.value_locations.items():
-            if value_path[:2] == path and len(value_path) > 2 and isinstance(value_path[2], int):
-                places[value_path[2]].append((value_path[3:], place))
-        for index, value in enumerate(values):
-            if value in values[:index]:
-                place = parsed.value_locations.get((*path, index), key_place)
-                problems.append(ConfigProblem(place, f"grid.{key}.{index}", "duplicate value; write each value once"))
-        axes.append(GridAxis(key, tuple(values), tuple(map(tuple, places)), key_place))
-    return tuple(axes)
-
-
-def _grid_key_problems(axes: Sequence[GridAxis]) -> list[ConfigProblem]:
-    """Return the problems of keys that a grid can't vary, or that are part of another key of the grid."""
-    texts = [(axis, "can't be varied by a grid; remove it") for axis in axes if axis.key in ("name", "extends")]
-    texts += [
-        (axis, f"is part of {other.key}, which the grid varies too; keep one of them")
-        for axis, other in itertools.permutations(axes, 2)
-        if _is_same_or_subkey(axis.key, other.key)
-    ]
-    return [ConfigProblem(axis.key_place, f"grid.{axis.key}", text) for axis, text in texts]
-
-
-def _is_same_or_subkey(key: str, outer_key: str) -> bool:
-    path, outer_path = parse_key_path(key), parse_key_path(outer_key)
-    return path[: len(outer_path)] == outer_path
 
 
 def _read_base_config(parsed: ParsedYaml) -> ParsedYaml:
@@ -309,7 +254,7 @@ def _override_base(
     """
     for key, value in values:
         for axis in axes:
-            if _is_same_or_subkey(key, axis.key) or _is_same_or_subkey(axis.key, key):
+            if is_same_or_subkey(key, axis.key) or is_same_or_subkey(axis.key, key):
                 raise ConfigError(f"{source_name}: {key}: the grid varies {axis.key}; change the sweep's file")
         apply_overrides(base, {key: value}, source_name=source_name)
 
@@ -330,34 +275,16 @@ def _grid_value_problem_texts(sweep: Sweep) -> tuple[str, ...]:
 
 def _sample_trial_numbers(sweep: Sweep, parsed: ParsedYaml) -> Sequence[int]:
     """Return the numbers of the combinations to try, ascending."""
-    sample, n_combinations = sweep.spec.sample, sweep.n_combinations
-    n_trials = n_combinations if sample is None else min(sample, n_combinations)
-    if n_trials == n_combinations <= MAX_TRIALS:
-        return range(n_combinations)
-    if n_trials <= MAX_TRIALS and n_combinations < MAX_COMBINATIONS_SAMPLED:
+    sample, n_all = sweep.spec.sample, sweep.n_combinations
+    n_trials = n_all if sample is None else min(sample, n_all)
+    if n_trials == n_all <= MAX_TRIALS:
+        return range(n_all)
+    if n_trials <= MAX_TRIALS and n_all < MAX_COMBINATIONS_SAMPLED:
         rng = np.random.default_rng(sweep.spec.seed)
-        return tuple(sorted(rng.choice(n_combinations, size=n_trials, replace=False, shuffle=False).tolist()))
+        return tuple(sorted(rng.choice(n_all, size=n_trials, replace=False, shuffle=False).tolist()))
     place = parsed.value_locations.get(("sample",)) or parsed.key_locations.get(("grid",), SourceLocation("sweep"))
-    key, text = "grid", f"{n_combinations:.1e} combinations; a sample can be drawn from at most 9.2e+18"
+    key, text = "grid", f"{n_all:.1e} combinations; a sample can be drawn from at most 9.2e+18"
     if n_trials > MAX_TRIALS:
         key = "sample" if sample else "grid"
         text = f"{n_trials:,} combinations; a sweep tries at most {MAX_TRIALS:,}: shorten the grid, or set sample"
     raise ConfigError(str(ConfigProblem(place, key, text)))
-
-
-def grid_value_text(value: Any) -> str:
-    """Return a value of the grid as short text: as it is written, a component by its kind and parameters.
-
-    The home folder is written as ~.
-    """
-    if isinstance(value, Component):
-        value = dict(value)
-    if isinstance(value, dict):
-        parameters = [f"{key}={grid_value_text(item)}" for key, item in value.items() if key != "kind"]
-        return " ".join([*([str(value["kind"])] if "kind" in value else []), *parameters])
-    if isinstance(value, (list, tuple)):
-        items = ", ".join(map(grid_value_text, value))
-        return items if len(value) == 1 and isinstance(value[0], (str, dict)) else f"[{items}]"
-    if value is None or isinstance(value, bool):
-        return {None: "null", True: "true", False: "false"}[value]
-    return hide_home_folder(str(getattr(value, "text", value)))

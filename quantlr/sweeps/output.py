@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from quantlr.backtest.metrics import find_metric, metrics_shown_in
+from quantlr.config.grid import grid_value_text
 from quantlr.core.text import hide_home_folder
 from quantlr.core.values import BacktestResult
 from quantlr.report.file_formats import csv_bytes, json_bytes, nonfinite_to_none
@@ -22,7 +23,7 @@ from quantlr.report.style import TableRow, number_text, p_value_number_text, per
 from quantlr.report.summary import metric_text
 from quantlr.stats.verdict import Verdict
 from quantlr.sweeps.analysis import Holdout, SweepStatistics, TrialResults
-from quantlr.sweeps.grid import Sweep, grid_value_text
+from quantlr.sweeps.grid import Sweep
 from quantlr.sweeps.trials import TrialRecord
 
 MAX_LISTED_TRIALS = 8

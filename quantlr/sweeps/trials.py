@@ -59,7 +59,7 @@ class StageDigests:
     Attributes
     ----------
     data : data section and ticker of the benchmark.
-    dataset : data, features and label, and the fill if the label is of fills.
+    dataset : data, features, label and choice among candidates, and the fill if the label is of fills.
     model : dataset, folds and model.
     decision_context : model, execution, sessions per year, and the overlay that needs betas.
     config : the whole config without its name.
@@ -80,7 +80,8 @@ class StageDigests:
         sections |= {"sources": sources} if sources else {}
         data = sha256_of_json(sections["data"], config.report.benchmark_ticker, *sources)
         label = sections["label"], *([config.execution.fill] if config.label.of == "fill" else [])
-        dataset = sha256_of_json(data, sections["features"], *label)
+        chosen = [config.selection.model_dump(mode="json")] if config.selection else []
+        dataset = sha256_of_json(data, sections["features"], *label, *chosen)
         per_year = sections["report"]["sessions_per_year"]
         model = sha256_of_json(dataset, sections["walk_forward"], sections["model"], per_year)
         betas = [overlay for overlay in sections["overlays"] if overlay["kind"] == "beta_neutral"]

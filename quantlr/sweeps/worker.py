@@ -13,18 +13,18 @@ from quantlr.backtest.metrics import annual_sharpe, metrics_shown_in
 from quantlr.config.run_config import RunConfig
 from quantlr.core.component_errors import iter_user_defined_components
 from quantlr.core.errors import ComponentError, LookAheadError, QuantlrError, UserError
+from quantlr.core.progress import Progress, ignore_progress
 from quantlr.core.text import hide_home_folder
 from quantlr.core.values import Dataset, Forecasts, IntArray, Prices, RunData
 from quantlr.experiment.price_overlap import price_overlap_keys
-from quantlr.model.walk_forward import walk_forward
 from quantlr.pipeline.stages import (
     Decisions,
     dataset_from_config,
     decision_context,
+    forecasts_from_config,
     load_run_prices,
     positions_from_forecasts,
     run_backtest,
-    walk_forward_spec,
 )
 from quantlr.report.file_formats import nonfinite_to_none
 from quantlr.stats.sharpe import sharpe_per_session
@@ -146,14 +146,15 @@ def _evaluate_trial(trial: TrialRecord, sweep: Sweep, *, offline: bool) -> Trial
 
 
 def run_trial_and_forecast_metrics(
-    config: RunConfig, digests: StageDigests, *, offline: bool
+    config: RunConfig, digests: StageDigests, *, offline: bool, progress: Progress = ignore_progress
 ) -> tuple[RunData, dict[str, Any]]:
     """Return the run of a config, stage by stage, and the metrics of its forecasts."""
-    prices = cached_result("prices", digests.data, lambda: load_run_prices(config, offline=offline))
+    prices = cached_result("prices", digests.data, lambda: load_run_prices(config, offline=offline, progress=progress))
     is_audited = any(iter_user_defined_components(config))
-    dataset = cached_result("dataset", digests.dataset, lambda: _audited_dataset(config, prices, is_audited))
-    split_spec, model = walk_forward_spec(config, prices), config.model
-    forecasts = cached_result("forecasts", digests.model, lambda: walk_forward(dataset, split_spec, model))
+    dataset = cached_result("dataset", digests.dataset, lambda: _audited_dataset(config, prices, is_audited, progress))
+    forecasts = cached_result(
+        "forecasts", digests.model, lambda: forecasts_from_config(config, prices, dataset, progress=progress)
+    )
     context_digest = digests.decision_context
     context = cached_result("context", context_digest, lambda: decision_context(config, prices, forecasts))
     decisions = Decisions(dataset, forecasts, positions_from_forecasts(config, forecasts, context))
@@ -162,16 +163,16 @@ def run_trial_and_forecast_metrics(
 
         audit_user_decisions(config, prices, decisions)
     forecast_metrics = cached_result("forecast_metrics", digests.model, lambda: _compute_forecast_metrics(forecasts))
-    return run_backtest(config, prices, decisions), forecast_metrics
+    return run_backtest(config, prices, decisions, progress=progress), forecast_metrics
 
 
-def _audited_dataset(config: RunConfig, prices: Prices, is_audited: bool) -> Dataset:
+def _audited_dataset(config: RunConfig, prices: Prices, is_audited: bool, progress: Progress) -> Dataset:
     """Return the dataset of a config, whose features and label from outside the catalogue are audited first."""
     if is_audited:
         from quantlr.audits.user_components import audit_user_inputs
 
         audit_user_inputs(config, prices)
-    return dataset_from_config(config, prices)
+    return dataset_from_config(config, prices, progress=progress)
 
 
 def _compute_forecast_metrics(forecasts: Forecasts) -> dict[str, Any]:

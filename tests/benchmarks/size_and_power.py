@@ -40,6 +40,7 @@ from quantlr.stats.return_resamples import ReturnResamples
 from quantlr.stats.sharpe import sharpe_per_session
 from quantlr.stats.verdict import is_significant
 
+from benchmarks.choice_on_noise import choice_on_noise
 from benchmarks.convictions import conviction_rates
 from benchmarks.edge_markets import EDGE_CELLS, EdgeCell
 from benchmarks.local_step import local_step_rejections
@@ -307,6 +308,8 @@ EXPERIMENTS: dict[str, Experiment] = {
     "noise, drift": partial(size_on_noise, drift=0.0004),
     "noise, a week": partial(size_on_noise, horizon=5),
     "noise, a month": partial(size_on_noise, horizon=21),
+    "noise, choice": choice_on_noise,
+    "noise, choice, a week": partial(choice_on_noise, horizon=5),
     "noise, ten tickers": partial(size_on_noise, tickers=10),
     **{name: partial(clark_west_rejections, cell=cell) for name, cell in SKILL_CELLS.items()},
     "local step": local_step_rejections,

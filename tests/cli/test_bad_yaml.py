@@ -35,7 +35,7 @@ INVALID_CONFIGS: list[tuple[str, str | bytes, str]] = [
     ("17 documents", SMALL + "---\n" + SMALL, "3:1: a second document (---); a config is one document"),
     ("18 tag", SMALL + "seed: !!python/object/apply:os.system [ls]\n", "3:7: the tag tag:yaml.org,2002:python/object/apply"),
     ("19 nan", SMALL + "model: {tol: .nan}\n", "3:14: model.tol: needs a finite number, found .nan"),
-    ("19 inf", SMALL + "model: {l2: .inf}\n", "3:13: model.l2: needs a finite number, found .inf"),
+    ("19 inf", SMALL + "model: {l2: .inf}\n", "3:13: model.l2: needs a finite number or 'auto', found .inf"),
     ("21 ../ in name", SMALL + "name: ../up\n", "3:7: name: needs 1 to 80 of A-Z a-z 0-9 . _ -, not beginning with a dot"),
     ("23 start after end", SMALL.replace("]}", "], start: 2020-01-02, end: 2020-01-01}", 1), "1:73: data.end: must not be "),
     ("24 negative cost", SMALL + "execution: {slippage_bps: -1}\n", "3:27: execution.slippage_bps: needs a number of at least 0"),

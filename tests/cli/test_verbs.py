@@ -19,6 +19,7 @@ CALLS = {
     "sweep": ("grid.yaml", "--jobs", "1"),
     "worth": ("exp.yaml", "--set", "data.end=2004-06-30"),
     "race": ("exp.yaml", "--set", "data.end=2002-06-28"),
+    "robustness": ("exp.yaml", "--set", "data.end=2002-06-30"),
     "audit": ("exp.yaml", "--cuts", "1", "--set", "data.end=2001-06-29"),
     "data fetch": ("exp.yaml",),
     "data list": (),
@@ -30,6 +31,7 @@ CALLS = {
     "policies": (),
     "overlays": (),
     "sources": (),
+    "export": ("exp", "--tables"),
     "compare": ("one", "other"),
     "schema": (),
     "trials": (),
@@ -66,7 +68,7 @@ def test_results_are_on_stdout_and_json_is_alone_on_it(
 ) -> None:
     monkeypatch.setenv("QUANTLR_HOME", str(tmp_path / "home"))
     Path("grid.yaml").write_text("base: exp.yaml\ngrid: {model.l2: [0.0, 0.1]}\n")
-    if verb == "trials":
+    if verb in ("trials", "export"):
         call("run", "exp.yaml", "--quiet")
     for name in CALLS[verb] if verb == "compare" else ():
         call("run", "exp.yaml", "--quiet", "--name", name)

@@ -20,7 +20,7 @@ from refusals import SMALL, config_problems, write_config
     [
         ("featurs: []\n", "exp.yaml:4:1: featurs: unknown key; did you mean features?"),
         ("zzz: 1\n", "exp.yaml:4:1: zzz: unknown key; known here: name, seed, data, features, label, walk_forward"),
-        ("model: {l2: much}\n", "exp.yaml:4:13: model.l2: needs a number, found 'much'"),
+        ("model: {l2: much}\n", "exp.yaml:4:13: model.l2: needs a number or 'auto', found 'much'"),
         ("model: 7\n", "exp.yaml:4:8: model: needs a mapping with a kind, found 7; the kind is one of logistic_regression, sklearn"),
         ("seed: 1\nseed: 2\n", "exp.yaml:5:1: seed: duplicate key, first at "),
         ("label: {horizon: 1, horizon: 2}\n", "exp.yaml:4:21: label.horizon: duplicate key"),
@@ -43,7 +43,7 @@ from refusals import SMALL, config_problems, write_config
         ("policy: {kind: [threshold]}\n", "exp.yaml:4:16: policy.kind: needs the name of a kind, found a list; one of threshold, "),
         ("policy: {kind: 3}\n", "exp.yaml:4:16: policy.kind: needs the name of a kind, found 3; one of threshold, proportional"),
         ("model: {tol: .nan}\n", "exp.yaml:4:14: model.tol: needs a finite number, found .nan"),
-        ("model: {l2: .inf}\n", "exp.yaml:4:13: model.l2: needs a finite number, found .inf"),
+        ("model: {l2: .inf}\n", "exp.yaml:4:13: model.l2: needs a finite number or 'auto', found .inf"),
         ("name: ../up\n", "exp.yaml:4:7: name: needs 1 to 80 of A-Z a-z 0-9 . _ -, not beginning with a dot, found '../up'"),
         ("name: /etc\n", "exp.yaml:4:7: name: needs 1 to 80 of"),
         ("execution: {commission_bps: -1}\n", "exp.yaml:4:29: execution.commission_bps: needs a number of at least 0, found -1"),
@@ -66,7 +66,7 @@ from refusals import SMALL, config_problems, write_config
         ("execution: {capital: 0}\n", "exp.yaml:4:22: execution.capital: needs a number above 0, found 0"),
         ("policy: {long_above: 0.4, short_below: 0.6}\n", "exp.yaml:4:40: policy.short_below: must not be above policy.long_above, 0.4"),
         ("label: {horizon: 1.5}\n", "exp.yaml:4:18: label.horizon: needs a whole number, found 1.5"),
-        ("report: {pages: [tearsheet, modle]}\n", "exp.yaml:4:29: report.pages.1: needs 'tearsheet', 'forecast', 'model', 'positions' or 'tickers', found 'modle'; did you mean model?"),
+        ("report: {pages: [tearsheet, modle]}\n", "exp.yaml:4:29: report.pages.1: needs 'tearsheet', 'forecast', 'model', 'selection', 'positions' or 'tickers', found 'modle'; did you mean model?"),
         ("report: {pages: some}\n", "exp.yaml:4:17: report.pages: needs 'all' or a list, like [a, b], found 'some'"),
         ("label: {ties: sideways}\n", "exp.yaml:4:15: label.ties: needs 'down', 'up' or 'drop', found 'sideways'"),
     ],
@@ -146,7 +146,7 @@ def test_invalid_and_duplicate_keys_are_reported_with_other_errors(tmp_path: Pat
     assert errors == [
         "exp.yaml:4:3: a key must be a word",
         "exp.yaml:7:1: seed: duplicate key, first at exp.yaml:6:1",
-        "exp.yaml:8:13: model.l2: needs a number of at least 0, found -1",
+        "exp.yaml:8:13: model.l2: needs a number of at least 0 or 'auto', found -1",
     ]
 
 
@@ -233,7 +233,7 @@ def test_an_error_in_the_extended_config_has_its_location(tmp_path: Path) -> Non
     write_config(tmp_path, SMALL + "model: {l2: -5}\n", "base.yaml")
     errors = config_problems(write_config(tmp_path, "extends: base.yaml\nmodel: {max_iter: 0}\n"))
     assert errors == [
-        f"{tmp_path}/base.yaml:4:13: model.l2: needs a number of at least 0, found -5",
+        f"{tmp_path}/base.yaml:4:13: model.l2: needs a number of at least 0 or 'auto', found -5",
         "exp.yaml:2:19: model.max_iter: needs a number of at least 1, found 0",
     ]
 

@@ -40,7 +40,7 @@ def test_defaults_are_the_documented_ones(tmp_path: Path) -> None:
     }  # fmt: skip
     assert config.report.model_dump() == {
         "benchmark": "buy_and_hold", "sessions_per_year": "auto", "per_ticker": False,
-        "pages": ("tearsheet", "forecast", "model", "positions", "tickers"),
+        "pages": ("tearsheet", "forecast", "model", "selection", "positions", "tickers"),
     }  # fmt: skip
 
 
@@ -124,7 +124,7 @@ def test_settings_override_the_config_and_are_named_in_errors(tmp_path: Path) ->
     ).run
     assert config.features[0].model_dump()["lags"] == (1, 2)
     assert (config.model.model_dump()["l2"], config.data.tickers, config.name) == (0.5, ("0700",), "n2")
-    assert config_problems(path, settings=["model.l2=x"]) == ["--set: model.l2: needs a number, found 'x'"]
+    assert config_problems(path, settings=["model.l2=x"]) == ["--set: model.l2: needs a number or 'auto', found 'x'"]
     assert config_problems(path, settings=["model.l3=1"]) == ["--set: model.l3: unknown key; did you mean l2?"]
     assert config_problems(path, settings=["features.4.lags=[1]"]) == [
         "--set: features.4: the list has 1 entries; they count from 0"

@@ -358,7 +358,7 @@ def test_looks_at_a_holdout_are_those_of_other_sweeps_and_of_trials_that_reach_i
 
 def test_damaged_ledger_is_refused_before_the_computation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "trials.db").write_text("not a ledger, but long enough for a header " * 40)
-    monkeypatch.setattr("quantlr.experiment.run.run_stages", lambda *_, **__: pytest.fail("computed"))
+    monkeypatch.setattr("quantlr.experiment.run.forecast_and_decide_audited", lambda *_, **__: pytest.fail("computed"))
     with pytest.raises(OutputError, match=r"trials\.db is damaged or no ledger of trials \(file is not a database\)"):
         quantlr.run(BASE, output=tmp_path)
     assert not (tmp_path / "one").exists()

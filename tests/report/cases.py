@@ -139,6 +139,10 @@ CASES: dict[str, tuple[Callable[[], Prices], dict[str, Any]]] = {
         random_walk_maker(n_sessions=500),
         {"model": {"kind": "sklearn", "estimator": "GaussianNB"}},
     ),
+    "a choice": (
+        random_walk_maker(n_sessions=700),
+        {"select.over": {"features.0.lags": [[1], [1, 2], [1, 2, 3, 4, 5]], "model.l2": [0.0, 0.01, 0.1, 1.0]}},
+    ),
     "high costs": (
         random_walk_maker(n_sessions=700),
         {"policy.short_below": 0.5, "execution.commission_bps": 50.0, "execution.spread": "corwin_schultz"},

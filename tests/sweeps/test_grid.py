@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from quantlr.config.grid import grid_value_text
 from quantlr.core.errors import ConfigError
-from quantlr.sweeps.grid import grid_value_text, load_sweep
+from quantlr.sweeps.grid import load_sweep
 from quantlr.sweeps.trials import TrialRecord, group_trials_into_tasks
 
 from sweeps.workloads import SMALL
@@ -61,7 +62,10 @@ def test_sample_is_uniform_over_the_grid() -> None:
     ("text", "message"),
     [
         (BASE + "grid: {modle.l2: [0]}\n", "s.yaml:5:8: modle: unknown key; did you mean model?"),
-        (BASE + "grid:\n  model.l2: [0, -1]\n", "s.yaml:6:17: model.l2: needs a number of at least 0, found -1"),
+        (
+            BASE + "grid:\n  model.l2: [0, -1]\n",
+            "s.yaml:6:17: model.l2: needs a number of at least 0 or 'auto', found -1",
+        ),
         (
             BASE + "grid:\n  policy: [{kind: treshold}]\n",
             "s.yaml:6:19: policy.kind: unknown kind 'treshold'; did you mean threshold?",

@@ -295,7 +295,7 @@ class _SequentialRefitter:
 
     def _handle_separated_refits(self, first_refit: int, n_refits: int) -> None:
         """Handle the refits whose classes are separated as degenerate."""
-        if self.model.l2 > 0 or self.training_data.use_platt_targets:
+        if self.model.resolved_l2 > 0 or self.training_data.use_platt_targets:
             return
         for refit in range(first_refit, first_refit + n_refits):
             loss = self._make_loss(refit)

@@ -223,7 +223,7 @@ def make_batched_loss(
     by_refit = ("feature_mean", "feature_std", "class_factor", "label_gradient", "start_theta", "start_gradient")
     joined: dict[str, Any] = {name: np.concatenate([getattr(p, name) for p in parts], axis=-1) for name in by_refit}
     hessian = np.concatenate([part.start_hessian for part in parts])
-    return BatchedLoss(tuple(p.row_factories[0] for p in parts), l2=config.l2, start_hessian=hessian, **joined)
+    return BatchedLoss(tuple(p.row_factories[0] for p in parts), l2=config.resolved_l2, start_hessian=hessian, **joined)
 
 
 def _make_single_model_loss(
@@ -261,16 +261,16 @@ def _make_single_model_loss(
     gradient = np.einsum("cj,jcp->pj", class_factor, row_sums[:, 2]) - mean_x_times_target
     hessian = to_standardized_hessian(np.einsum("cj,jcpq->jpq", class_factor, hessian_sums), mean, std)
     slopes = np.arange(1, len(start_theta))
-    hessian[:, slopes, slopes] += config.l2 + is_constant
+    hessian[:, slopes, slopes] += config.resolved_l2 + is_constant
     return BatchedLoss(
         row_factories=(factories,),
         feature_mean=mean,
         feature_std=std,
         class_factor=class_factor,
         label_gradient=0.5 * mean_x - mean_x_times_target,
-        l2=config.l2,
+        l2=config.resolved_l2,
         start_theta=start_theta,
-        start_gradient=add_penalty(to_standardized_gradient(gradient, mean, std), config.l2 * start_theta),
+        start_gradient=add_penalty(to_standardized_gradient(gradient, mean, std), config.resolved_l2 * start_theta),
         start_hessian=hessian,
     )
 

@@ -12,6 +12,7 @@ from quantlr.report.pages.forecast import FORECAST_PAGE
 from quantlr.report.pages.layout import Page, Panel, Picture, PlacedPanel, warm_up_fonts
 from quantlr.report.pages.model import MODEL_PAGE
 from quantlr.report.pages.positions import POSITIONS_PAGE
+from quantlr.report.pages.selection import SELECTION_PAGE
 from quantlr.report.pages.tearsheet import TEARSHEET_PAGE
 from quantlr.report.pages.ticker import TickerContext, ticker_panels, ticker_title_and_text
 from quantlr.report.pages.tickers import TICKERS_PAGE
@@ -19,7 +20,7 @@ from quantlr.report.storage import ticker_page_paths
 
 __all__ = ["PAGES", "Page", "Panel", "Picture", "PlacedPanel", "pages_not_drawn", "pages_to_draw", "warm_up_fonts"]
 
-PAGES = (TEARSHEET_PAGE, FORECAST_PAGE, MODEL_PAGE, POSITIONS_PAGE, TICKERS_PAGE)
+PAGES = (TEARSHEET_PAGE, FORECAST_PAGE, MODEL_PAGE, SELECTION_PAGE, POSITIONS_PAGE, TICKERS_PAGE)
 
 
 def pages_to_draw(context: PageContext) -> tuple[Page, ...]:

@@ -186,7 +186,7 @@ def draw_panels(figure: Figure, panels: Iterable[PlacedPanel], context: Any) -> 
     """Compute and draw panels at their positions; titles and subtitles end before the next panel at their height."""
     panels = tuple(panels)
     for placed in panels:
-        max_width = _room_to_the_right(placed, panels)
+        max_width = _room_to_the_right(placed, panels) * figure.get_figwidth() * 72.0
         table, padding = placed.panel.make_table(context), placed.panel.title_padding
         left, bottom, width, height = placed.rectangle
         bottom, top = page_fraction(figure, bottom), page_fraction(figure, bottom + height)
@@ -219,7 +219,10 @@ def page_fraction(figure: Figure, y: float) -> float:
 
 
 def _room_to_the_right(placed: PlacedPanel, panels: Iterable[PlacedPanel]) -> float:
-    """Return the points from the left of a panel to the next panel beside its top, or to the end of the page."""
+    """Return the room from the left of a panel to the next panel beside its top, or to the end of the page.
+
+    It is a fraction of the page's width.
+    """
     left, bottom, _, height = placed.rectangle
     top = bottom + height
     rights = [MAX_TEXT_RIGHT]
@@ -227,7 +230,7 @@ def _room_to_the_right(placed: PlacedPanel, panels: Iterable[PlacedPanel]) -> fl
         is_beside = other_bottom < top + HEADING_HEIGHT and other_bottom + other_height + HEADING_HEIGHT > top
         if other_left > left and is_beside:
             rights.append(other_left - PANEL_GAP)
-    return (min(rights) - left) * PAGE_WIDTH_POINTS
+    return min(rights) - left
 
 
 def page_figure(

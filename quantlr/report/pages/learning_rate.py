@@ -68,7 +68,7 @@ def excess_loss_by_refit_table(context: PageContext) -> Table:
     if model is None:
         return {"message": no_descent_text(context)}
     mean = r"\sum w\," if has_row_weights(model) else r"\frac{1}{n}\sum"
-    penalty, gradient = (r"+\frac{l_2}{2}\Vert\theta\Vert^2", r"+l_2\theta") if model.l2 > 0 else ("", "")
+    penalty, gradient = (r"+\frac{l_2}{2}\Vert\theta\Vert^2", r"+l_2\theta") if model.resolved_l2 > 0 else ("", "")
     loss = rf"J={mean}[\log(1+e^z)-yz]{penalty}"
     formulas = rf"${loss},\quad \nabla J={mean}(g(z)-y)\,x{gradient}$"
     table: dict[str, Any] = {"subtitle": formulas, "has_formula": True}
@@ -148,7 +148,7 @@ def learning_rate_grid_table(context: PageContext) -> Table:
     if model is None:
         return learning_rate_study_table(context)
     hessian_bound = r"X^{\top}WX/4" if has_row_weights(model) else r"X^{\top}X/4n"
-    penalty = r"+l_2D" if model.l2 > 0 else ""
+    penalty = r"+l_2D" if model.resolved_l2 > 0 else ""
     value = f" = {number_text(study.lipschitz)}, 2/L = {number_text(study.max_stable_learning_rate)}" if study else ""
     lipschitz = rf"$L=\lambda_{{\max}}({hessian_bound}{penalty})${value}"
     configured = None if model.learning_rate == "auto" else model.learning_rate

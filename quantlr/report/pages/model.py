@@ -186,6 +186,8 @@ def place_model_panels(context: PageContext) -> tuple[PlacedPanel, ...]:
 def model_title_and_text(context: PageContext) -> tuple[str, str]:
     """Return the finding on the coefficients, and as many sentences as there is room for, the most important first."""
     summary, text = ModelSummary.from_context(context), ""
+    if context.candidate:
+        text = f"Of the candidate with the largest weight in the end, {context.candidate}."
     for sentence in _iter_subtitle_sentences(summary, context):
         if len(text) + len(sentence) < MAX_SUBTITLE_CHARS:
             text = f"{text} {sentence}".lstrip()
@@ -245,7 +247,7 @@ def _iter_subtitle_sentences(summary: ModelSummary, context: PageContext) -> Ite
     logistic = context.logistic_regression
     if logistic and logistic.class_weight is not None:
         yield "Class weights move forecasts away from observed frequencies."
-    if logistic and logistic.l2 > 0:
+    if logistic and logistic.resolved_l2 > 0:
         yield "The L2 penalty shrinks the coefficients; intervals do not account for it."
 
 
@@ -291,4 +293,5 @@ MODEL_PAGE = Page(
     place_model_panels,
     "A standardised coefficient is blue where it differs from zero (5%); the training loss shows whether "
     "the fits reached their minimum, and the learning rates what gradient descent would do.",
+    make_context=PageContext.of_leader,
 )

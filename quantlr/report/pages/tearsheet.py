@@ -195,7 +195,10 @@ def monthly_returns_panel(ax: Axes, table: Table) -> None:
         ax.text(YEAR_COLUMN_RIGHT, row, text, ha="right", va="center", fontweight="bold", **style)
         ax.text(-0.65, row, str(year), ha="right", va="center", fontsize=size + 0.4, color=BLACK)
     for column, label in zip((*range(12), 12.75), MONTH_LABELS, strict=True):
-        ax.text(column, -0.62, label, ha="center", va="bottom", fontsize=size + 0.4, color=BLACK)
+        ax.annotate(
+            label, (column, -0.5), (0, 1.7), textcoords="offset points", ha="center", va="bottom", fontsize=size + 0.4,
+            color=BLACK, annotation_clip=False,
+        )  # fmt: skip
     ax.set_axis_off()
     ax.set_xlim(YEAR_LABEL_LEFT, YEAR_COLUMN_RIGHT)
 

@@ -1,0 +1,235 @@
+"""Panels of a run as figures of their own, by name, at any size and in several themes; and all pages as one PDF."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from quantlr.config.messages import suggestion_text
+from quantlr.core.errors import UserError
+from quantlr.report.context import PageContext
+from quantlr.report.fonts import draw_with_fallback_fonts
+from quantlr.report.pages import PAGES
+from quantlr.report.pages.layout import Panel, PlacedPanel, Rectangle, draw_panels, use_matplotlib_defaults
+from quantlr.report.pages.ticker import TickerContext, ticker_panels
+from quantlr.report.style import POINTS_PER_INCH
+from quantlr.report.themes import DARK_BACKGROUND, THEMES, apply_dark_colors
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+FIGURE_FORMATS = ("png", "svg", "pdf")
+DEFAULT_SIZE_INCHES = (10.0, 5.0)
+SIZE_LIMITS_INCHES, MAX_PIXELS = (1.0, 60.0), 200_000_000
+MIN_LAYOUT_INCHES = (9.0, 4.4)
+"""Width and height that every panel has room in; a smaller figure is this one made smaller, letters included."""
+FIRST_MARGINS_INCHES = (2.2, 0.6, 0.6, 0.9)
+"""Room at the left, bottom, right and top of the axes, before texts are measured."""
+EDGE_INCHES = (0.26, 0.1, 0.14, 0.12)
+"""Empty room at the left, bottom, right and top of a figure."""
+FIGURE_ALIASES = {"equity": "growth"}
+"""Other names of figures."""
+
+
+class FigureCollection(Mapping[str, "Figure"]):
+    """The panels of a run as figures of matplotlib, by the name of the panel; each is drawn when it is asked for.
+
+    Parameters
+    ----------
+    context : of the run.
+    """
+
+    def __init__(self, context: PageContext) -> None:
+        self._context = context
+
+    def __repr__(self) -> str:
+        return f"<figures: {', '.join(self)}>"
+
+    @cached_property
+    def _panels(self) -> dict[str, tuple[Panel, Any]]:
+        """Each panel with the context of its page."""
+        panels: dict[str, tuple[Panel, Any]] = {}
+        for page in PAGES:
+            if page.is_applicable(self._context):
+                page_context = page.make_context(self._context)
+                panels |= {placed.panel.key: (placed.panel, page_context) for placed in page.place_panels(page_context)}
+        return panels
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._panels)
+
+    def __len__(self) -> int:
+        return len(self._panels)
+
+    def __getitem__(self, name: str) -> Figure:
+        if name not in self._panels and name not in FIGURE_ALIASES:
+            raise KeyError(name)
+        return self.draw(name)
+
+    def names(self, ticker: str | None = None) -> tuple[str, ...]:
+        """Return the names of the figures, or of those of a ticker's own page."""
+        return tuple(self._panels if ticker is None else self._panels_of_ticker(ticker))
+
+    def draw(
+        self,
+        name: str,
+        *,
+        size: tuple[float, float] = DEFAULT_SIZE_INCHES,
+        theme: str = "light",
+        ticker: str | None = None,
+    ) -> Figure:
+        """Return one panel as a figure.
+
+        Parameters
+        ----------
+        name : of the panel.
+        size : width and height in inches. Letters have the size of a page's; they are smaller in a figure of less than
+            9 x 4.4 inches, which is drawn larger: `figure_bytes` scales it.
+        theme : "light", "dark", or "slides" with larger letters and lines.
+        ticker : for the panels of a ticker's own page; None for those of the run.
+
+        Raises
+        ------
+        UserError : there is no such panel, ticker or theme, or the size is out of bounds.
+        """
+        require_known(theme, tuple(THEMES), noun="theme")
+        check_size(size)
+        panels = self._panels if ticker is None else self._panels_of_ticker(ticker)
+        aliases = {alias: key for alias, key in FIGURE_ALIASES.items() if key in panels}
+        require_known(name, (*panels, *aliases), noun="figure")
+        panel, page_context = panels[aliases.get(name, name)]
+        with use_matplotlib_defaults():
+            return _draw_panel(panel, page_context, layout_size(size, theme), is_dark=THEMES[theme].is_dark)
+
+    def _panels_of_ticker(self, ticker: str) -> dict[str, tuple[Panel, Any]]:
+        require_known(ticker, tuple(self._context.forecast_tickers), noun="ticker with forecasts")
+        context = TickerContext(self._context, self._context.run_data.forecasts.tickers.index(ticker))
+        return {placed.panel.key: (placed.panel, context) for placed in ticker_panels(context)}
+
+
+def require_known(name: str, known: tuple[str, ...], *, noun: str) -> None:
+    """Raise a UserError with the nearest known name and all of them, if a name is none of them."""
+    if name not in known:
+        raise UserError(f"no {noun} {name!r}{suggestion_text(name, known)}; there are {', '.join(known)}")
+
+
+def check_pixels(size: tuple[float, float], dpi: int) -> None:
+    """Raise a UserError if a picture would have too many pixels."""
+    n_pixels = math.prod(size) * dpi**2
+    if n_pixels > MAX_PIXELS:
+        raise UserError(f"{n_pixels:,.0f} pixels are more than {MAX_PIXELS:,}; choose a smaller --size or --dpi")
+
+
+def check_size(size: tuple[float, float]) -> None:
+    """Raise a UserError if a size in inches is not two numbers within bounds."""
+    low, high = SIZE_LIMITS_INCHES
+    if len(size) != 2 or not all(low <= side <= high for side in size):
+        raise UserError(f"the size of a figure is two numbers of inches from {low:g} to {high:g}, found {size}")
+
+
+def layout_size(size: tuple[float, float], theme: str) -> tuple[float, float]:
+    """Return the size in inches that a figure of some size is laid out at, in letters of a page's size."""
+    width, height = (side / THEMES[theme].scale for side in size)
+    growth = max(1.0, MIN_LAYOUT_INCHES[0] / width, MIN_LAYOUT_INCHES[1] / height)
+    return width * growth, height * growth
+
+
+def _draw_panel(panel: Panel, context: Any, size: tuple[float, float], *, is_dark: bool) -> Figure:
+    """Return a panel as a figure, whose margins are those that its texts need."""
+    from matplotlib.figure import Figure
+
+    table = panel.make_table(context)
+    panel = replace(panel, make_table=lambda _: table)  # not computed again
+    margins = FIRST_MARGINS_INCHES
+    for _ in range(3):  # with other axes, ticks and cut texts may change
+        figure = Figure(figsize=size, dpi=POINTS_PER_INCH, facecolor="white")
+        rectangle = _rectangle_in_margins(size, margins)
+        draw_panels(figure, [PlacedPanel(panel, rectangle)], context)
+        figure.draw_without_rendering()
+        box = figure.get_tightbbox()
+        excess = box.x0, box.y0, size[0] - box.x1, size[1] - box.y1
+        needed = tuple(margin - room + edge for margin, room, edge in zip(margins, excess, EDGE_INCHES, strict=True))
+        if all(abs(new - margin) < 0.02 for new, margin in zip(needed, margins, strict=True)):
+            break
+        margins = needed
+    if is_dark:
+        apply_dark_colors(figure)
+        figure.set_facecolor(DARK_BACKGROUND)
+    return figure
+
+
+def _rectangle_in_margins(size: tuple[float, float], margins: tuple[float, ...]) -> Rectangle:
+    """Return the axes within margins at the left, bottom, right and top, in inches, as fractions of a figure."""
+    (width, height), (left, bottom, right, top) = size, margins
+    return left / width, bottom / height, 1.0 - (left + right) / width, 1.0 - (bottom + top) / height
+
+
+def figure_bytes(figure: Figure, file_format: str, *, size: tuple[float, float], dpi: int) -> bytes:
+    """Return a figure as a file, the same bytes for the same drawing; letters are drawn in fonts that have them.
+
+    Parameters
+    ----------
+    figure : as drawn at its `layout_size`.
+    file_format : one of `FIGURE_FORMATS`.
+    size : width and height in inches of a PNG or SVG. A PDF has the size that the figure is laid out at, with the same
+        proportions: it can be scaled without loss.
+    dpi : pixels per inch of a PNG.
+    """
+    import matplotlib
+
+    stream, scale = io.BytesIO(), size[0] / figure.get_figwidth()
+    metadata = {"png": {"Software": None}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}[file_format]
+    # So little larger than the number that no side is rounded to a pixel less.
+    options: dict[str, Any] = {"dpi": dpi * scale * (1.0 + 1e-9)} if file_format == "png" else {}
+    with use_matplotlib_defaults(), matplotlib.rc_context({"svg.hashsalt": "quantlr"}):
+        draw_with_fallback_fonts(figure, figure.draw_without_rendering)
+        figure.savefig(stream, format=file_format, metadata=metadata, facecolor=figure.get_facecolor(), **options)
+    content = stream.getvalue()
+    if file_format == "svg" and not math.isclose(scale, 1.0):
+        content = _scale_svg(content, figure, size)
+    return content
+
+
+def _scale_svg(content: bytes, figure: Figure, size: tuple[float, float]) -> bytes:
+    """Return an SVG with another width and height; its coordinates stay, so that all in it is scaled."""
+    head, tag, body = content.partition(b"<svg ")
+    attributes, end, rest = body.partition(b">")
+    for name, side, laid_out in zip((b"width", b"height"), size, figure.get_size_inches(), strict=True):
+        former = f'"{laid_out * POINTS_PER_INCH:g}pt"'.encode()
+        attributes = attributes.replace(name + b"=" + former, name + f'="{side * POINTS_PER_INCH:g}pt"'.encode())
+    return head + tag + attributes + end + rest
+
+
+def pages_pdf_bytes(context: PageContext) -> bytes:
+    """Return all pages of a run as one PDF, whatever pages its report draws."""
+    from matplotlib.backends.backend_pdf import PdfPages
+
+    stream = io.BytesIO()
+    with use_matplotlib_defaults(), PdfPages(stream, metadata={"CreationDate": None}) as pdf:
+        for page in PAGES:
+            if page.is_applicable(context):
+                figure = page.draw_figure(context)
+                draw_with_fallback_fonts(figure, figure.draw_without_rendering)
+                pdf.savefig(figure)
+    return stream.getvalue()
+
+
+def parse_size(text: str) -> tuple[float, float]:
+    """Return the width and height in inches of a text such as 10x5.
+
+    Raises
+    ------
+    UserError : it is no such text, or a side is out of bounds.
+    """
+    sides = text.lower().split("x")
+    with suppress(ValueError):
+        if len(sides) == 2:
+            size = float(sides[0]), float(sides[1])
+            check_size(size)
+            return size
+    raise UserError(f"--size {text!r}: needed WIDTHxHEIGHT in inches, such as 10x5")

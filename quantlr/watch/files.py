@@ -1,0 +1,70 @@
+"""The files that a page depends on: where they are, whether they have changed, and waiting until they do."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from quantlr.config.run_config import LoadedConfig
+from quantlr.core.component_errors import iter_user_defined_components
+from quantlr.core.source_files import source_path
+from quantlr.watch.evaluation import named_paths
+
+DEBOUNCE_MILLISECONDS, STEP_MILLISECONDS = 50, 10
+"""Changes within this time are one; and how long it is quiet after the last of them."""
+
+
+def config_paths(loaded: LoadedConfig) -> set[Path]:
+    """Return the files that a config was read from: its own and those that it extends."""
+    paths = (Path(location.file) for location in loaded.locations.values())
+    return {path for path in paths if path.is_file()}
+
+
+def component_paths(loaded: LoadedConfig) -> set[Path]:
+    """Return the files that define the user's own components."""
+    return {path for item in iter_user_defined_components(loaded.run) if (path := source_path(type(item)))}
+
+
+def data_paths(loaded: LoadedConfig) -> set[Path]:
+    """Return the files of prices and other data that a config names, and its folders with the files in them."""
+    paths = set(named_paths(loaded))
+    return paths.union(*(path.rglob("*") for path in paths if path.is_dir()))
+
+
+def files_digest(paths: Iterable[Path]) -> str:
+    """Return a digest of the times and sizes of files, which need not exist."""
+    digest = hashlib.sha256()
+    for path in sorted(paths):
+        try:
+            status = path.stat()
+            text = f"{path}\0{status.st_mtime_ns}\0{status.st_size}\0{status.st_ino}\n"
+        except OSError:
+            text = f"{path}\0missing\n"
+        digest.update(text.encode(errors="surrogateescape"))
+    return digest.hexdigest()
+
+
+def watch_files(paths: set[Path], on_change: Callable[[], None], stop: threading.Event) -> None:
+    """Call a function after each change of some files, until `stop` is set.
+
+    Their folders are watched, so that a file that is replaced, removed or made anew is seen; those of linked files
+    too.
+    """
+    from watchfiles import watch
+
+    watched = {str(path.absolute()) for path in paths} | {str(path.resolve()) for path in paths}
+    folders = {path if path.is_dir() else path.parent for path in map(Path, watched)}
+    for changes in watch(
+        *sorted(filter(Path.is_dir, folders)),
+        watch_filter=lambda _, path: path in watched or str(Path(path).parent) in watched,
+        debounce=DEBOUNCE_MILLISECONDS,
+        step=STEP_MILLISECONDS,
+        stop_event=stop,
+        rust_timeout=200,
+        recursive=False,
+        raise_interrupt=False,
+    ):
+        if changes:
+            on_change()

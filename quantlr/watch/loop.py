@@ -1,0 +1,214 @@
+"""The loop behind the page: wait for a change, evaluate the config, and publish what the page shows.
+
+It runs in a thread of its own. A save that comes while an earlier one is evaluated ends that evaluation at its next
+step, so that only the newest is completed. After an error the last good page stays, with the error beside it.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from quantlr.config.run_config import LoadedConfig, load_config
+from quantlr.core.errors import QuantlrError, UserError
+from quantlr.experiment.ledger import Ledger
+from quantlr.experiment.run import Run
+from quantlr.report.html import render_template
+from quantlr.report.interactive import interactive_data, json_for_html
+from quantlr.report.pairs import pair_sentence
+from quantlr.report.storage import check_report_target, make_reports_dir
+from quantlr.report.summary import condense_notes, headline_changes, headline_tables, headline_text_rows, note_text
+from quantlr.watch.evaluation import (
+    Evaluation,
+    changed_keys,
+    compare_with_previous,
+    evaluate,
+    judge,
+    trial_to_record,
+)
+from quantlr.watch.files import component_paths, config_paths, data_paths, files_digest, watch_files
+
+Publish = Callable[[Mapping[str, str]], None]
+"""Function that is given the parts of the page that have changed, by name."""
+RESTART_TEXT = "A file of your own components has changed: start quantlr watch again to use it."
+
+
+class SupersededError(Exception):
+    """A newer save, or the end of the program, ends the evaluation of an older one."""
+
+
+@dataclass
+class WatchLoop:
+    """A config that is evaluated after each change of its files.
+
+    Attributes
+    ----------
+    config_path, settings, name, offline, output : as the options of `quantlr run`.
+    publish : is given the parts of the page that have changed.
+    writes_pages : whether the report is written too, after each verdict.
+    """
+
+    config_path: Path
+    publish: Publish
+    output: Path
+    settings: tuple[str, ...] = ()
+    name: str | None = None
+    offline: bool = False
+    writes_pages: bool = False
+    _changed: threading.Event = field(default_factory=threading.Event)
+    _is_stopping: bool = False
+    _last: Evaluation | None = None
+    _previous: Evaluation | None = None
+    _is_judged: bool = False
+    _last_digest: str = ""
+    _base: Evaluation | None = None
+    _paths: set[Path] = field(default_factory=set)
+    _watched_paths: set[Path] = field(default_factory=set)
+    _watched_digest: str = ""
+    _component_digest: str = ""
+    _watcher_stop: threading.Event = field(default_factory=threading.Event)
+
+    def run(self) -> None:
+        """Evaluate now and after each change, until `stop` is called."""
+        self._changed.set()
+        while True:
+            self._changed.wait()
+            if self._is_stopping:
+                break
+            self._changed.clear()
+            self._take_digest(self._paths | {self.config_path})
+            with suppress(SupersededError):
+                self._update()
+            self._compare_digest()  # for a change while a watcher was being replaced
+        self._watcher_stop.set()
+
+    def stop(self) -> None:
+        """End the loop, and an evaluation at its next step."""
+        self._is_stopping = True
+        self._changed.set()
+
+    def _take_digest(self, paths: set[Path]) -> None:
+        """Remember the state of files; the config is evaluated again once it differs."""
+        self._watched_paths, self._watched_digest = paths, files_digest(paths)
+
+    def _compare_digest(self) -> None:
+        """Have the config evaluated again if a file is not as it was: one save may be notified several times."""
+        if files_digest(self._watched_paths) != self._watched_digest:
+            self._changed.set()
+
+    def _check_superseded(self, stage: str, *, done: int, total: int) -> None:
+        if self._changed.is_set():
+            raise SupersededError
+
+    def _update(self) -> None:
+        """Evaluate the config as it stands and publish the result, or the error."""
+        self.publish({"status": "calculating…"})
+        loaded: LoadedConfig | None = None
+        try:
+            loaded = load_config(self.config_path, settings=self.settings, name=self.name)
+            self._watch(config_paths(loaded) | data_paths(loaded) | component_paths(loaded))
+            self._evaluate_and_publish(loaded)
+        except SupersededError:
+            raise
+        except QuantlrError as error:
+            located = loaded.error_with_location(error) if loaded and error.key else error
+            self._publish_error(located.message)
+        except Exception as error:  # a defect must not end the page
+            self._publish_error(f"{type(error).__name__}: {error}")
+        finally:
+            self._watch(self._paths | {self.config_path})
+
+    def _publish_error(self, text: str) -> None:
+        status = "error; below is the last result" if self._last else "error"
+        self.publish({"status": status, "error": render_template("live_error.html", lines=text.splitlines())})
+
+    def _watch(self, paths: set[Path]) -> None:
+        """Watch these files from now on."""
+        if paths == self._paths:
+            return
+        self._compare_digest()
+        self._take_digest(paths | {self.config_path})
+        self._watcher_stop.set()
+        self._paths, self._watcher_stop = paths, threading.Event()
+        arguments = (paths, self._compare_digest, self._watcher_stop)
+        threading.Thread(target=watch_files, args=arguments, daemon=True, name="quantlr watch").start()
+
+    def _evaluate_and_publish(self, loaded: LoadedConfig) -> None:
+        component_digest = files_digest(component_paths(loaded))
+        if self._component_digest not in ("", component_digest):
+            raise UserError(RESTART_TEXT)
+        self._component_digest = component_digest
+        digest = files_digest(data_paths(loaded))
+        ledger = Ledger.from_output_folder(self.output)
+        if self._last and loaded.run == self._last.config and digest == self._last_digest:
+            self.publish({"status": "up to date; the save changed nothing", "error": ""})
+            if not self._is_judged:
+                self._judge_and_publish(self._last, self._previous, ledger)
+            return
+        check_report_target(self.output, loaded.run.name)
+        previous = self._last
+        evaluation = evaluate(loaded, data_files_digest=digest, offline=self.offline, progress=self._check_superseded)
+        parts = self._first_parts(evaluation, previous)
+        self._check_superseded("publishing", done=0, total=1)
+        make_reports_dir(self.output, loaded.run.name)
+        trial = trial_to_record(evaluation, self._base)
+        ledger.record_trials([trial])
+        self._last, self._previous, self._last_digest, self._is_judged = evaluation, previous, digest, False
+        if trial is evaluation.trial:
+            self._base = evaluation
+        self.publish(parts)
+        self._judge_and_publish(evaluation, previous, ledger)
+
+    def _first_parts(self, evaluation: Evaluation, previous: Evaluation | None) -> dict[str, str]:
+        """Return charts and point estimates, and what has changed since the previous evaluation."""
+        metrics = evaluation.context.metrics
+        changes = headline_changes(metrics, previous.context.metrics) if previous else []
+        return {
+            "status": "intervals and verdict are pending",
+            "error": "",
+            "title": evaluation.config.name,
+            "setup": evaluation.context.setup_text,
+            "headline": render_template("live_headline.html", rows=headline_text_rows(metrics), changes=changes),
+            "changes": _changes_html(previous, evaluation, tests=None),
+            "verdict": render_template("live_verdict.html", metrics=None, tables=(), notes=()),
+            "charts": json_for_html(interactive_data(evaluation.context)),
+        }
+
+    def _judge_and_publish(self, evaluation: Evaluation, previous: Evaluation | None, ledger: Ledger) -> None:
+        """Publish intervals, verdict and the comparison with the previous evaluation; write the report, if asked."""
+        metrics = judge(evaluation, ledger, self._check_superseded)
+        notes = [note_text(note) for note in condense_notes(evaluation.notes)]
+        tables = headline_tables(metrics, "tear_sheet")
+        verdict = render_template("live_verdict.html", metrics=metrics, tables=tables, notes=notes)
+        self._check_superseded("publishing", done=0, total=1)
+        self.publish({"verdict": verdict})
+        if previous:
+            self.publish({"changes": _changes_html(previous, evaluation, tests=_tests_text(previous, evaluation))})
+        self._is_judged = True
+        self._check_superseded("publishing", done=0, total=1)
+        if self.writes_pages:
+            self.publish({"status": "writing the report…"})
+            run = Run(evaluation.config, metrics, evaluation.notes, evaluation.run_data, (), ledger)
+            folder = run.save(self.output, replace_other_config=True, progress=self._check_superseded)
+            self.publish({"status": f"up to date; report in {folder}"})
+        else:
+            self.publish({"status": "up to date"})
+
+
+def _changes_html(previous: Evaluation | None, evaluation: Evaluation, *, tests: str | None) -> str:
+    """Return the keys that have changed, with the tests of the differences; None while these are pending."""
+    differences = changed_keys(previous, evaluation) if previous else {}
+    has_previous = previous is not None
+    return render_template("live_changes.html", has_previous=has_previous, differences=differences, tests=tests)
+
+
+def _tests_text(previous: Evaluation, evaluation: Evaluation) -> str:
+    """Return whether the differences from the previous evaluation are larger than noise, as `quantlr compare` does."""
+    try:
+        comparison = compare_with_previous(previous, evaluation)
+    except UserError as error:
+        return f"Not compared: {error.message}"
+    return " ".join((pair_sentence(comparison.pairs[0], comparison.run_names), *comparison.caveats))

@@ -1,0 +1,140 @@
+"""Time from a save to the painted page of `quantlr watch`, in a real browser; and memory over many saves.
+
+    python tests/benchmarks/watch.py [--saves 20] [--memory-saves 1000]
+
+For each kind of change the median is printed, in milliseconds: to the frame with the new curves and point estimates,
+and to that with the verdict and the comparison with the former result. The machine has to be idle: the browser, the
+server and the calculation share its cores.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+TESTS = Path(__file__).parents[1]
+sys.path.insert(0, str(TESTS))
+
+from chromium import BROWSER, NO_BROWSER_REASON, ChromiumTab, open_chromium  # noqa: E402
+
+STATUS = "document.querySelector('[data-live=status]').textContent"
+SAMPLE_CONFIG = (TESTS.parent / "configs" / "sp500_daily.yaml").read_text()
+STOCKS_CONFIG = """\
+name: stocks
+data: {source: {kind: file, path: prices}, tickers: all}
+features:
+  - {kind: lagged_returns, lags: [1, 2, 3, 4, 5]}
+  - {kind: volatility, windows: [20]}
+policy: {kind: threshold, long_above: 0.5}
+execution: {commission_bps: 1.0}
+"""
+N_TICKERS, N_SESSIONS = 100, 2520
+
+
+def write_prices(folder: Path) -> None:
+    """Write random walks of 100 tickers over ten years, a file each."""
+    folder.mkdir()
+    dates = pd.bdate_range("2010-01-04", periods=N_SESSIONS)
+    close = 100 * np.exp(np.random.default_rng(0).normal(2e-4, 0.015, (N_SESSIONS, N_TICKERS)).cumsum(axis=0))
+    for index, column in enumerate(close.T):
+        pd.DataFrame({"Date": dates, "Close": column}).to_csv(folder / f"T{index:03d}.csv", index=False)
+
+
+@contextmanager
+def watched_page(folder: Path, text: str) -> Iterator[tuple[ChromiumTab, Path, int]]:
+    """Yield a browser that shows a config, the config's path, and the id of the program's process."""
+    path = folder / "my.yaml"
+    path.write_text(text)
+    command = [sys.executable, "-m", "quantlr", "watch", path.name]
+    with (
+        tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile,
+        subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process,
+    ):
+        try:
+            assert process.stdout
+            address = re.search(r"http://\S+", process.stdout.readline())
+            assert address
+            time.sleep(1.0)
+            with open_chromium(Path(profile) / "profile") as tab:
+                tab.resize(1300, 1600)
+                tab.open(address[0])
+                tab.wait_for(f"{STATUS}.startsWith('up to date')")
+                yield tab, path, process.pid
+        finally:
+            process.terminate()
+
+
+def save_times(tab: ChromiumTab, path: Path, texts: Sequence[str]) -> list[tuple[float, float]]:
+    """Return the milliseconds from each save to the painted curves, and to the painted verdict."""
+    times = []
+    for text in texts:
+        saved_at = time.time() * 1000
+        path.write_text(text)
+        tab.wait_for(f"window.chartsPaintedAt > {saved_at} && {STATUS} === 'up to date'")
+        painted = tab.evaluate("[window.chartsPaintedAt, window.paintedAt]")
+        times.append((painted[0] - saved_at, painted[1] - saved_at))
+        time.sleep(0.2)
+    return times
+
+
+def changed_texts(text: str, pattern: str, values: Sequence[str]) -> list[str]:
+    """Return a config with the text that a pattern finds replaced by each value."""
+    assert re.search(pattern, text)
+    return [re.sub(pattern, value, text) for value in values]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--saves", type=int, default=20)
+    parser.add_argument("--memory-saves", type=int, default=0)
+    options = parser.parse_args()
+    if BROWSER is None:
+        sys.exit(NO_BROWSER_REASON)
+    n = options.saves
+    changes = {
+        "threshold": (r"long_above: [\d.]+", [f"long_above: {0.49 + 0.001 * i:.3f}" for i in range(n)]),
+        "cost": (r"commission_bps: [\d.]+", [f"commission_bps: {2 + 0.1 * i:.1f}" for i in range(n)]),
+        "feature": (r"windows: \[\d+\]", [f"windows: [{21 + i}]" for i in range(n)]),
+    }
+    print(f"load of the machine before: {os.getloadavg()[0]:.1f}; milliseconds, median of {n}")
+    with tempfile.TemporaryDirectory() as name:
+        write_prices(Path(name) / "prices")
+        for title, text in (("S&P sample", SAMPLE_CONFIG), ("100 tickers x 10 years", STOCKS_CONFIG)):
+            with watched_page(Path(name), text) as (tab, path, pid):
+                for kind, (pattern, values) in changes.items():
+                    times = save_times(tab, path, changed_texts(text, pattern, values))
+                    curves, verdict = (statistics.median(column) for column in zip(*times, strict=True))
+                    print(f"{title}, {kind}: curves {curves:.0f}, verdict {verdict:.0f}", flush=True)
+                if options.memory_saves and text == SAMPLE_CONFIG:
+                    print_memory(tab, path, pid, n_saves=options.memory_saves)
+
+
+def print_memory(tab: ChromiumTab, path: Path, pid: int, *, n_saves: int) -> None:
+    """Print the memory of the program in MB after each tenth of many saves, on Linux."""
+    pattern = r"long_above: [\d.]+"
+    for tenth in range(10):
+        values = [
+            f"long_above: {0.4 + 0.2 * (tenth * n_saves + i * 10) / (10 * n_saves):.5f}" for i in range(n_saves // 10)
+        ]
+        save_times(tab, path, changed_texts(SAMPLE_CONFIG, pattern, values))
+        resident = re.search(r"VmRSS:\s+(\d+)", Path(f"/proc/{pid}/status").read_text())
+        print(
+            f"memory after {(tenth + 1) * n_saves // 10} saves: {int(resident[1]) // 1024 if resident else 0} MB",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    main()

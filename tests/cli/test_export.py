@@ -1,0 +1,98 @@
+"""`quantlr export`: files, errors and exit status."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from click.testing import Result
+from quantlr.experiment.export import exported_tables, recompute_run
+
+Call = Callable[..., Result]
+
+
+@pytest.fixture
+def run(call: Call) -> Call:
+    assert call("run", "exp.yaml", "--quiet").exit_code == 0
+    return call
+
+
+def test_tables_are_those_of_the_report(run: Call) -> None:
+    result = run("export", "exp", "--tables", "--json")
+    assert result.exit_code == 0, result.stderr
+    files = json.loads(result.stdout)["files"]
+    folder = Path("reports/exp")
+    assert "reports/exp/report.xlsx" in files
+    sheets = pd.read_excel(io.BytesIO((folder / "report.xlsx").read_bytes()), sheet_name=None, engine="calamine")
+    for name in ("forecasts", "backtest", "positions"):
+        saved, written = pd.read_parquet(folder / f"{name}.parquet"), pd.read_csv(folder / f"{name}.csv")
+        for table in (sheets[name], written):
+            assert list(table.columns) == list(saved.columns)
+            for column in saved.select_dtypes("float"):
+                np.testing.assert_allclose(table[column].astype(float), saved[column], rtol=1e-12)
+    metrics = json.loads((folder / "metrics.json").read_text())
+    values = sheets["metrics"].set_index("key")["value"]
+    assert values["backtest.strategy.sharpe"] == pytest.approx(metrics["backtest"]["strategy"]["sharpe"])
+    summary = sheets["summary"].set_index("metric")
+    assert summary.loc["accuracy", "value"] == pytest.approx(metrics["forecast"]["accuracy"])
+    assert set(sheets) == {*exported_tables(recompute_run(folder))}
+    run("run", "exp.yaml", "--set", "features.0.lags=[1]", "--replace", "--quiet")
+    assert not (folder / "report.xlsx").exists(), "it is of the former run only"
+    assert not (folder / "backtest.csv").exists()
+
+
+def test_figures_are_written_into_the_report_or_another_folder(run: Call) -> None:
+    result = run("export", "exp", "--figure", "equity", "--size", "5x3", "--dpi", "40", "--to", "out/more")
+    assert result.exit_code == 0, result.stderr
+    assert Path("out/more/figure_equity.png").read_bytes().startswith(b"\x89PNG")
+    result = run("export", "reports/exp", "--figure", "growth", "--format", "svg", "--ticker", "MSFT")
+    assert result.exit_code == 2
+    assert "no figure 'growth'" in result.stderr
+    assert "there are ticker_price" in result.stderr
+    assert run("export", "exp", "--figure", "ticker_growth", "--format", "svg", "--ticker", "MSFT").exit_code == 0
+    figure = Path("reports/exp/figure_ticker_growth.MSFT.svg")
+    assert "<svg" in figure.read_text()
+    Path("reports/exp/figure of my own.svg").write_text("mine")
+    run("run", "exp.yaml", "--quiet")
+    assert not figure.exists()
+    assert Path("reports/exp/figure of my own.svg").exists()
+    assert "growth" in run("export", "exp", "--list").stdout.split()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("exp",), "name what to export: --figure NAME, --tables or --pdf; the figures are growth"),
+        (("exp", "--figure", "grwth"), "did you mean growth?"),
+        (("exp", "--figure", "growth", "--size", "10"), "needed WIDTHxHEIGHT"),
+        (("other", "--pdf"), "other: no report of a run"),
+        (("exp", "--figure", "growth", "--size", "60x60", "--dpi", "2400"), "pixels are more than"),
+    ],
+)
+def test_user_errors_exit_with_2_without_a_traceback(run: Call, arguments: tuple[str, ...], message: str) -> None:
+    result = run("export", *arguments)
+    assert result.exit_code == 2
+    assert message in result.stderr
+    assert "Traceback" not in result.output
+
+
+def test_other_prices_or_metrics_than_the_reports_are_an_error(run: Call) -> None:
+    path = Path("reports/exp/metrics.json")
+    metrics = json.loads(path.read_text())
+    for section, key, message in (
+        ("data", "sha256", "the prices have changed"),
+        ("forecast", "auc", "another version"),
+    ):
+        changed = json.loads(json.dumps(metrics))
+        changed[section][key] = "0"
+        if section == "forecast":
+            del changed[section][key]
+        path.write_text(json.dumps(changed))
+        result = run("export", "exp", "--tables")
+        assert result.exit_code == 2
+        assert message in result.stderr
