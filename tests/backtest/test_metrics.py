@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from quantlr.backtest import benchmark_metrics, metrics
+from quantlr.backtest.attribution import TickerAttribution
 from quantlr.backtest.costs import ExecutionSpec
 from quantlr.backtest.drawdowns import deepest_drawdowns, longest_drawdown_sessions, max_drawdown
 from quantlr.backtest.engine import backtest_with_benchmark
@@ -373,7 +374,7 @@ def test_every_value_is_where_its_section_says_with_interval_and_baseline() -> N
     sources = {
         "forecast": as_base_rate, "backtest": run, "strategy_only": run,
         "against_benchmark": run, "significance": BacktestAndTrials(run, forecasts, random_family(2)),
-        "model": random_fits(),
+        "model": random_fits(), "by_ticker": TickerAttribution(np.array([0]), *np.full((9, 1), 0.5)),
     }  # fmt: skip
     values: dict[str, dict[str, Any]] = {section: {} for section in SECTION_PATHS}
     for metric in METRICS:
@@ -383,6 +384,7 @@ def test_every_value_is_where_its_section_says_with_interval_and_baseline() -> N
     ), "no key stands for two numbers"
     strategy = values["backtest"]
     backtest = {"strategy": strategy, "benchmark": dict.fromkeys(strategy, "benchmark"), **values["strategy_only"]}
+    backtest["by_ticker"] = values["by_ticker"]
     written = {
         "forecast": values["forecast"],
         "backtest": backtest,

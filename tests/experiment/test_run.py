@@ -15,6 +15,7 @@ import pandas as pd
 import pytest
 import quantlr
 from markupsafe import escape
+from quantlr.backtest.naive_rules import NAIVE_RULES
 from quantlr.core.errors import DataError, UserError
 from quantlr.experiment.run import Run
 
@@ -48,7 +49,8 @@ KEYS: dict[str, list[str]] = {
         "fill", "fills", "only_at_the_close",
     ],
     "significance": [
-        "trials", "probabilistic_sharpe", "deflated_sharpe", "family_wise_p", "expected_max_sharpe", "years_needed",
+        "trials", "probabilistic_sharpe", "deflated_sharpe", "family_wise_p", "expected_max_sharpe",
+        "shifted_positions", "years_needed",
         "alpha", "alpha_test", "beta", "sharpe_difference", "sharpe_difference_ci95", "timing", "timing_test",
         "correlation", "information_ratio", "up_capture", "down_capture", "volatility_match",
     ],
@@ -56,6 +58,7 @@ KEYS: dict[str, list[str]] = {
         "kind", "refits", "solver", "learning_rate", "learning_rate_limit", "iterations_mean", "iterations_max",
         "unconverged", "max_abs_gradient", "tol", "degenerate", "condition_number", "coefficients",
     ],
+    "naive_rules": [rule.key for rule in NAIVE_RULES],
     "verdict": ["rule", "sentence"],
 }  # fmt: skip
 
