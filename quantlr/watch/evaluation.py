@@ -121,7 +121,8 @@ def point_estimates(context: PageContext) -> dict[str, Any]:
             backtest["strategy"][metric.key] = metric.compute(strategy)
             backtest["benchmark"][metric.key] = metric.compute(benchmark)
     backtest["benchmark_name"] = benchmark_name(context.config.report.benchmark)
-    return dict(nonfinite_to_none({"forecast": forecast, "backtest": backtest}))
+    data = {"sessions_per_year": int(per_year)}
+    return dict(nonfinite_to_none({"data": data, "forecast": forecast, "backtest": backtest}))
 
 
 def judge(evaluation: Evaluation, ledger: Ledger, progress: Progress) -> dict[str, Any]:
