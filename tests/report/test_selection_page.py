@@ -21,6 +21,7 @@ from quantlr.report.pages.selection import (
     selection_title_and_text,
     weights_by_value_table,
 )
+from quantlr.report.pages.ticker import TickerContext, ticker_coefficient_table
 
 from report.drawn_text import text_collisions
 
@@ -51,6 +52,13 @@ def test_weights_add_up_and_the_largest_come_first() -> None:
     means = bands[:-1].mean(axis=1)  # the last is of all others
     assert (np.diff(means) <= 0).all()
     assert len(table["dates"]) == bands.shape[1]
+
+
+def test_page_of_a_ticker_has_the_coefficients_of_the_candidate_with_the_largest_weight() -> None:
+    page = page_context("mixture", is_large=False)
+    table = ticker_coefficient_table(TickerContext(page, ticker_index=1))
+    candidate = page.metrics["model"]["coefficients"]["IBM"]
+    assert set(table["features"]) == {name for name in candidate if name.startswith("lagged_returns")}
 
 
 def test_losses_are_those_of_the_metrics() -> None:

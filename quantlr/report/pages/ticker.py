@@ -139,8 +139,8 @@ def ticker_calibration_table(context: TickerContext) -> Table:
 
 def ticker_coefficient_table(context: TickerContext) -> Table:
     """Return the last refit's coefficients, standardised over the ticker's rows, the largest 10 first."""
-    data = context.run_context.run_data
-    dataset, coefficients = data.dataset, context.run_context.metrics["model"]["coefficients"]
+    dataset = context.run_context.of_leader().run_data.dataset
+    coefficients = context.run_context.metrics["model"]["coefficients"]
     if coefficients is None:
         return {"model": "none", "message": f"{context.run_context.model_name} has no coefficients."}
     by_feature = coefficients.get("pooled") or coefficients[context.ticker_name]
