@@ -77,7 +77,12 @@ def test_report_names_complete(call: Call) -> None:
 
 
 def test_templates_complete() -> None:
-    assert completions("init", "x", "--from", "sp5") == ["sp500_1990_2022", "sp500_daily", "sp500_textbook"]
+    assert completions("init", "x", "--from", "sp5") == [
+        "sp500_1990_2022",
+        "sp500_daily",
+        "sp500_select",
+        "sp500_textbook",
+    ]
 
 
 @pytest.mark.parametrize("shell", SHELLS, ids=lambda shell: shell.name)

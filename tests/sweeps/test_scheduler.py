@@ -221,7 +221,7 @@ def test_each_stage_is_computed_once_for_all_trials_that_share_it(
 
         return call
 
-    functions = ("load_run_prices", "dataset_from_config", "walk_forward", "positions_from_forecasts")
+    functions = ("load_run_prices", "dataset_from_config", "forecasts_from_config", "positions_from_forecasts")
     for name in functions:
         monkeypatch.setattr(worker, name, counted(name, getattr(worker, name)))
     grid = {"features.0.lags": [[1], [2]], "policy.long_above": [round(0.48 + at / 1000, 3) for at in range(30)]}
@@ -246,7 +246,7 @@ def test_all_trials_are_recorded_before_the_first_is_evaluated(tmp_path: Path, m
         errors_at_evaluation.append([entry.trial.error for entry in Ledger.from_output_folder(tmp_path).read_entries()])
         raise UserError("not today")
 
-    monkeypatch.setattr(worker, "walk_forward", fail)
+    monkeypatch.setattr(worker, "forecasts_from_config", fail)
     result = quantlr.sweep(SMALL, output=tmp_path, workers=1)
     assert errors_at_evaluation[0] == [UNEVALUATED_ERROR_TEXT] * 12
     assert result.summary["trials"]["failed"] == 12

@@ -18,7 +18,7 @@ import quantlr
 from quantlr.config.run_config import load_config
 from quantlr.core.errors import Fault
 from quantlr.experiment.ledger import Ledger
-from quantlr.model.walk_forward import walk_forward
+from quantlr.pipeline.stages import forecasts_from_config
 from quantlr.watch.evaluation import Evaluation, evaluate, trial_to_record
 from quantlr.watch.loop import WatchLoop
 
@@ -133,9 +133,9 @@ def test_changed_threshold_runs_only_the_backtest(
 
     def count_and_fit(*arguments: Any, **options: Any) -> Any:
         fitted.append("fit")
-        return walk_forward(*arguments, **options)
+        return forecasts_from_config(*arguments, **options)
 
-    monkeypatch.setattr("quantlr.sweeps.worker.walk_forward", count_and_fit)
+    monkeypatch.setattr("quantlr.sweeps.worker.forecasts_from_config", count_and_fit)
     save_and_wait(live, folder, "long_above: 0.5", "long_above: 0.49")
     assert fitted == []
     save_and_wait(live, folder, "lags: [1, 2]", "lags: [1, 3]")

@@ -120,7 +120,9 @@ class Page:
         figure = page_figure(
             title, subtitle, setup_text=setup, notes=notes, notes_file="provenance.json", extra_height=self.extra_height
         )
-        draw_panels(figure, self.place_panels(page_context), page_context)
+        draw_panels(
+            figure, [_place_in_figure(figure, placed) for placed in self.place_panels(page_context)], page_context
+        )
         return figure
 
     def render_picture(self, context: PageContext) -> Picture:
@@ -188,9 +190,7 @@ def draw_panels(figure: Figure, panels: Iterable[PlacedPanel], context: Any) -> 
     for placed in panels:
         max_width = _room_to_the_right(placed, panels) * figure.get_figwidth() * 72.0
         table, padding = placed.panel.make_table(context), placed.panel.title_padding
-        left, bottom, width, height = placed.rectangle
-        bottom, top = page_fraction(figure, bottom), page_fraction(figure, bottom + height)
-        ax = figure.add_axes((left, bottom, width, top - bottom))
+        ax = figure.add_axes(placed.rectangle)
         style_axes(ax)
         if placed.panel.title:
             title = placed.panel.title.format_map(table)
@@ -210,6 +210,13 @@ def draw_panels(figure: Figure, panels: Iterable[PlacedPanel], context: Any) -> 
             ax.set_xlabel("")
             ax.tick_params(axis="x", labelbottom=False)
             ax.xaxis.get_offset_text().set_visible(False)
+
+
+def _place_in_figure(figure: Figure, placed: PlacedPanel) -> PlacedPanel:
+    """Return a panel with its rectangle as fractions of a figure that may be taller than a standard page."""
+    left, bottom, width, height = placed.rectangle
+    bottom, top = page_fraction(figure, bottom), page_fraction(figure, bottom + height)
+    return replace(placed, rectangle=(left, bottom, width, top - bottom))
 
 
 def page_fraction(figure: Figure, y: float) -> float:
