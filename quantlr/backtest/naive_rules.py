@@ -1,6 +1,6 @@
 """Naive rules, which need no model: their forecasts of direction, traded as a threshold policy trades probabilities.
 
-They are the baselines that a model has to beat. None has a parameter to be chosen, so that they are no trials.
+They are baselines of a model. None has a parameter to be chosen, so that they are no trials.
 """
 
 from __future__ import annotations

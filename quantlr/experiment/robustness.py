@@ -159,14 +159,14 @@ def robustness_of_run(run: Run, *, workers: int = 1, progress: Progress = ignore
     trials = [trial, *(variation.to_trial(trial) for _, variation in variations)]
     part_rows = zip(rows, parts, strict=False)
     trials += [_slice_variation(whole, row.name, mask).to_trial(trial) for row, (_, _, mask) in part_rows]
-    neighbours = neighbouring_settings(config, data)
-    counter = ProgressCounter("settings", max(len(neighbours), 1), progress)
-    for name, neighbour in counter.iter_items(neighbours.items()):
+    varied_configs = neighbouring_settings(config, data)
+    counter = ProgressCounter("settings", max(len(varied_configs), 1), progress)
+    for name, varied_config in counter.iter_items(varied_configs.items()):
         with suppress(UserError):
-            result = _run_neighbour(neighbour, run, workers=workers).result
+            result = _run_varied_config(varied_config, run, workers=workers).result
             rows.append(_change_row("setting", variation_of_backtest(name, result, whole.sessions_per_year)))
             outcome = TrialResult.from_backtest(result, whole.sessions_per_year)
-            trials.append(replace(Trial.from_prices(neighbour, data.prices), result=outcome))
+            trials.append(replace(Trial.from_prices(varied_config, data.prices), result=outcome))
     returns = np.maximum(1.0 + data.result.net_return, 1e-12)
     length = optimal_block_length(data.result.net_return)
     paths = resample_paths(np.log(returns), block_length=length, seed=config.seed)
@@ -174,7 +174,7 @@ def robustness_of_run(run: Run, *, workers: int = 1, progress: Progress = ignore
     return RobustnessResult(run, context, tuple(trials))
 
 
-def _run_neighbour(config: RunConfig, run: Run, *, workers: int) -> RunData:
+def _run_varied_config(config: RunConfig, run: Run, *, workers: int) -> RunData:
     """Return a neighbouring setting on the run's prices; one that differs in the decisions only keeps the forecasts."""
     own, data = run.config, run.run_data
     same = all(getattr(config, name) == getattr(own, name) for name in VARIED_SECTIONS[:4])
@@ -323,13 +323,13 @@ def neighbouring_settings(config: RunConfig, data: RunData) -> dict[str, RunConf
         (key, step) for section in VARIED_SECTIONS for key, value in _iter_settings(values[section], section)
         for step in _steps(key, value)
     ]  # fmt: skip
-    neighbours: dict[str, RunConfig] = {}
+    varied_configs: dict[str, RunConfig] = {}
     for key, value in settings:
-        if len(neighbours) == MAX_NEIGHBOURS:
+        if len(varied_configs) == MAX_NEIGHBOURS:
             break
         with suppress(UserError):
-            neighbours[f"{key} {value}"] = load_config(config, overrides={key: value}).run
-    return {name: neighbour for name, neighbour in neighbours.items() if neighbour != config}
+            varied_configs[f"{key} {value}"] = load_config(config, overrides={key: value}).run
+    return {name: varied_config for name, varied_config in varied_configs.items() if varied_config != config}
 
 
 def _iter_settings(value: Any, key: str) -> Iterator[tuple[str, Any]]:

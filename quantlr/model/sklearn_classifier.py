@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from quantlr.model.training import TrainingData
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class FittedSklearnClassifier(FittedModel):
     """The fitted classifiers of all refits.
 
@@ -38,11 +38,11 @@ class FittedSklearnClassifier(FittedModel):
     bound : (refits,) largest probability, (rows + 1) / (rows + 2), and 1 less the smallest.
     """
 
-    classifiers: tuple[Any, ...] = ()
-    mean: Array = ()  # type: ignore[assignment]
-    std: Array = ()  # type: ignore[assignment]
-    base_rate: Array = ()  # type: ignore[assignment]
-    bound: Array = ()  # type: ignore[assignment]
+    classifiers: tuple[Any, ...]
+    mean: Array
+    std: Array
+    base_rate: Array
+    bound: Array
 
     def log_odds(self, X: Array, refit_index: IntArray) -> Array:
         """Return the log odds (rows,) of rows X (rows, k), each by the refit `refit_index` (rows,).
