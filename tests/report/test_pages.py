@@ -6,6 +6,7 @@ import gc
 import io
 import subprocess
 import sys
+from dataclasses import replace
 from typing import Any, get_args
 
 import matplotlib
@@ -23,9 +24,7 @@ from quantlr.report.pages import PAGES, pages_to_draw
 from quantlr.report.pages.layout import (
     Panel,
     Rectangle,
-    draw_panels,
     grid_rectangles,
-    page_figure,
     use_matplotlib_defaults,
 )
 from quantlr.report.pages.model import MODEL_PAGE
@@ -164,12 +163,12 @@ def test_lower_panels_of_the_tear_sheet_draw_the_metrics() -> None:
 
 
 def test_a_taller_page_has_the_header_and_panels_of_a_standard_page_at_its_top() -> None:
-    placed = TEARSHEET_PAGE.place_panels(case_context("three years"))[0]
-    header = ("Title", "subtitle")
-    pages = [page_figure(*header, setup_text="", notes=(), notes_file="", extra_height=extra) for extra in (0.0, 0.5)]
+    context = case_context("three years")
+    placed = TEARSHEET_PAGE.place_panels(context)[0]
+    page = replace(TEARSHEET_PAGE, place_panels=lambda _: [placed])
     tops = []
-    for figure in pages:
-        draw_panels(figure, [placed], case_context("three years"))
+    for extra_height in (0.0, 0.5):
+        figure = replace(page, extra_height=extra_height).draw_figure(context)
         boxes = [figure.axes[0].get_position().bounds, *((0, text.get_position()[1]) for text in figure.texts)]
         tops.append([figure.get_figheight() * (1.0 - box[1]) for box in boxes])
     assert tops[0] == pytest.approx(tops[1])
