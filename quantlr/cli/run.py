@@ -199,7 +199,10 @@ def _print_pages_not_drawn(options: Options, run: Run) -> None:
     from quantlr.report.pages import pages_not_drawn
 
     context = PageContext.from_run(run.config, run.run_data, run.metrics, run.notes)
-    texts = [f"{', '.join(names)} (--pages all)"] if (names := [page.name for page in pages_not_drawn(context)]) else []
+    names = [page.name for page in pages_not_drawn(context)]
+    if run.config.report.pages != "all":
+        names += ["robustness"] if run.config.selection else ["robustness", "features"]
+    texts = [f"{', '.join(names)} (--pages all)"] if names else []
     if len(context.forecast_tickers) > 1 and not run.config.report.per_ticker:
         texts.append("a page for each ticker (--set report.per_ticker=true)")
     if texts:

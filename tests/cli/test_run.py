@@ -25,7 +25,8 @@ def test_a_run_prints_tickers_span_metrics_verdict_and_every_file(call: Call, tm
     assert any(line.startswith("Sharpe ratio") for line in lines)
     assert json.loads((tmp_path / "reports/exp/metrics.json").read_text())["verdict"]["sentence"] in lines
     assert "report in reports/exp/report.html" in lines
-    listed = {tmp_path / "reports/exp" / name for name in lines[-1].removeprefix("beside it ").split(", ")}
+    (beside,) = (line.removeprefix("beside it ") for line in lines if line.startswith("beside it "))
+    listed = {tmp_path / "reports/exp" / name for name in beside.split(", ")}
     written = {path for path in (tmp_path / "reports").rglob("*") if path.is_file() and not path.name.startswith(".")}
     assert {path.resolve() for path in listed} | {tmp_path / "reports/exp/report.html"} == written
     assert (tmp_path / "reports" / "exp" / "tearsheet.png").exists()
@@ -39,19 +40,20 @@ def test_pages_chooses_what_is_drawn_and_the_rest_is_named(call: Call, tmp_path:
         return {path.stem for path in (tmp_path / "reports" / "exp").glob("*.png")}, remarks
 
     default = {"tearsheet", "thumbnail", "forecast", "model", "positions"}
-    assert pictures() == (default, [])
+    assert pictures() == (default, ["not drawn: robustness, features (--pages all)"])
     drawn, remarks = pictures("--pages", "tearsheet, model")
     assert drawn == {"tearsheet", "thumbnail", "model"}
-    assert remarks == ["not drawn: forecast, positions (--pages all)"]
+    assert remarks == ["not drawn: forecast, positions, robustness, features (--pages all)"]
     assert (tmp_path / "reports/exp/config.yaml").read_text().count("pages: [tearsheet, model]") == 1
     trials = json.loads((tmp_path / "reports/exp/metrics.json").read_text())["significance"]["trials"]
     assert trials == 1, "the pages are no part of what is tried"
-    assert pictures("--pages", "forecast") == ({"forecast"}, ["not drawn: tearsheet, model, positions (--pages all)"])
+    remark = "not drawn: tearsheet, model, positions, robustness, features (--pages all)"
+    assert pictures("--pages", "forecast") == ({"forecast"}, [remark])
     assert "<img" in (tmp_path / "reports/exp/report.html").read_text()
     settings = ("--set", "data.tickers=[MSFT, IBM]", "--set", "report.pages=[]")
     none, (remark,) = pictures(*settings)
     assert not none
-    assert "tickers (--pages all)" in remark
+    assert "tickers, robustness, features (--pages all)" in remark
     assert "report.per_ticker=true" in remark
     assert pictures("--pages", "all") == (default | {"robustness", "features"}, [])
 
