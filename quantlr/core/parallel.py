@@ -73,7 +73,7 @@ class PoolContext(SpawnContext):
         self.result_queue: _ResultQueue | None = None
         self.processes: list[SpawnProcess] = []
 
-    def Process(self, *args: Any, **kwargs: Any) -> SpawnProcess:  # type: ignore[override]  # noqa: N802
+    def Process(self, *args: Any, **kwargs: Any) -> SpawnProcess:  # type: ignore[override]  # noqa: N802 - as in multiprocessing
         """Return a process that is not started yet, with the name of a worker."""
         self.processes.append(SpawnProcess(*args, **{**kwargs, "name": WORKER_NAME}))
         return self.processes[-1]
@@ -88,7 +88,7 @@ class PoolContext(SpawnContext):
         if self.result_queue is not None:
             self.result_queue.close()
 
-    def SimpleQueue(self) -> _ResultQueue:  # noqa: N802
+    def SimpleQueue(self) -> _ResultQueue:  # noqa: N802 - the name that multiprocessing calls
         """Return a queue that two threads may close."""
         self.result_queue = _ResultQueue(ctx=self)
         return self.result_queue
