@@ -144,7 +144,7 @@ def test_bars_dated_on_the_first_day_join_daily_ones_of_the_same_period(tmp_path
     weekly = longer_bars(daily, "W-SUN", dated_on_first_day=True)
     prices = load_with_context(tmp_path, daily, weekly, bars=bars)
     ends = longer_bars(daily, "W-SUN", dated_on_first_day=False)
-    expected = ends["Close"].groupby(ends.index.to_period(freq)).last()
+    expected = ends["Close"].groupby(pd.DatetimeIndex(ends.index).to_period(freq)).last()
     assert prices.context is not None
     context = prices.context
     found = pd.Series(context.close[:, 0], context.sessions.to_period(freq))
