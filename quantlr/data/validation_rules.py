@@ -42,6 +42,8 @@ SPLIT_FACTORS = (2, 3, 4, 5, 6, 7, 8, 10, 15, 20, 25, 50)
 SPLITS = (*((factor, 1) for factor in SPLIT_FACTORS), (5, 2), (7, 2), *((1, factor) for factor in SPLIT_FACTORS))
 SPLIT_RATIOS = {f"{new}:{old}": new / old for new, old in SPLITS}
 """New shares per old share of the splits that move the price by more than `LARGE_RETURN`."""
+SPIKE_FACTOR = 4.0
+"""Factor by which a close differs from the one before and the one after that no market price has shown."""
 SPLIT_RATIO_TOLERANCE = 0.03
 """Relative difference up to which a ratio of prices looks like a split's."""
 MIN_PRICE, MAX_PRICE = 1e-30, 1e30
@@ -127,6 +129,9 @@ def _utc_offset_text(minutes: float) -> str:
 def flag_unsorted_rows(rows: PriceRows, context: ValidationContext) -> RuleResult:
     """Rows that follow a row of a later date, as in files with the newest row first."""
     suspect = _pair_mask_to_row_mask(rows, rows.date[1:] < rows.date[:-1])
+    is_newest_first = _count_rows_by_ticker(rows, suspect) == np.asarray(rows.n_rows_by_ticker) - 1
+    if is_newest_first[rows.ticker_index[suspect]].all():
+        return RuleResult(suspect, lambda row: "rows were newest first", is_row_specific=False)
     text = "rows were not in the order of their dates"
     return RuleResult(suspect, lambda row: f"comes after {rows.date_text_of_row(row - 1)}: {text}")
 
@@ -275,7 +280,7 @@ def flag_hundredfold_prices(rows: PriceRows, context: ValidationContext) -> Rule
     A reverse split of that size is none where the adjusted closes are continuous. Which are most is known only at the
     end: those that are dropped differ from the ticker's first row instead.
     """
-    close = np.where(np.isnan(rows.columns["adj_close"]), rows.columns["close"], rows.columns["adj_close"])
+    close = _adjusted_closes(rows)
     ratio = _ratio_to_previous_row(rows, close)
     smallest, largest = HUNDREDFOLD_RATIO_RANGE
     jump = ((ratio > smallest) & (ratio < largest)).astype(np.int64)
@@ -342,10 +347,25 @@ def flag_missing_sessions(rows: PriceRows, context: ValidationContext) -> RuleRe
     return RuleResult(suspect, reason_text)
 
 
+def flag_spikes(rows: PriceRows, context: ValidationContext) -> RuleResult:
+    """Closes of a single bar that are several times those of both neighbours, or a fraction: a misplaced decimal."""
+    close = _adjusted_closes(rows)
+    ratio = _ratio_to_previous_row(rows, close)
+    next_ratio = np.append(ratio[1:], 1.0)
+    suspect = (ratio > SPIKE_FACTOR) & (next_ratio < 1 / SPIKE_FACTOR)
+    suspect |= (ratio < 1 / SPIKE_FACTOR) & (next_ratio > SPIKE_FACTOR)
+
+    def reason_text(row: int) -> str:
+        before, at, after = close[row - 1 : row + 2]
+        return f"the close is {at:g} between {before:g} and {after:g}: an error, as of a decimal point"
+
+    return RuleResult(suspect, reason_text)
+
+
 def flag_large_moves(rows: PriceRows, context: ValidationContext) -> RuleResult:
     """Returns of a session so large that they may be unadjusted splits, or errors."""
     opens, close, adj_close = (rows.columns[name] for name in ("open", "close", "adj_close"))
-    returns = _ratio_to_previous_row(rows, np.where(np.isnan(adj_close), close, adj_close)) - 1.0
+    returns = _ratio_to_previous_row(rows, _adjusted_closes(rows)) - 1.0
     is_unadjusted = np.isnan(adj_close) | (adj_close == close)
 
     def reason_text(row: int) -> str:
@@ -359,7 +379,7 @@ def flag_large_moves(rows: PriceRows, context: ValidationContext) -> RuleResult:
         ]
         cause = "a crash, a split that was not adjusted, or an error"
         if splits and is_unadjusted[row]:
-            cause = f"looks like a {splits[0]} split that was not adjusted"
+            cause = f"looks like a {splits[0]} split that was not adjusted; use adjusted closes"
         return f"moved by {returns[row]:+.0%} in a session: {cause}"
 
     return RuleResult(np.abs(returns) > LARGE_RETURN, reason_text)
@@ -377,6 +397,12 @@ def flag_stale_opens(rows: PriceRows, context: ValidationContext) -> RuleResult:
         return f"opens not tradable: {stale_fraction[rows.ticker_index[row]]:.0%} of them equal the close before"
 
     return RuleResult(suspect, reason_text, is_row_specific=False)
+
+
+def _adjusted_closes(rows: PriceRows) -> Array:
+    """(rows,) adjusted closes, and closes where there are none."""
+    close, adj_close = rows.columns["close"], rows.columns["adj_close"]
+    return np.where(np.isnan(adj_close), close, adj_close)
 
 
 def _pair_mask_to_row_mask(rows: PriceRows, pair_mask: BoolArray) -> BoolArray:
@@ -442,6 +468,7 @@ RULES_IN_DATE_ORDER: dict[str, ValidationRule] = {
     "basis": flag_other_basis,
     "ohlc": flag_inconsistent_ohlc,
     "scale": flag_hundredfold_prices,
+    "spikes": flag_spikes,
     "stale": flag_stale_closes,
     "gaps": flag_missing_sessions,
     "large_moves": flag_large_moves,
