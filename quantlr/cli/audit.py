@@ -67,21 +67,23 @@ def _print_audit(options: Options, audit: Audit) -> None:
     for leak in audit.leaks:
         times = f" ({leak.times:,} times)" if leak.times > 1 else ""
         results.print(Text.assemble(("leak ", "bold red"), f"{leak.text}{times}"))
-    for stage, count in coverage.checks.items() if options.verbose else ():
-        largest = f"largest change {coverage.largest.get(stage, 0.0):.1g} of the tolerance"
+    for stage, count in coverage.n_compared_by_stage.items() if options.verbose else ():
+        largest = f"largest change {coverage.largest_change_by_stage.get(stage, 0.0):.1g} of the tolerance"
         results.print(f"{stage}: {count:,} numbers compared, {largest}")
     conclusion = "no leak found" if audit.is_clean else f"leaks in {', '.join(audit.leaking_stages)}"
     results.print(f"{audit.name}: {conclusion}", style="bold")
-    mirrored = f", mirrored prices after {coverage.cuts_once:,} more" if coverage.cuts_once else ""
-    is_partial = coverage.cuts_once or coverage.refits_walked < coverage.refits
+    mirrored = f", mirrored prices after {coverage.n_model_cutoffs:,} more" if coverage.n_model_cutoffs else ""
+    is_partial = coverage.n_model_cutoffs or coverage.n_refits_checked < coverage.n_refits
     results.print(
-        f"checked {coverage.refits_walked:,} of {coverage.refits:,} refits: {len(coverage.futures)} scenarios after "
-        f"each of {coverage.cuts:,} sessions{mirrored}{'; --cuts all checks every one with each' if is_partial else ''}"
+        f"checked {coverage.n_refits_checked:,} of {coverage.n_refits:,} refits: {len(coverage.scenarios)} scenarios "
+        f"after each of {coverage.n_full_cutoffs:,} sessions{mirrored}"
+        f"{'; --cuts all checks every one with each' if is_partial else ''}"
     )
-    input_sessions = coverage.input_cuts - coverage.cuts - coverage.cuts_once
+    input_sessions = coverage.n_input_cutoffs - coverage.n_full_cutoffs - coverage.n_model_cutoffs
     results.print(
-        f"features and labels also after {input_sessions:,} more, {coverage.input_futures} scenarios at once, from "
-        f"{coverage.first} to {coverage.last}; {sum(coverage.checks.values()):,} numbers compared in all"
+        f"features and labels also after {input_sessions:,} more, {coverage.n_scenarios_at_input_cutoff} scenarios at "
+        f"once, from {coverage.first_cutoff} to {coverage.last_cutoff}; "
+        f"{sum(coverage.n_compared_by_stage.values()):,} numbers compared in all"
     )
     for limit in AUDIT_LIMITS:
         results.print(Text.assemble(("not audited ", "yellow"), limit))

@@ -43,7 +43,7 @@ def test_clean_audit_exits_with_0_and_prints_its_coverage(call: Call) -> None:
         assert text in result.output
     result_json = json.loads(result.stdout)
     assert result_json == json.loads(Path("reports/exp/audit.json").read_text())
-    assert (result_json["clean"], result_json["leaks"], result_json["coverage"]["refits"]) == (True, [], 16)
+    assert (result_json["clean"], result_json["leaks"], result_json["coverage"]["n_refits"]) == (True, [], 16)
 
 
 @pytest.mark.usefixtures("leaking_feature")
