@@ -11,13 +11,8 @@ from quantlr.core.components import ChoiceDescriptions, ConfigSection
 from quantlr.core.errors import DataError
 from quantlr.core.values import Note
 from quantlr.data.price_rows import PriceRows
-from quantlr.data.validation_rules import (
-    RULES_IN_DATE_ORDER,
-    RULES_IN_FILE_ORDER,
-    RuleResult,
-    ValidationContext,
-    ValidationRule,
-)
+from quantlr.data.rule_results import RuleResult, ValidationContext, ValidationRule
+from quantlr.data.validation_rules import RULES_IN_DATE_ORDER, RULES_IN_FILE_ORDER
 
 MIN_BARS_PER_TICKER = 2
 """Number of bars that one return needs."""
