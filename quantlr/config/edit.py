@@ -10,7 +10,7 @@ from typing import Any
 from ruamel.yaml import YAML
 from ruamel.yaml.nodes import CollectionNode, MappingNode, Node, ScalarNode
 
-from quantlr.config.loader import copy_nested, read_config_text
+from quantlr.config.loader import read_config_text
 from quantlr.config.run_config import EditedConfig, read_unvalidated_config
 from quantlr.config.yaml_tree import BYTE_ORDER_MARK, KeyPath, format_key_path, parse_key_path, parse_yaml
 from quantlr.core.atomic import atomic_write
@@ -65,10 +65,14 @@ def _inherited_list(path: Path, key_path: KeyPath, n_own: int, value_text: str) 
     n_outer = next(index for index in range(n_own, len(key_path)) if isinstance(key_path[index], int))
     merged, _ = read_unvalidated_config(path)
     value = _parse_value(value_text, key_path, file_name=str(path))
-    content = _with_value(copy_nested(merged.value), key_path, value)
+    content = _with_value(merged.value, key_path, value)
     for part in key_path[:n_outer]:
         content = content[part]
-    return to_inline_yaml(content), key_path[:n_outer]
+    text = to_inline_yaml(content)
+    if repr(_parse_value(text, key_path, file_name=str(path))) != repr(content):
+        key = format_key_path(key_path[:n_outer])
+        raise ConfigError(f"{path}: {key}: the inherited list can't be copied as it is; copy it into the file")
+    return text, key_path[:n_outer]
 
 
 def set_value(text: str, key_path: KeyPath, value_text: str, *, file_name: str) -> str:

@@ -1,18 +1,24 @@
 "use strict";
 /* The live page: parts come as server-sent events and replace their elements; charts keep zoom and session. */
 {
-  const section = document.querySelector("[data-charts]"), texts = new Set(["status", "title", "setup"]);
+  const section = document.querySelector("[data-charts]"), texts = new Set(["status", "title", "setup", "tables_status"]);
+  const panel = document.querySelector("[data-controls]"), controls = liveControls(panel.querySelector("[data-live=controls]"));
+  panel.open = matchMedia("(min-width: 70rem)").matches;
+  const special = {
+    charts: text => {
+      const data = JSON.parse(text);
+      section.hidden = false;
+      if (window.interactiveCharts) window.interactiveCharts.update(data);
+      else window.interactiveCharts = drawInteractiveCharts(section, data);
+    },
+    controls: controls.showHtml,
+    values: text => controls.showValues(JSON.parse(text)),
+  };
   const show = parts => {
     for (const [name, value] of Object.entries(parts)) {
-      if (name === "charts") {
-        const data = JSON.parse(value);
-        section.hidden = false;
-        if (window.interactiveCharts) window.interactiveCharts.update(data);
-        else window.interactiveCharts = drawInteractiveCharts(section, data);
-        continue;
-      }
       const element = document.querySelector(`[data-live="${name}"]`);
-      if (texts.has(name)) element.textContent = value;
+      if (special[name]) special[name](value);
+      else if (texts.has(name)) element.textContent = value;
       else element.innerHTML = value;
     }
   };
