@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 from quantlr.config.run_config import load_config
@@ -49,7 +50,7 @@ def test_controls_of_the_shipped_configs_show_their_values(file: Path) -> None:
     controls = list(iter_controls(loaded, file))
     assert {"label.horizon", "walk_forward.train", "execution.fill"} <= {control.key for control in controls}
     for control in controls:
-        value = values
+        value: Any = values
         for part in control.key_path:
             value = value[part]
         assert yaml_core.read(control.value) == value, control.key
