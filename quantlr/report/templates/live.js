@@ -4,32 +4,29 @@
   const section = document.querySelector("[data-charts]"), texts = new Set(["status", "title", "setup", "tables_status"]);
   const panel = document.querySelector("[data-controls]"), controls = liveControls(panel.querySelector("[data-live=controls]"));
   panel.open = matchMedia("(min-width: 70rem)").matches;
-  const special = {
-    charts: text => {
-      const data = JSON.parse(text);
-      section.hidden = false;
-      if (window.interactiveCharts) window.interactiveCharts.update(data);
-      else window.interactiveCharts = drawInteractiveCharts(section, data);
-    },
-    controls: controls.showHtml,
-    values: text => controls.showValues(JSON.parse(text)),
+  const showCharts = async data => {
+    section.hidden = false;
+    if (window.interactiveCharts) await window.interactiveCharts.update(data);
+    else window.interactiveCharts = await drawInteractiveCharts(section, data);
   };
-  const show = parts => {
-    for (const [name, value] of Object.entries(parts)) {
+  const show = async ({charts, controls: html, values, ...others}) => {
+    if (html) controls.showHtml(html);
+    if (values) controls.showValues(JSON.parse(values));
+    if (charts) await showCharts(JSON.parse(charts));
+    for (const [name, value] of Object.entries(others)) {
       const element = document.querySelector(`[data-live="${name}"]`);
-      if (special[name]) special[name](value);
-      else if (texts.has(name)) element.textContent = value;
+      if (texts.has(name)) element.textContent = value;
       else element.innerHTML = value;
     }
   };
   const events = new EventSource("events");
+  let isShown = Promise.resolve();
   events.addEventListener("message", event => {
     const parts = JSON.parse(event.data);
-    show(parts);
-    requestAnimationFrame(() => setTimeout(() => {  // after the frame is painted
+    isShown = isShown.then(() => show(parts)).then(() => requestAnimationFrame(() => setTimeout(() => {  // after the frame is painted
       window.paintedAt = Date.now();
       if (parts.charts) window.chartsPaintedAt = window.paintedAt;
-    }));
+    }))).catch(console.error);  // so that the next parts are shown
   });
   events.addEventListener("error", () => show({status: "not connected: quantlr watch has ended, or is starting again"}));
 }
