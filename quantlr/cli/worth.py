@@ -19,15 +19,18 @@ if TYPE_CHECKING:
 def command(options: Options, *, config_path: Path) -> None:
     """Refit CONFIG without each of its features, and test what each adds to the forecasts.
 
-    The table shows the log loss that each takes off, in thousandths of a nat, with the p value of Clark and West's
-    test, adjusted for all features by Holm's method. features.png and features.csv are written to OUTPUT/NAME. Only
+    The table shows by how much the log loss is higher without each, in thousandths of a nat, with the p value of Clark
+    and West's test, adjusted for all features by Holm's method; and by how much the base rate's is higher than that of
+    the feature alone. features.png and features.csv are written to OUTPUT/NAME. Only
     forecasts are compared, never profit: no trial is recorded.
     """
     from quantlr.cli.terminal import print_table
     from quantlr.experiment.worth import worth
+    from quantlr.report.pages.features import features_finding
 
     result, paths = measure_and_save(options, config_path, worth)
     print_table(_worth_table(result), options.results)
+    options.results.print(f"{features_finding(result.worth)}.", style="bold")
     options.print_written_paths(paths)
     options.print_json({"name": result.run.config.name, "features": table_records(result.table)})
 
@@ -37,7 +40,7 @@ def _worth_table(result: WorthResult) -> Table:
     from quantlr.report.pages.features import THOUSANDTHS, p_value_text
     from quantlr.report.style import number_text
 
-    headings = ("features", ">log loss taken off", ">adjusted p", ">alone", ">p alone")
+    headings = ("features", ">without less with", ">adjusted p", ">base rate less alone", ">p alone")
     rows = (
         (
             item.features.name,
@@ -48,4 +51,4 @@ def _worth_table(result: WorthResult) -> Table:
         )
         for item in result.worth.sets
     )
-    return make_table(f"{result.run.config.name}: worth of features (thousandths of a nat)", headings, rows)
+    return make_table(f"{result.run.config.name}: log loss, differences in thousandths of a nat", headings, rows)
