@@ -7,6 +7,7 @@
 | `predict` | forecast and position after the newest close |
 | `worth` | what each feature adds to the forecasts; a `WorthResult` has the table and the page |
 | `race` | the model against other classifiers and naive rules; a `RaceResult` has the table and the page |
+| `robustness` | what the result depends on; a `RobustnessResult` has the table, the page and a sentence |
 | `audit` | whether anything in a run depends on the future |
 | `compare` | tests the differences between saved runs |
 | `sweep` | tries a grid of settings; a `SweepResult` has all trials and the verdict on the best |
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     from quantlr.experiment.plan import plan
     from quantlr.experiment.predict import predict
     from quantlr.experiment.race import RaceResult, race
+    from quantlr.experiment.robustness import RobustnessResult, robustness
     from quantlr.experiment.run import Run, run
     from quantlr.experiment.worth import WorthResult, worth
     from quantlr.model.estimator import GradientDescentClassifier as GradientDescentClassifier
@@ -69,6 +71,7 @@ __all__ = [
     "Prices",
     "QuantlrError",
     "RaceResult",
+    "RobustnessResult",
     "Run",
     "SweepResult",
     "UserError",
@@ -80,6 +83,7 @@ __all__ = [
     "plan",
     "predict",
     "race",
+    "robustness",
     "run",
     "sweep",
     "worth",
@@ -108,6 +112,7 @@ _NAMES_BY_MODULE = {
     "quantlr.experiment.plan": ("plan",),
     "quantlr.experiment.predict": ("predict",),
     "quantlr.experiment.race": ("RaceResult", "race"),
+    "quantlr.experiment.robustness": ("RobustnessResult", "robustness"),
     "quantlr.experiment.run": ("Run", "run"),
     "quantlr.experiment.worth": ("WorthResult", "worth"),
     "quantlr.model.estimator": ("GradientDescentClassifier",),

@@ -48,11 +48,12 @@ def command(
     The run is computed again from the report's config and the stored prices, which must be the same. A PDF of one
     figure has the proportions of --size.
     """
-    from quantlr.cli.terminal import path_link, progress_bar
+    from quantlr.cli.terminal import progress_bar
     from quantlr.core.errors import UserError
     from quantlr.experiment.export import PDF_FILE, recompute_run, table_files
     from quantlr.report.figures import pages_pdf_bytes, parse_size
     from quantlr.report.saved_runs import find_run_dir
+    from quantlr.report.storage import write_report_files
 
     report_dir, inches = find_run_dir(run_name, options.output), parse_size(size)
     with progress_bar(options.messages) as progress:
@@ -66,11 +67,10 @@ def command(
     if is_pdf:
         files[PDF_FILE] = pages_pdf_bytes(run.page_context)
     files |= _figure_files(run, figures, file_format, size=inches, dpi=dpi, theme=theme, ticker=ticker)
-    paths = _write_files(files, target.resolve() if target else report_dir)
+    paths = write_report_files(files, target.resolve() if target else report_dir)
     for name in too_long:
         options.messages.print(f"{name} has more rows than a sheet of Excel: it is in {name}.csv only")
-    for path in paths:
-        options.results.print("written to", path_link(path), soft_wrap=True)
+    options.print_written_paths(paths)
     options.print_json({"name": report_dir.name, "figures": list(run.figures), "files": list(map(str, paths))})
 
 
@@ -98,10 +98,3 @@ def _figure_files(
         f"figure_{name}{stem}.{file_format}": figure_bytes(figure, file_format, size=size, dpi=dpi)
         for name, figure in drawn.items()
     }
-
-
-def _write_files(files: dict[str, bytes], folder: Path) -> list[Path]:
-    """Write files into a folder, which is made if there is none; a report's is locked meanwhile."""
-    from quantlr.report.storage import write_report_file
-
-    return [write_report_file(content, name, folder.name, folder.parent) for name, content in files.items()]
