@@ -108,8 +108,8 @@ def main() -> None:
             for source, found in zip(("", str(prices)), shares.values(), strict=True):
                 command = [sys.executable, __file__, source, str(Path(folder) / f"out{number}{bool(source)}")]
                 done = subprocess.run(command, cwd=ROOT, env=environment, check=True, capture_output=True, text=True)
-                share, _, rest = done.stdout.partition("\n")
-                found.append((float(share), rest))
+                first_line, _, rest = done.stdout.partition("\n")
+                found.append((float(first_line), rest))
     for name, found in shares.items():
         share, listed = min(found)
         print(f"{name}: {share:.2%} of the run's CPU time, at most {max(found)[0]:.2%}; the bar is {BAR:.0%}")

@@ -16,8 +16,8 @@ from quantlr.data.bars import bar_period
 from quantlr.data.markets import MarketSources
 from quantlr.data.price_rows import PriceRows
 from quantlr.data.prices import DataSpec, load_prices
+from quantlr.data.rule_results import ValidationContext
 from quantlr.data.validation import QualitySpec, validate_price_rows
-from quantlr.data.validation_rules import ValidationContext
 from quantlr.pipeline.stages import load_run_prices
 
 HOW = {"Open": "first", "High": "max", "Low": "min", "Close": "last", "Volume": "sum"}
