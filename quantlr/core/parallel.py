@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import pickle
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -203,6 +204,9 @@ def parallel_map(
     BrokenProcessPool : a process was killed.
     """
     indices, futures, lock = iter(range(len(jobs))), dict[int, Future[Result]](), threading.Lock()
+    pickled = pickle.dumps(
+        function
+    )  # here, since this thread computes, and caches properties, while the pool's pickles
 
     def submit_next_job(finished: Future[Result] | None = None) -> None:
         if finished is not None and (finished.cancelled() or finished.exception() is not None):
@@ -211,7 +215,7 @@ def parallel_map(
             index = next(indices, None)
             if index is None:
                 return
-            futures[index] = future = pool.submit(function, jobs[index])
+            futures[index] = future = pool.submit(_call_pickled, pickled, jobs[index])
         future.add_done_callback(submit_next_job)
 
     for _ in range(n_queued * pool_size):
@@ -230,6 +234,10 @@ def parallel_map(
             n_yielded += 1
     for index in range(n_yielded, len(jobs)):
         yield futures.pop(index).result()
+
+
+def _call_pickled(pickled: bytes, job: Any) -> Any:
+    return pickle.loads(pickled)(job)  # noqa: S301 - pickled by the process that started this one
 
 
 def map_in_processes(function: Callable[[Job], Result], jobs: Sequence[Job], *, workers: int) -> Iterator[Result]:
