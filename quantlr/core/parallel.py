@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import pickle
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -14,6 +13,7 @@ from contextlib import contextmanager
 from multiprocessing import active_children, parent_process
 from multiprocessing.context import SpawnContext, SpawnProcess
 from multiprocessing.queues import SimpleQueue
+from multiprocessing.reduction import ForkingPickler
 from typing import Any, TypeVar
 
 from quantlr.core.errors import Fault, UserError
@@ -237,7 +237,7 @@ def parallel_map(
 
 
 def _call_pickled(pickled: bytes, job: Any) -> Any:
-    return pickle.loads(pickled)(job)  # noqa: S301 - pickled by the process that started this one
+    return ForkingPickler.loads(pickled)(job)
 
 
 def map_in_processes(function: Callable[[Job], Result], jobs: Sequence[Job], *, workers: int) -> Iterator[Result]:
