@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from quantlr.config.run_config import ConfigSource, RunConfig, load_config
+from quantlr.core.file_reading import UnreadableContentError, library_errors_translated
 from quantlr.core.progress import Progress, ignore_progress
 from quantlr.core.values import Dataset, Forecasts, Prices
 from quantlr.data.dataset import compute_feature_columns
@@ -20,6 +22,7 @@ from quantlr.experiment.supplement import require_own_report, save_page
 from quantlr.model.base import Model
 from quantlr.model.feature_worth import FeatureWorth, feature_sets, measure_feature_worth, walk_forward_each
 from quantlr.pipeline.stages import walk_forward_spec
+from quantlr.report.storage import kept_report_dir
 
 WORTH_CSV_FILE = "features.csv"
 REDUCED_MODEL_TOL = 1e-6
@@ -65,14 +68,32 @@ class WorthResult:
     def save(self, output: str | Path = "reports") -> list[Path]:
         """Write ``features.png`` and ``features.csv`` into the run's report folder, and return their paths.
 
+        Where that folder has a ``report.html``, the worth is added to its interactive panels.
+
         Raises
         ------
         OutputError : the report in that folder is of another config; or as for `Run.save`.
         Fault : as for `Run.save`.
         """
+        from quantlr.report.html import add_worth_to_report
         from quantlr.report.pages.features import make_features_page
 
-        return save_page(make_features_page(self.worth), self.run.page_context, {WORTH_CSV_FILE: self.table}, output)
+        page, tables = make_features_page(self.worth), {WORTH_CSV_FILE: self.table}
+        edits = {"report.html": partial(add_worth_to_report, worth=self.table)}
+        return save_page(page, self.run.page_context, tables, output, edits=edits)
+
+
+def read_saved_worth(config: RunConfig, report_dir: Path) -> pd.DataFrame | None:
+    """Return the table of ``features.csv`` in a report's folder; None where there is none of this config."""
+    path = report_dir / WORTH_CSV_FILE
+    if not path.is_file() or kept_report_dir(report_dir, config.to_yaml(folder=report_dir)):
+        return None
+    try:
+        with library_errors_translated("the worth of features"):
+            table = pd.read_csv(path)
+            return table.astype({"features": "str", "statistic": float, "holm_p_value": float, "alone_p_value": float})
+    except (OSError, UnreadableContentError):
+        return None
 
 
 def worth(

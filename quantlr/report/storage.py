@@ -21,7 +21,7 @@ import re
 import shutil
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -207,7 +207,13 @@ def write_report(report: Report, reports_dir: Path, *, keep_other_config: bool =
     return target
 
 
-def write_report_files(files: Mapping[str, bytes], report_dir: Path, *, config_yaml: str | None = None) -> list[Path]:
+def write_report_files(
+    files: Mapping[str, bytes],
+    report_dir: Path,
+    *,
+    config_yaml: str | None = None,
+    edits: Mapping[str, Callable[[bytes], bytes]] | None = None,
+) -> list[Path]:
     """Write files into the folder of a report, each whole or not at all, beside those there; return their paths.
 
     Parameters
@@ -216,6 +222,8 @@ def write_report_files(files: Mapping[str, bytes], report_dir: Path, *, config_y
     report_dir : made if it does not exist.
     config_yaml : resolved config that the files are of. Where the folder has none it is written as ``config.yaml``, so
         that a run of another config keeps the files. None for files of any config.
+    edits : functions that take the contents of a file there and return what replaces it, by name; of a file that is not
+        there none is called.
 
     Raises
     ------
@@ -228,7 +236,9 @@ def write_report_files(files: Mapping[str, bytes], report_dir: Path, *, config_y
             require_report_of_config(report_dir, config_yaml)
             own_config = {} if (report_dir / CONFIG_FILE).exists() else {CONFIG_FILE: config_yaml.encode()}
         report_dir.mkdir(exist_ok=True)
-        for name, content in {**own_config, **files}.items():
+        edited = {name: edit((report_dir / name).read_bytes()) for name, edit in (edits or {}).items()
+                  if (report_dir / name).is_file()}  # fmt: skip
+        for name, content in {**own_config, **files, **edited}.items():
             fresh = temp_path(report_dir / name)
             try:
                 write_and_fsync(fresh, content)
@@ -236,7 +246,7 @@ def write_report_files(files: Mapping[str, bytes], report_dir: Path, *, config_y
             finally:
                 fresh.unlink(missing_ok=True)
         fsync_path(report_dir)
-    return [report_dir / name for name in files]
+    return [report_dir / name for name in (*files, *edited)]
 
 
 def require_report_of_config(report_dir: Path, config_yaml: str) -> None:
