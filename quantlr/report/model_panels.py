@@ -204,7 +204,7 @@ def worth_panel(worth: pd.DataFrame | None, *, is_choice: bool = False) -> HtmlP
             worth["features"], reductions, p_values, alone, alone_p_values, strict=True
         )
     )
-    columns = ("log loss taken off", "adjusted p", "alone", "p alone, not adjusted")
-    text_table = TextTable("Worth of the features, thousandths of a nat", columns, rows)
+    columns = ("without it less with it", "adjusted p", "base rate less it alone", "p alone, not adjusted")
+    text_table = TextTable("Log loss, differences in thousandths of a nat", columns, rows)
     chart = _rows_chart(worth["features"].tolist(), reductions, texts, mask)
     return {"title": title, "sentence": sentence, "table": _text_table(text_table), "chart": chart}

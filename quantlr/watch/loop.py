@@ -24,6 +24,7 @@ from quantlr.report.model_panels import model_panel_tables, model_panels
 from quantlr.report.pairs import pair_sentence
 from quantlr.report.storage import check_report_target, make_reports_dir
 from quantlr.report.summary import condense_notes, headline_changes, headline_tables, headline_text_rows, note_text
+from quantlr.watch.controls import FileControls
 from quantlr.watch.evaluation import (
     Evaluation,
     changed_keys,
@@ -52,6 +53,7 @@ class WatchLoop:
     config_path, settings, name, offline, output : as the options of `quantlr run`.
     publish : is given the parts of the page that have changed.
     writes_pages : whether the report is written too, after each verdict.
+    controls : of the config, for the server.
     """
 
     config_path: Path
@@ -61,6 +63,7 @@ class WatchLoop:
     name: str | None = None
     offline: bool = False
     writes_pages: bool = False
+    controls: FileControls = field(init=False)
     _changed: threading.Event = field(default_factory=threading.Event)
     _is_stopping: bool = False
     _last: Evaluation | None = None
@@ -73,6 +76,9 @@ class WatchLoop:
     _watched_digest: str = ""
     _component_digest: str = ""
     _watcher_stop: threading.Event = field(default_factory=threading.Event)
+
+    def __post_init__(self) -> None:
+        self.controls = FileControls(self.config_path, self.settings, self.name)
 
     def run(self) -> None:
         """Evaluate now and after each change, until `stop` is called."""
@@ -113,6 +119,7 @@ class WatchLoop:
         try:
             loaded = load_config(self.config_path, settings=self.settings, name=self.name)
             self._watch(config_paths(loaded) | data_paths(loaded) | component_paths(loaded))
+            self.publish(self.controls.parts(loaded))
             self._evaluate_and_publish(loaded)
         except SupersededError:
             raise
@@ -176,18 +183,23 @@ class WatchLoop:
             "setup": evaluation.context.setup_text,
             "headline": render_template("live_headline.html", rows=headline_text_rows(metrics), changes=changes),
             "changes": _changes_html(previous, evaluation, tests=None),
-            "verdict": render_template("live_verdict.html", metrics=None, tables=(), notes=()),
+            "verdict": render_template("live_verdict.html", metrics=None),
+            "tables_status": "Pending." if previous is None else "Pending; these are of the previous result.",
             "charts": json_for_html(interactive_data(evaluation.context)),
+            "panels": "",
         }
 
     def _judge_and_publish(self, evaluation: Evaluation, previous: Evaluation | None, ledger: Ledger) -> None:
         """Publish intervals, verdict and the comparison with the previous evaluation; write the report, if asked."""
         metrics = judge(evaluation, ledger, self._check_superseded)
         notes = [note_text(note) for note in condense_notes(evaluation.notes)]
-        tables = headline_tables(metrics, "tear_sheet")
-        verdict = render_template("live_verdict.html", metrics=metrics, tables=tables, notes=notes)
+        parts = {
+            "verdict": render_template("live_verdict.html", metrics=metrics),
+            "tables_status": "",
+            "tables": render_template("live_tables.html", tables=headline_tables(metrics, "tear_sheet"), notes=notes),
+        }
         self._check_superseded("publishing", done=0, total=1)
-        self.publish({"verdict": verdict})
+        self.publish(parts)
         if previous:
             self.publish({"changes": _changes_html(previous, evaluation, tests=_tests_text(previous, evaluation))})
         self._check_superseded("publishing", done=0, total=1)
