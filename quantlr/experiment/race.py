@@ -161,10 +161,11 @@ def run_race(
         for name, model in models.items():
             entrant = run.model_copy(update={"model": model})
             started = cpu_seconds()
-            data = _run_model(entrant, prices, dataset, workers=workers, progress=progress)
+            decisions = _forecast_and_decide(entrant, prices, dataset, workers=workers, progress=progress)
+            data = run_backtest(entrant, prices, decisions, progress=progress)
             seconds = cpu_seconds() - started
             if not run_data:
-                _audit_user_components(run, data)
+                _audit_user_components(run, prices, decisions)
             backtest = BacktestView(data.result, per_year)
             kind: CompetitorKind = "challenger" if run_data else "model"
             competitors.append(Competitor(name, kind, evaluate_forecasts(data.forecasts), backtest, seconds))
@@ -219,33 +220,27 @@ def cpu_seconds() -> float:
     return time.process_time() + times.children_user + times.children_system
 
 
-def _run_model(config: RunConfig, prices: Prices, dataset: Dataset, *, workers: int, progress: Progress) -> RunData:
-    """Return the values of a run whose features and labels are computed already."""
+def _forecast_and_decide(
+    config: RunConfig, prices: Prices, dataset: Dataset, *, workers: int, progress: Progress
+) -> Decisions:
+    """Return the decisions of a run whose features and labels are computed already."""
     split_spec = walk_forward_spec(config, prices)
     forecasts = walk_forward(dataset, split_spec, config.model, workers=workers, progress=progress)
-    return run_backtest(config, prices, decide(config, prices, dataset, forecasts), progress=progress)
+    return decide(config, prices, dataset, forecasts)
 
 
-def _audit_user_components(config: RunConfig, run_data: RunData) -> None:
+def _audit_user_components(config: RunConfig, prices: Prices, decisions: Decisions) -> None:
     """Audit components from outside the catalogue, as a run does."""
     if any(iter_user_defined_components(config)):
         from quantlr.audits.user_components import audit_user_decisions, audit_user_inputs
 
-        audit_user_inputs(config, run_data.prices)
-        decisions = Decisions(run_data.dataset, run_data.forecasts, run_data.positions)
-        audit_user_decisions(config, run_data.prices, decisions)
+        audit_user_inputs(config, prices)
+        audit_user_decisions(config, prices, decisions)
 
 
 def _naive_competitors(config: RunConfig, run_data: RunData, sessions_per_year: int) -> Iterator[Competitor]:
     started = cpu_seconds()
-    for result in evaluate_naive_rules(
-        run_data.forecasts,
-        run_data.prices,
-        config.policy,
-        config.execution,
-        sessions_per_year=sessions_per_year,
-        n_sessions=len(run_data.result.equity),
-    ):
+    for result in evaluate_naive_rules(run_data, config.policy, config.execution, sessions_per_year=sessions_per_year):
         rule, seconds = result.rule, cpu_seconds() - started
         yield Competitor(
             rule.name,

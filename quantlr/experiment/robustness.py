@@ -34,8 +34,10 @@ from quantlr.experiment.sensitivity import (
 from quantlr.experiment.trial import Trial, TrialResult
 from quantlr.pipeline.stages import (
     DEFAULT_STAGES,
+    Decisions,
     decision_context,
     positions_from_forecasts,
+    run_backtest,
     run_stages,
     walk_forward_spec,
 )
@@ -182,11 +184,7 @@ def _run_varied_config(config: RunConfig, run: Run, *, workers: int) -> RunData:
         return run_stages(config, data.prices, DEFAULT_STAGES, workers=workers)
     context = decision_context(config, data.prices, data.forecasts)
     positions = positions_from_forecasts(config, data.forecasts, context)
-    result = backtest_with_benchmark(
-        positions, data.prices, config.execution,
-        sessions_per_year=config.report.sessions_in_year(data.prices), benchmark=config.report.benchmark,
-    )  # fmt: skip
-    return replace(data, positions=positions, result=result)
+    return run_backtest(config, data.prices, Decisions(data.dataset, data.forecasts, positions))
 
 
 def _iter_span_parts(whole: Variation) -> Iterator[tuple[str, str, BoolArray]]:
@@ -271,7 +269,10 @@ def _ticker_rows(whole: Variation, data: RunData, config: RunConfig) -> list[Rob
         return []
     rows, n = [], len(whole.excess_returns)
     for index in tickers[:MAX_TICKERS]:
-        part = ticker_backtest(data.result, index, active_session_slice(data.result, data.forecasts, index))
+        sessions = active_session_slice(data.result, data.forecasts, index)
+        if sessions.stop <= sessions.start:  # it ended before the first session that is scored
+            continue
+        part = ticker_backtest(data.result, index, sessions)
         own = Variation(
             data.forecasts.tickers[index], part.sessions, part.net_return, np.zeros(len(part.net_return)),
             whole.sessions_per_year,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -141,7 +141,8 @@ def worth_of_run(run: Run, *, workers: int = 1, progress: Progress = ignore_prog
     split_spec, model = walk_forward_spec(run.config, data.prices), reduced_model(run.config.model)
 
     def forecast(datasets: Iterable[Dataset]) -> Iterator[Forecasts]:
-        return walk_forward_each(datasets, split_spec, model, workers=workers)
+        for forecasts in walk_forward_each(datasets, split_spec, model, workers=workers):
+            yield replace(forecasts, up=data.forecasts.up, horizon_return=data.forecasts.horizon_return)
 
     return WorthResult(run, measure_feature_worth(data.dataset, data.forecasts, sets, forecast, progress=progress))
 
