@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 from pydantic import ValidationError
@@ -39,6 +39,10 @@ from quantlr.report.context import PageContext
 from quantlr.report.file_formats import csv_bytes
 from quantlr.report.race import Competitor, CompetitorKind, RaceEntry, make_race_entries, race_table
 from quantlr.report.storage import write_report_file
+
+if TYPE_CHECKING:
+    from quantlr.report.figures import FigureCollection
+    from quantlr.report.pages import Page
 
 RACE_CSV_FILE = "race.csv"
 MAX_CHALLENGERS = 7
@@ -72,6 +76,27 @@ class RaceResult:
         """
         return race_table(self.entries)
 
+    @property
+    def page(self) -> Page:
+        """The page ``race.png``."""
+        from quantlr.report.pages.race import make_race_page
+
+        return make_race_page(self.entries)
+
+    @property
+    def page_context(self) -> PageContext:
+        """What the page is drawn from, besides the entries."""
+        data = self.run_data
+        notes = (*data.prices.notes, *data.dataset.notes, *data.forecasts.notes)
+        return PageContext.from_run(self.config, data, {}, notes)
+
+    @property
+    def figures(self) -> FigureCollection:
+        """The panels of the page as figures of matplotlib, by name, as `Run.figures`."""
+        from quantlr.report.figures import FigureCollection, iter_page_panels
+
+        return FigureCollection(iter_page_panels([self.page], self.page_context))
+
     def save(self, output: str | Path = "reports") -> list[Path]:
         """Write ``race.png`` and ``race.csv`` into the run's report folder, record the trials, and return the paths.
 
@@ -79,13 +104,9 @@ class RaceResult:
         ------
         OutputError, Fault : as for `Run.save`.
         """
-        from quantlr.report.pages.race import RACE_FILE, make_race_page
-
-        output = Path(output)
-        notes = (*self.run_data.prices.notes, *self.run_data.dataset.notes, *self.run_data.forecasts.notes)
-        context = PageContext.from_run(self.config, self.run_data, {}, notes)
-        picture = make_race_page(self.entries).render_picture(context)
-        contents = {RACE_FILE: picture.png_bytes, RACE_CSV_FILE: csv_bytes(self.table)}
+        output, page = Path(output), self.page
+        picture = page.render_picture(self.page_context)
+        contents = {page.file_name: picture.png_bytes, RACE_CSV_FILE: csv_bytes(self.table)}
         output.mkdir(parents=True, exist_ok=True)
         with Ledger.from_output_folder(output).recording(self.trials):
             return [write_report_file(content, name, self.config.name, output) for name, content in contents.items()]

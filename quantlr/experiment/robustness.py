@@ -7,21 +7,22 @@ that it costs the count of trials almost nothing (see ``stats/family_wise.py``).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from quantlr.backtest.attribution import active_session_slice, ticker_backtest
 from quantlr.backtest.engine import backtest_with_benchmark
-from quantlr.config.run_config import LoadedConfig, RunConfig, load_config
+from quantlr.config.run_config import ConfigSource, LoadedConfig, RunConfig, load_config
 from quantlr.core.errors import DataError, OutputError, UserError
 from quantlr.core.progress import Progress, ProgressCounter, ignore_progress
 from quantlr.core.values import Array, BoolArray, RunData
+from quantlr.data.features import Feature
 from quantlr.experiment.ledger import Ledger
 from quantlr.experiment.run import Run, run_config
 from quantlr.experiment.sensitivity import (
@@ -43,7 +44,6 @@ from quantlr.pipeline.stages import (
 )
 from quantlr.report.file_formats import csv_bytes
 from quantlr.report.pages.robustness import (
-    ROBUSTNESS_FILE,
     RobustnessContext,
     RobustnessRow,
     make_robustness_page,
@@ -55,6 +55,10 @@ from quantlr.stats.bootstrap import optimal_block_length
 from quantlr.stats.paired import holm_adjusted_p_values
 from quantlr.stats.path_resamples import resample_paths
 from quantlr.stats.sharpe import sharpe_per_session
+
+if TYPE_CHECKING:
+    from quantlr.report.figures import FigureCollection
+    from quantlr.report.pages import Page
 
 ROBUSTNESS_CSV_FILE = "robustness.csv"
 CRISES = (
@@ -109,6 +113,18 @@ class RobustnessResult:
         names = ("group", "name", "sessions", "sharpe", "sharpe_without", "alpha", "p_value", "adjusted_p_value")
         return pd.DataFrame([[getattr(row, name) for name in names] for row in self.context.rows], columns=list(names))
 
+    @property
+    def page(self) -> Page:
+        """The page ``robustness.png``."""
+        return make_robustness_page(self.context)
+
+    @property
+    def figures(self) -> FigureCollection:
+        """The panels of the page as figures of matplotlib, by name, as `Run.figures`."""
+        from quantlr.report.figures import FigureCollection, iter_page_panels
+
+        return FigureCollection(iter_page_panels([self.page], self.run.page_context))
+
     def save(self, output: str | Path = "reports") -> list[Path]:
         """Write ``robustness.png`` and ``robustness.csv`` into the run's report, record the trials, return the paths.
 
@@ -117,10 +133,10 @@ class RobustnessResult:
         OutputError : the report in that folder is of another config.
         Fault : as for `Run.save`.
         """
-        output, name = Path(output), self.run.config.name
+        output, name, page = Path(output), self.run.config.name, self.page
         require_report_of_config(output / name, self.run.config)
-        picture = make_robustness_page(self.context).render_picture(self.context.run_context)
-        contents = {ROBUSTNESS_FILE: picture.png_bytes, ROBUSTNESS_CSV_FILE: csv_bytes(self.table)}
+        picture = page.render_picture(self.run.page_context)
+        contents = {page.file_name: picture.png_bytes, ROBUSTNESS_CSV_FILE: csv_bytes(self.table)}
         make_reports_dir(output, name)
         with Ledger.from_output_folder(output).recording(self.trials):
             return [write_report_file(content, file, name, output) for file, content in contents.items()]
@@ -133,16 +149,61 @@ def require_report_of_config(report_dir: Path, config: RunConfig) -> None:
         raise OutputError(f"{report_dir} is the report of another config; {advice}")
 
 
+def robustness(
+    config: ConfigSource,
+    *,
+    overrides: Mapping[str, Any] | None = None,
+    features: Sequence[Feature] = (),
+    data: Any = None,
+    output: str | Path | None = None,
+    offline: bool = False,
+    workers: int = 1,
+    progress: Progress = ignore_progress,
+) -> RobustnessResult:
+    """Measure what the result of a config depends on: spans, regimes, tickers, costs, delays and settings.
+
+    Parameters
+    ----------
+    config, overrides, features, data, offline, workers, progress : as in `quantlr.run`.
+    output : folder of reports. ``robustness.png`` and ``robustness.csv`` are written there, and each variation is
+        recorded in its ledger of trials. With None nothing is written.
+
+    Returns
+    -------
+    result : `RobustnessResult.table` is a DataFrame with a row per part or change.
+
+    Raises
+    ------
+    UserError : the config or the data need a change; the message says where and which.
+    OutputError : the report in that folder is of another config.
+    ComponentError : an object of your own classes failed; the message names it and the line.
+    LookAheadError : a component of your own depends on later values.
+    Fault : the network, the disk or another program failed.
+
+    Examples
+    --------
+    >>> import quantlr
+    >>> result = quantlr.robustness("configs/sp500_daily.yaml")  # doctest: +SKIP
+    >>> result.table.query("group == 'year'")  # doctest: +SKIP
+    """
+    loaded = load_config(config, overrides=overrides, features=features, data=data)
+    result = measure_robustness(loaded, output=output, offline=offline, workers=workers, progress=progress)
+    if output is not None:
+        result.save(output)
+    return result
+
+
 def measure_robustness(
     config: LoadedConfig,
     *,
-    output: str | Path = "reports",
+    output: str | Path | None,
     offline: bool = False,
     workers: int = 1,
     progress: Progress = ignore_progress,
 ) -> RobustnessResult:
     """Return the robustness of a loaded config; errors name the place of the key that caused them."""
-    require_report_of_config(Path(output) / config.run.name, config.run)
+    if output is not None:
+        require_report_of_config(Path(output) / config.run.name, config.run)
     run = run_config(config, output=output, offline=offline, workers=workers, progress=progress)
     return robustness_of_run(run, workers=workers, progress=progress)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -19,9 +19,12 @@ from quantlr.experiment.selection import require_one_model
 from quantlr.model.base import Model
 from quantlr.model.feature_worth import FeatureWorth, feature_sets, measure_feature_worth, walk_forward_each
 from quantlr.pipeline.stages import walk_forward_spec
-from quantlr.report.context import PageContext
 from quantlr.report.file_formats import csv_bytes
 from quantlr.report.storage import write_report_file
+
+if TYPE_CHECKING:
+    from quantlr.report.figures import FigureCollection
+    from quantlr.report.pages import Page
 
 WORTH_CSV_FILE = "features.csv"
 REDUCED_MODEL_TOL = 1e-6
@@ -64,6 +67,20 @@ class WorthResult:
             for item in self.worth.sets
         )
 
+    @property
+    def page(self) -> Page:
+        """The page ``features.png``."""
+        from quantlr.report.pages.features import make_features_page
+
+        return make_features_page(self.worth)
+
+    @property
+    def figures(self) -> FigureCollection:
+        """The panels of the page as figures of matplotlib, by name, as `Run.figures`."""
+        from quantlr.report.figures import FigureCollection, iter_page_panels
+
+        return FigureCollection(iter_page_panels([self.page], self.run.page_context))
+
     def save(self, output: str | Path = "reports") -> list[Path]:
         """Write ``features.png`` and ``features.csv`` into the run's report folder, and return their paths.
 
@@ -71,13 +88,10 @@ class WorthResult:
         ------
         OutputError, Fault : as for `Run.save`.
         """
-        from quantlr.report.pages.features import FEATURES_FILE, make_features_page
-
-        run = self.run
-        context = PageContext.from_run(run.config, run.run_data, run.metrics, run.notes)
-        picture = make_features_page(self.worth).render_picture(context)
-        contents = {FEATURES_FILE: picture.png_bytes, WORTH_CSV_FILE: csv_bytes(self.table)}
-        return [write_report_file(content, name, run.config.name, Path(output)) for name, content in contents.items()]
+        page, name = self.page, self.run.config.name
+        picture = page.render_picture(self.run.page_context)
+        contents = {page.file_name: picture.png_bytes, WORTH_CSV_FILE: csv_bytes(self.table)}
+        return [write_report_file(content, file, name, Path(output)) for file, content in contents.items()]
 
 
 def worth(
