@@ -6,8 +6,8 @@
 | `plan` | the dates, rows and refits of a run, without fitting |
 | `predict` | forecast and position after the newest close |
 | `worth` | what each feature adds to the forecasts; a `WorthResult` has the table and the page |
-| `robustness` | what the result of a run depends on; a `RobustnessResult` has the table and the page |
 | `race` | the model against other classifiers and naive rules; a `RaceResult` has the table and the page |
+| `robustness` | what the result depends on; a `RobustnessResult` has the table, the page and a sentence |
 | `audit` | whether anything in a run depends on the future |
 | `export` | figures, tables and pages of a saved report, in the formats of other programs |
 | `compare` | tests the differences between saved runs |

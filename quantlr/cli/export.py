@@ -48,12 +48,12 @@ def command(
     A run is computed again from the report's config and the stored prices, which must be the same. A PDF of one figure
     has the proportions of --size.
     """
-    from quantlr.cli.terminal import path_link, progress_bar
-    from quantlr.experiment.export import ExportRequest, export_files, write_files
+    from quantlr.cli.terminal import progress_bar
+    from quantlr.experiment.export import ExportRequest, export_files
     from quantlr.experiment.saved_pages import open_saved_pages
     from quantlr.report.figures import parse_size
     from quantlr.report.saved_runs import find_run_dir
-    from quantlr.report.storage import SUMMARY_FILES
+    from quantlr.report.storage import SUMMARY_FILES, write_report_files
 
     request = ExportRequest(figures, file_format, parse_size(size), dpi, theme, ticker, tables, is_pdf)
     if not is_list:
@@ -65,9 +65,8 @@ def command(
         files, too_long = export_files(pages, request)
     if is_list:
         options.results.print("\n".join(names), highlight=False)
-    paths = write_files(files, target.resolve() if target else report_dir)
+    paths = write_report_files(files, target.resolve() if target else report_dir)
     for name in too_long:
         options.messages.print(f"{name} has more rows than a sheet of Excel: it is in {name}.csv only")
-    for path in paths:
-        options.results.print("written to", path_link(path), soft_wrap=True)
+    options.print_written_paths(paths)
     options.print_json({"name": report_dir.name, "figures": list(names), "files": list(map(str, paths))})

@@ -89,13 +89,12 @@ def _run_and_print(
     `paths_by_name` are the configs so far, by the names of their reports; this one is added.
     """
     from quantlr.cli.terminal import progress_bar
-    from quantlr.config.run_config import load_config
     from quantlr.experiment.ledger import Ledger
     from quantlr.experiment.run import run_config
     from quantlr.report.storage import kept_report_dir, read_previous_metrics
     from quantlr.report.summary import new_ledger_text
 
-    config = load_config(config_path, settings=options.settings, name=options.name)
+    config = options.load_config(config_path)
     name, output, offline, workers = config.run.name, options.output, options.offline, options.workers
     other = paths_by_name.setdefault(name, config_path)
     if other is not config_path:
@@ -115,8 +114,9 @@ def _run_and_print(
     if kept_dir and replace_former:
         options.messages.print("the former report, of another config, was replaced")
     elif kept_dir:
-        text = f"the former report, of another config, is kept in {kept_dir}; --replace would replace it, and"
-        options.messages.print(f"{text} `quantlr compare {kept_dir} {folder}` tests the difference", soft_wrap=True)
+        text = f"the former report, of another config, is kept in {kept_dir}; --replace would replace it"
+        comparison = f", and `quantlr compare {kept_dir} {folder}` tests the difference" if previous_metrics else ""
+        options.messages.print(text + comparison, soft_wrap=True)
     if is_first:
         options.messages.print(new_ledger_text(ledger.path))
     options.print_json(run.metrics)

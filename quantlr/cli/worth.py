@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from quantlr.cli.options import Options, config_argument, verb
+from quantlr.cli.supplement import measure_and_save, table_records
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -22,19 +23,13 @@ def command(options: Options, *, config_path: Path) -> None:
     test, adjusted for all features by Holm's method. features.png and features.csv are written to OUTPUT/NAME. Only
     forecasts are compared, never profit: no trial is recorded.
     """
-    from quantlr.cli.terminal import path_link, print_table, progress_bar
-    from quantlr.config.run_config import load_config
-    from quantlr.experiment.worth import measure_worth
+    from quantlr.cli.terminal import print_table
+    from quantlr.experiment.worth import worth
 
-    config = load_config(config_path, settings=options.settings, name=options.name)
-    with progress_bar(options.messages) as progress:
-        result = measure_worth(config, offline=options.offline, workers=options.workers, progress=progress)
-        paths = result.save(options.output)
+    result, paths = measure_and_save(options, config_path, worth)
     print_table(_worth_table(result), options.results)
-    for path in paths:
-        options.results.print("written to", path_link(path), soft_wrap=True)
-    table = result.table.astype(object)
-    options.print_json({"name": config.run.name, "features": table.where(table.notna(), None).to_dict("records")})
+    options.print_written_paths(paths)
+    options.print_json({"name": result.run.config.name, "features": table_records(result.table)})
 
 
 def _worth_table(result: WorthResult) -> Table:

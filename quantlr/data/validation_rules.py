@@ -311,11 +311,11 @@ def flag_stale_closes(rows: PriceRows, context: ValidationContext) -> RuleResult
     length, row = np.bincount(run)[run], np.arange(len(rows))
     length_so_far = row - np.maximum.accumulate(np.where(repeats, 0, row)) + 1
 
-    def text_on(n_bars: IntArray) -> Callable[[int], str]:
+    def make_stale_close_text(n_bars: IntArray) -> Callable[[int], str]:
         return lambda index: f"the close stays {close[index]:g} for {n_bars[index]} bars"
 
-    to_drop = RuleResult(length_so_far >= MIN_STALE_BARS, text_on(length_so_far))
-    return RuleResult(repeats & (length >= MIN_STALE_BARS), text_on(length), to_drop=to_drop)
+    to_drop = RuleResult(length_so_far >= MIN_STALE_BARS, make_stale_close_text(length_so_far))
+    return RuleResult(repeats & (length >= MIN_STALE_BARS), make_stale_close_text(length), to_drop=to_drop)
 
 
 def flag_missing_sessions(rows: PriceRows, context: ValidationContext) -> RuleResult:

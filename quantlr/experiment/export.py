@@ -17,7 +17,7 @@ from quantlr.experiment.saved_pages import SavedPages, open_saved_pages
 from quantlr.report.figures import DEFAULT_SIZE_INCHES, check_pixels, figure_bytes, pdf_bytes, require_known
 from quantlr.report.file_formats import csv_bytes
 from quantlr.report.saved_runs import find_run_dir
-from quantlr.report.storage import SUMMARY_FILES, page_file_stem, write_report_file
+from quantlr.report.storage import SUMMARY_FILES, page_file_stem, write_report_files
 from quantlr.report.summary import baseline_name
 from quantlr.report.themes import THEMES
 from quantlr.report.workbook import MAX_SHEET_ROWS, workbook_bytes
@@ -105,7 +105,7 @@ def export(
     request.check()
     report_dir = find_run_dir(str(run), Path(output), SUMMARY_FILES)
     files, _ = export_files(open_saved_pages(report_dir, workers=workers, progress=progress), request)
-    return write_files(files, Path(to) if to else report_dir)
+    return write_report_files(files, Path(to).resolve() if to else report_dir)
 
 
 def export_files(pages: SavedPages, request: ExportRequest) -> tuple[dict[str, bytes], list[str]]:
@@ -129,12 +129,6 @@ def export_files(pages: SavedPages, request: ExportRequest) -> tuple[dict[str, b
         content = figure_bytes(figure, request.file_format, size=request.size, dpi=request.dpi)
         files[f"figure_{name}{stem}.{request.file_format}"] = content
     return files, too_long
-
-
-def write_files(files: dict[str, bytes], folder: Path) -> list[Path]:
-    """Write files into a folder, which is made if there is none; a report's is locked meanwhile."""
-    folder = folder if folder.name else folder.resolve()
-    return [write_report_file(content, name, folder.name, folder.parent) for name, content in files.items()]
 
 
 def exported_tables(run: Run) -> dict[str, pd.DataFrame]:

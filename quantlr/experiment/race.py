@@ -14,15 +14,15 @@ from pydantic import ValidationError
 
 from quantlr.backtest.metric_types import BacktestView, evaluate_forecasts
 from quantlr.backtest.naive_rules import evaluate_naive_rules
-from quantlr.config.run_config import ConfigSource, LoadedConfig, RunConfig, load_config
+from quantlr.config.run_config import ConfigSource, RunConfig, load_config
 from quantlr.core.component_errors import iter_user_defined_components
 from quantlr.core.errors import UserError
 from quantlr.core.progress import Progress, ignore_progress
 from quantlr.core.values import Dataset, Prices, RunData
 from quantlr.data.features import Feature
-from quantlr.experiment.ledger import Ledger
 from quantlr.experiment.price_overlap import price_overlap_keys
 from quantlr.experiment.selection import require_one_model
+from quantlr.experiment.supplement import require_own_report, save_page
 from quantlr.experiment.trial import Trial, TrialResult
 from quantlr.model.base import Model
 from quantlr.model.sklearn_classifier import SklearnClassifier, find_classifier
@@ -36,9 +36,7 @@ from quantlr.pipeline.stages import (
     walk_forward_spec,
 )
 from quantlr.report.context import PageContext
-from quantlr.report.file_formats import csv_bytes
 from quantlr.report.race import Competitor, CompetitorKind, RaceEntry, make_race_entries, race_table
-from quantlr.report.storage import write_report_file
 
 if TYPE_CHECKING:
     from quantlr.report.figures import FigureCollection
@@ -102,14 +100,10 @@ class RaceResult:
 
         Raises
         ------
-        OutputError, Fault : as for `Run.save`.
+        OutputError : the report in that folder is of another config; or as for `Run.save`.
+        Fault : as for `Run.save`.
         """
-        output, page = Path(output), self.page
-        picture = page.render_picture(self.page_context)
-        contents = {page.file_name: picture.png_bytes, RACE_CSV_FILE: csv_bytes(self.table)}
-        output.mkdir(parents=True, exist_ok=True)
-        with Ledger.from_output_folder(output).recording(self.trials):
-            return [write_report_file(content, name, self.config.name, output) for name, content in contents.items()]
+        return save_page(self.page, self.page_context, {RACE_CSV_FILE: self.table}, output, trials=self.trials)
 
 
 def race(
@@ -154,25 +148,12 @@ def race(
     >>> result.table[["name", "log_loss", "log_loss_holm_p_value"]]  # doctest: +SKIP
     """
     loaded = load_config(config, overrides=overrides, features=features, data=data)
-    result = run_race(loaded, against, offline=offline, workers=workers, progress=progress)
+    require_one_model(loaded, verb="race")
+    run = loaded.run
     if output is not None:
-        result.save(output)
-    return result
-
-
-def run_race(
-    config: LoadedConfig,
-    against: Sequence[Any],
-    *,
-    offline: bool = False,
-    workers: int = 1,
-    progress: Progress = ignore_progress,
-) -> RaceResult:
-    """Return the race of a loaded config; errors name the place of the key that caused them."""
-    require_one_model(config, verb="race")
-    run = config.run
+        require_own_report(run, output)
     models = {run.model.display_name: run.model} | make_challengers(run, against)
-    with config.add_location_to_errors():
+    with loaded.add_location_to_errors():
         prices = load_run_prices(run, offline=offline, progress=progress)
         dataset = dataset_from_config(run, prices, progress=progress)
         per_year, keys = run.report.sessions_in_year(prices), price_overlap_keys(prices)
@@ -194,7 +175,10 @@ def run_race(
             trials.append(Trial.from_config(entrant, data_sha256=prices.sha256, price_keys=keys, result=result))
             run_data.append(data)
         competitors += _naive_competitors(run, run_data[0], per_year)
-    return RaceResult(run, make_race_entries(competitors), tuple(trials), run_data[0])
+    finished = RaceResult(run, make_race_entries(competitors), tuple(trials), run_data[0])
+    if output is not None:
+        finished.save(output)
+    return finished
 
 
 def make_challengers(config: RunConfig, against: Sequence[Any]) -> dict[str, Model]:

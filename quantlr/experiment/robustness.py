@@ -18,12 +18,11 @@ import pandas as pd
 
 from quantlr.backtest.attribution import active_session_slice, ticker_backtest
 from quantlr.backtest.engine import backtest_with_benchmark
-from quantlr.config.run_config import ConfigSource, LoadedConfig, RunConfig, load_config
-from quantlr.core.errors import DataError, OutputError, UserError
+from quantlr.config.run_config import ConfigSource, RunConfig, load_config
+from quantlr.core.errors import DataError, UserError
 from quantlr.core.progress import Progress, ProgressCounter, ignore_progress
 from quantlr.core.values import Array, BoolArray, RunData
 from quantlr.data.features import Feature
-from quantlr.experiment.ledger import Ledger
 from quantlr.experiment.run import Run, run_config
 from quantlr.experiment.sensitivity import (
     MAX_COST_BPS,
@@ -32,6 +31,7 @@ from quantlr.experiment.sensitivity import (
     delay_decisions,
     variation_of_backtest,
 )
+from quantlr.experiment.supplement import require_own_report, save_page
 from quantlr.experiment.trial import Trial, TrialResult
 from quantlr.pipeline.stages import (
     DEFAULT_STAGES,
@@ -42,14 +42,12 @@ from quantlr.pipeline.stages import (
     run_stages,
     walk_forward_spec,
 )
-from quantlr.report.file_formats import csv_bytes
 from quantlr.report.pages.robustness import (
     RobustnessContext,
     RobustnessRow,
     make_robustness_page,
     robustness_sentence,
 )
-from quantlr.report.storage import kept_report_dir, make_reports_dir, write_report_file
 from quantlr.stats.benchmark_test import alpha_test
 from quantlr.stats.bootstrap import optimal_block_length
 from quantlr.stats.paired import holm_adjusted_p_values
@@ -130,23 +128,11 @@ class RobustnessResult:
 
         Raises
         ------
-        OutputError : the report in that folder is of another config.
+        OutputError : the report in that folder is of another config; or as for `Run.save`.
         Fault : as for `Run.save`.
         """
-        output, name, page = Path(output), self.run.config.name, self.page
-        require_report_of_config(output / name, self.run.config)
-        picture = page.render_picture(self.run.page_context)
-        contents = {page.file_name: picture.png_bytes, ROBUSTNESS_CSV_FILE: csv_bytes(self.table)}
-        make_reports_dir(output, name)
-        with Ledger.from_output_folder(output).recording(self.trials):
-            return [write_report_file(content, file, name, output) for file, content in contents.items()]
-
-
-def require_report_of_config(report_dir: Path, config: RunConfig) -> None:
-    """Raise an OutputError if the report in a folder is of another config."""
-    if kept_report_dir(report_dir, config.to_yaml(folder=report_dir)):
-        advice = "run this one first (`quantlr run`), or choose another --name"
-        raise OutputError(f"{report_dir} is the report of another config; {advice}")
+        tables = {ROBUSTNESS_CSV_FILE: self.table}
+        return save_page(self.page, self.run.page_context, tables, output, trials=self.trials)
 
 
 def robustness(
@@ -160,22 +146,21 @@ def robustness(
     workers: int = 1,
     progress: Progress = ignore_progress,
 ) -> RobustnessResult:
-    """Measure what the result of a config depends on: spans, regimes, tickers, costs, delays and settings.
+    """Measure how the result of a config depends on spans, regimes, tickers, costs, delays and settings.
 
     Parameters
     ----------
     config, overrides, features, data, offline, workers, progress : as in `quantlr.run`.
-    output : folder of reports. ``robustness.png`` and ``robustness.csv`` are written there, and each variation is
+    output : folder of reports. ``robustness.png`` and ``robustness.csv`` are written there, and every change is
         recorded in its ledger of trials. With None nothing is written.
 
     Returns
     -------
-    result : `RobustnessResult.table` is a DataFrame with a row per part or change.
+    result : `RobustnessResult.table` is a DataFrame, `RobustnessResult.sentence` says what matters most.
 
     Raises
     ------
     UserError : the config or the data need a change; the message says where and which.
-    OutputError : the report in that folder is of another config.
     ComponentError : an object of your own classes failed; the message names it and the line.
     LookAheadError : a component of your own depends on later values.
     Fault : the network, the disk or another program failed.
@@ -183,29 +168,16 @@ def robustness(
     Examples
     --------
     >>> import quantlr
-    >>> result = quantlr.robustness("configs/sp500_daily.yaml")  # doctest: +SKIP
-    >>> result.table.query("group == 'year'")  # doctest: +SKIP
+    >>> quantlr.robustness("configs/sp500_daily.yaml").sentence  # doctest: +SKIP
     """
     loaded = load_config(config, overrides=overrides, features=features, data=data)
-    result = measure_robustness(loaded, output=output, offline=offline, workers=workers, progress=progress)
+    if output is not None:
+        require_own_report(loaded.run, output)
+    run = run_config(loaded, offline=offline, workers=workers, progress=progress)
+    result = robustness_of_run(run, workers=workers, progress=progress)
     if output is not None:
         result.save(output)
     return result
-
-
-def measure_robustness(
-    config: LoadedConfig,
-    *,
-    output: str | Path | None,
-    offline: bool = False,
-    workers: int = 1,
-    progress: Progress = ignore_progress,
-) -> RobustnessResult:
-    """Return the robustness of a loaded config; errors name the place of the key that caused them."""
-    if output is not None:
-        require_report_of_config(Path(output) / config.run.name, config.run)
-    run = run_config(config, output=output, offline=offline, workers=workers, progress=progress)
-    return robustness_of_run(run, workers=workers, progress=progress)
 
 
 def robustness_of_run(run: Run, *, workers: int = 1, progress: Progress = ignore_progress) -> RobustnessResult:

@@ -22,7 +22,7 @@ from quantlr.core.errors import UserError
 from quantlr.core.file_reading import UnreadableContentError, read_json
 from quantlr.core.progress import Progress, ignore_progress
 from quantlr.core.values import BacktestResult
-from quantlr.experiment.race import RACE_CSV_FILE, run_race
+from quantlr.experiment.race import RACE_CSV_FILE, race
 from quantlr.experiment.robustness import robustness_of_run
 from quantlr.experiment.run import Run, run_config
 from quantlr.experiment.worth import worth_of_run
@@ -31,9 +31,6 @@ from quantlr.report.compare import compare
 from quantlr.report.figures import FigureCollection, applicable_pages
 from quantlr.report.pages import Page, pages_to_draw
 from quantlr.report.pages.comparison import comparison_figure, comparison_panels
-from quantlr.report.pages.features import FEATURES_FILE
-from quantlr.report.pages.race import RACE_FILE
-from quantlr.report.pages.robustness import ROBUSTNESS_FILE
 from quantlr.report.pages.sweep import sweep_figure, sweep_panels
 from quantlr.report.storage import COMPARISON_FILE, CONFIG_FILE, MAX_JSON_BYTES, METRICS_FILE, SWEEP_FILE
 from quantlr.report.sweep_context import sweep_page_context
@@ -100,15 +97,15 @@ def _pages_of_run(report_dir: Path, *, workers: int, progress: Progress) -> Save
 
 
 def _iter_further_pages(run: Run, report_dir: Path, *, workers: int, progress: Progress) -> Iterator[Page]:
-    if (report_dir / ROBUSTNESS_FILE).is_file():
+    if (report_dir / "robustness.png").is_file():
         yield robustness_of_run(run, workers=workers, progress=progress).page
-    if (report_dir / FEATURES_FILE).is_file():
+    if (report_dir / "features.png").is_file():
         yield worth_of_run(run, workers=workers, progress=progress).page
-    if (report_dir / RACE_FILE).is_file():
+    if (report_dir / "race.png").is_file():
         table = pd.read_csv(report_dir / RACE_CSV_FILE)
         against = table.loc[table["kind"] == "challenger", "name"].tolist()
         config = load_config(report_dir / CONFIG_FILE)
-        yield run_race(config, against, offline=True, workers=workers, progress=progress).page
+        yield race(config, against=against, offline=True, workers=workers, progress=progress).page
 
 
 def recompute_run(report_dir: Path, *, workers: int = 1, progress: Progress = ignore_progress) -> Run:

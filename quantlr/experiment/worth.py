@@ -9,18 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from quantlr.config.run_config import ConfigSource, LoadedConfig, RunConfig, load_config
+from quantlr.config.run_config import ConfigSource, RunConfig, load_config
 from quantlr.core.progress import Progress, ignore_progress
 from quantlr.core.values import Dataset, Forecasts, Prices
 from quantlr.data.dataset import compute_feature_columns
 from quantlr.data.features import Feature
 from quantlr.experiment.run import Run, run_config
 from quantlr.experiment.selection import require_one_model
+from quantlr.experiment.supplement import require_own_report, save_page
 from quantlr.model.base import Model
 from quantlr.model.feature_worth import FeatureWorth, feature_sets, measure_feature_worth, walk_forward_each
 from quantlr.pipeline.stages import walk_forward_spec
-from quantlr.report.file_formats import csv_bytes
-from quantlr.report.storage import write_report_file
 
 if TYPE_CHECKING:
     from quantlr.report.figures import FigureCollection
@@ -86,12 +85,10 @@ class WorthResult:
 
         Raises
         ------
-        OutputError, Fault : as for `Run.save`.
+        OutputError : the report in that folder is of another config; or as for `Run.save`.
+        Fault : as for `Run.save`.
         """
-        page, name = self.page, self.run.config.name
-        picture = page.render_picture(self.run.page_context)
-        contents = {page.file_name: picture.png_bytes, WORTH_CSV_FILE: csv_bytes(self.table)}
-        return [write_report_file(content, file, name, Path(output)) for file, content in contents.items()]
+        return save_page(self.page, self.run.page_context, {WORTH_CSV_FILE: self.table}, output)
 
 
 def worth(
@@ -132,20 +129,15 @@ def worth(
     >>> result.table[["features", "log_loss_reduction", "holm_p_value"]]  # doctest: +SKIP
     """
     loaded = load_config(config, overrides=overrides, features=features, data=data)
-    result = measure_worth(loaded, offline=offline, workers=workers, progress=progress)
+    require_one_model(loaded, verb="worth")
+    if output is not None:
+        require_own_report(loaded.run, output)
+    run = run_config(loaded, offline=offline, workers=workers, progress=progress)
+    with loaded.add_location_to_errors():
+        result = worth_of_run(run, workers=workers, progress=progress)
     if output is not None:
         result.save(output)
     return result
-
-
-def measure_worth(
-    config: LoadedConfig, *, offline: bool = False, workers: int = 1, progress: Progress = ignore_progress
-) -> WorthResult:
-    """Return the worth of the features of a loaded config; errors name the place of the key that caused them."""
-    require_one_model(config, verb="worth")
-    run = run_config(config, offline=offline, workers=workers, progress=progress)
-    with config.add_location_to_errors():
-        return worth_of_run(run, workers=workers, progress=progress)
 
 
 def worth_of_run(run: Run, *, workers: int = 1, progress: Progress = ignore_progress) -> WorthResult:

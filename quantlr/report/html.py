@@ -13,7 +13,7 @@ import pandas as pd
 from quantlr.backtest.metrics import find_metric, metrics_shown_in
 from quantlr.core.text import escape_unsafe_characters
 from quantlr.report.context import PageContext
-from quantlr.report.interactive import InteractivePart
+from quantlr.report.interactive_page import InteractivePart
 from quantlr.report.pages.layout import figure_png, use_matplotlib_defaults
 from quantlr.report.pages.tearsheet import tearsheet_figure, verdict_title_and_text
 from quantlr.report.style import percent_text

@@ -15,7 +15,7 @@ from pandas.api.types import is_datetime64_any_dtype
 from quantlr.config.loader import parse_and_merge_config_files
 from quantlr.core.errors import Fault, UserError
 from quantlr.core.file_reading import UnreadableContentError, library_errors_translated, read_file, read_json
-from quantlr.core.frequency import CountedSessions
+from quantlr.core.frequency import CountedSessionsPerYear
 from quantlr.report.storage import MAX_JSON_BYTES, METRICS_FILE
 
 MAX_PARQUET_BYTES = 2 << 30
@@ -125,7 +125,7 @@ def _read_saved_run(report_dir: Path, *, name: str, provenance: dict[str, Any], 
         price_digest=str(provenance.get("data", {}).get("sha256", "")),
         backtest_frame=backtest_frame,
         forecast_frame=forecast_frame,
-        sessions_per_year=CountedSessions(per_year) if stated_per_year == "auto" else int(per_year),
+        sessions_per_year=CountedSessionsPerYear(per_year) if stated_per_year == "auto" else int(per_year),
         first_fill=pd.Timestamp(first_fill),
         fill=fill,
         horizon=int(config["label"]["horizon"]),

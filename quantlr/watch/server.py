@@ -21,7 +21,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from quantlr.core.errors import OutputError
 from quantlr.report.html import TEMPLATES_DIR, render_template
-from quantlr.report.interactive import InteractivePart
+from quantlr.report.interactive_page import InteractivePart
 
 LOOPBACK = "127.0.0.1"
 RECONNECT_MILLISECONDS = 500

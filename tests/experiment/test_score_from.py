@@ -18,7 +18,6 @@ from quantlr.config.run_config import load_config
 from quantlr.config.yaml_tree import dump_yaml
 from quantlr.core.values import Forecasts, RunData
 from quantlr.experiment.evaluate import compute_metrics
-from quantlr.experiment.race import run_race
 from quantlr.experiment.robustness import _ticker_rows, robustness_of_run
 from quantlr.experiment.run import Run
 from quantlr.experiment.sensitivity import variation_of_backtest
@@ -216,7 +215,7 @@ def test_every_verb_scores_the_same_part(part: Run) -> None:
     planned = quantlr.plan(loaded).walk_forward
     assert planned is not None
     assert (planned.scored, planned.first_fill) == (n, part.metrics["data"]["first_fill"])
-    race = run_race(loaded, [])
+    race = quantlr.race(loaded)
     assert race.entries[0].metrics["accuracy"] == part.metrics["forecast"]["accuracy"]
     assert race.trials[0].variation == part.trials[0].variation
     worth = worth_of_run(part)

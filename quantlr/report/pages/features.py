@@ -39,7 +39,6 @@ from quantlr.report.style import (
 )
 from quantlr.stats.verdict import is_significant
 
-FEATURES_FILE = "features.png"
 THOUSANDTHS = 1000.0
 """Thousandths of a nat in a nat, the unit of the charts."""
 MAX_SET_ROWS, MAX_SET_CURVES = 20, 6
@@ -248,7 +247,7 @@ def features_panels(context: FeaturesContext) -> tuple[PlacedPanel, ...]:
 def make_features_page(worth: FeatureWorth) -> Page:
     """Return the page on the worth of a run's features."""
     return Page(
-        FEATURES_FILE,
+        "features.png",
         "Features",
         features_title_and_text,
         features_panels,

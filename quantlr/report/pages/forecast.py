@@ -52,7 +52,7 @@ from quantlr.report.style import (
 )
 from quantlr.report.summary import naive_rules_table
 from quantlr.stats.hac import Z95
-from quantlr.stats.reliability import reliability_band, reliability_curve
+from quantlr.stats.reliability import isotonic_reliability_curve, reliability_band
 from quantlr.stats.verdict import clark_west_text, is_significant, log_loss_comparison_text
 
 TAIL_FRACTION = 0.01
@@ -67,7 +67,7 @@ def reliability_table(evaluated: EvaluatedForecasts, rng: np.random.Generator) -
     mean of the training base rates; the rest is a `ProbabilityHistogram`.
     """
     probability, up = evaluated.probability, evaluated.up
-    curve = reliability_curve(probability, up)
+    curve = isotonic_reliability_curve(probability, up)
     band = reliability_band(probability, up, session=evaluated.session, horizon=evaluated.horizon, rng=rng)
     curves = fields_table(curve, "curve_") | fields_table(band, "band_")
     return histogram_table(evaluated) | curves | {"subtitle": ""}

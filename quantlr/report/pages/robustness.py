@@ -30,7 +30,6 @@ from quantlr.report.style import (
 )
 from quantlr.stats.path_resamples import ResampledPaths
 
-ROBUSTNESS_FILE = "robustness.png"
 MIN_ROW_POINTS = 10.5
 """Height of a row. Where there are more rows than have room, those with the lowest Sharpe ratios are drawn."""
 MAX_YEAR_LABELS = 16
@@ -351,7 +350,7 @@ def robustness_panels(context: RobustnessContext) -> tuple[PlacedPanel, ...]:
 def make_robustness_page(context: RobustnessContext) -> Page:
     """Return the page on the robustness of a run."""
     return Page(
-        ROBUSTNESS_FILE,
+        "robustness.png",
         "Robustness",
         robustness_title_and_text,
         robustness_panels,

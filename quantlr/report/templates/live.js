@@ -2,28 +2,27 @@
 /* The live page: parts come as server-sent events and replace their elements; charts keep zoom and session. */
 {
   const section = document.querySelector("[data-charts]"), texts = new Set(["status", "title", "setup"]);
-  const show = parts => {
-    for (const [name, value] of Object.entries(parts)) {
-      if (name === "charts") {
-        const data = JSON.parse(value);
-        section.hidden = false;
-        if (window.interactiveCharts) window.interactiveCharts.update(data);
-        else window.interactiveCharts = drawInteractiveCharts(section, data);
-        continue;
-      }
+  const showCharts = async data => {
+    section.hidden = false;
+    if (window.interactiveCharts) await window.interactiveCharts.update(data);
+    else window.interactiveCharts = await drawInteractiveCharts(section, data);
+  };
+  const show = async ({charts, ...others}) => {
+    if (charts) await showCharts(JSON.parse(charts));
+    for (const [name, value] of Object.entries(others)) {
       const element = document.querySelector(`[data-live="${name}"]`);
       if (texts.has(name)) element.textContent = value;
       else element.innerHTML = value;
     }
   };
   const events = new EventSource("events");
+  let isShown = Promise.resolve();
   events.addEventListener("message", event => {
     const parts = JSON.parse(event.data);
-    show(parts);
-    requestAnimationFrame(() => setTimeout(() => {  // after the frame is painted
+    isShown = isShown.then(() => show(parts)).then(() => requestAnimationFrame(() => setTimeout(() => {  // after the frame is painted
       window.paintedAt = Date.now();
       if (parts.charts) window.chartsPaintedAt = window.paintedAt;
-    }));
+    })));
   });
   events.addEventListener("error", () => show({status: "not connected: quantlr watch has ended, or is starting again"}));
 }
