@@ -20,16 +20,19 @@ def command(options: Options, *, config_path: Path) -> None:
     """Refit CONFIG without each of its features, and test what each adds to the forecasts.
 
     The table shows the log loss that each takes off, in thousandths of a nat, with the p value of Clark and West's
-    test, adjusted for all features by Holm's method. features.png and features.csv are written to OUTPUT/NAME. Only
-    forecasts are compared, never profit: no trial is recorded.
+    test, adjusted for all features by Holm's method. Then the entries are removed one after the other; the models of
+    this backward elimination are recorded as trials. features.png, features.csv and features_elimination.csv are
+    written to OUTPUT/NAME.
     """
     from quantlr.cli.terminal import print_table
     from quantlr.experiment.worth import worth
 
     result, paths = measure_and_save(options, config_path, worth)
     print_table(_worth_table(result), options.results)
+    print_table(_elimination_table(result), options.results)
     options.print_written_paths(paths)
-    options.print_json({"name": result.run.config.name, "features": table_records(result.table)})
+    name, elimination = result.run.config.name, table_records(result.elimination_table)
+    options.print_json({"name": name, "features": table_records(result.table), "elimination": elimination})
 
 
 def _worth_table(result: WorthResult) -> Table:
@@ -49,3 +52,26 @@ def _worth_table(result: WorthResult) -> Table:
         for item in result.worth.sets
     )
     return make_table(f"{result.run.config.name}: worth of features (thousandths of a nat)", headings, rows)
+
+
+def _elimination_table(result: WorthResult) -> Table:
+    """Return the steps from all features to none, with the log loss of each less that of the base rate."""
+    from quantlr.cli.terminal import make_table
+    from quantlr.model.feature_elimination import best_step_in_hindsight
+    from quantlr.report.pages.features import THOUSANDTHS
+    from quantlr.report.style import number_text
+
+    steps = result.elimination
+    best, base_rate_loss = best_step_in_hindsight(steps), steps[-1].log_loss
+    rows = (
+        (
+            f"without {step.removed.name}" if step.removed else "all features",
+            str(len(step.kept)),
+            f"{step.log_loss:.5f}",
+            number_text(THOUSANDTHS * (base_rate_loss - step.log_loss), decimals=3),
+            "best, chosen in hindsight" if step is best else "",
+        )
+        for step in steps
+    )
+    headings = ("backward elimination", ">entries", ">log loss", ">taken off the base rate's", "")
+    return make_table("", headings, rows)

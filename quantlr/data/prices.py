@@ -26,13 +26,13 @@ from quantlr.data.csv.reader import BarFrame
 from quantlr.data.fred import SERIES_SOURCES
 from quantlr.data.markets import MarketSources, find_markets
 from quantlr.data.price_rows import PriceRows
+from quantlr.data.rule_results import ValidationContext
 from quantlr.data.series import SeriesSource, digests_with_series, load_series
 from quantlr.data.source import FetchedPrices, FetchRequest, Source, combine_digests
 from quantlr.data.sources import SOURCES
 from quantlr.data.stamps import resolve_stamps
 from quantlr.data.ticker_list import MemberDates, read_ticker_list
 from quantlr.data.validation import QualitySpec, validate_price_rows
-from quantlr.data.validation_rules import ValidationContext
 
 TOTAL_RETURN_INDICES = ("^SP500TR", "^GDAXI", "^XNDX", "^BVSP")
 """Indices with a leading ^ that include dividends."""

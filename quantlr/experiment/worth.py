@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,15 +18,17 @@ from quantlr.data.features import Feature
 from quantlr.experiment.run import Run, run_config
 from quantlr.experiment.selection import require_one_model
 from quantlr.experiment.supplement import require_own_report, save_page
+from quantlr.experiment.trial import Trial, TrialResult
 from quantlr.model.base import Model
+from quantlr.model.feature_elimination import EliminationStep, best_step_in_hindsight, eliminate_features
 from quantlr.model.feature_worth import FeatureWorth, feature_sets, measure_feature_worth, walk_forward_each
-from quantlr.pipeline.stages import walk_forward_spec
+from quantlr.pipeline.stages import decide, run_backtest, walk_forward_spec
 
 if TYPE_CHECKING:
     from quantlr.report.figures import FigureCollection
     from quantlr.report.pages import Page
 
-WORTH_CSV_FILE = "features.csv"
+WORTH_CSV_FILE, ELIMINATION_CSV_FILE = "features.csv", "features_elimination.csv"
 REDUCED_MODEL_TOL = 1e-6
 """Smallest tolerance of the fits without a feature, of the gradient's largest component."""
 
@@ -38,10 +41,14 @@ class WorthResult:
     ----------
     run : of the config with all features; it is not recorded as a trial.
     worth : of each entry of ``features``, and of groups of correlated columns.
+    elimination : the steps of backward elimination, from all entries to none.
+    trials : every model that was fitted for the elimination, as the ledger records it.
     """
 
     run: Run
     worth: FeatureWorth
+    elimination: tuple[EliminationStep, ...]
+    trials: tuple[Trial, ...]
 
     @property
     def table(self) -> pd.DataFrame:
@@ -71,7 +78,7 @@ class WorthResult:
         """The page ``features.png``."""
         from quantlr.report.pages.features import make_features_page
 
-        return make_features_page(self.worth)
+        return make_features_page(self.worth, self.elimination)
 
     @property
     def figures(self) -> FigureCollection:
@@ -80,15 +87,35 @@ class WorthResult:
 
         return FigureCollection(iter_page_panels([self.page], self.run.page_context))
 
+    @property
+    def elimination_table(self) -> pd.DataFrame:
+        """One row per step of backward elimination, from all entries to none.
+
+        `removed` is the entry without which the step before is refitted; `log_loss` is out of sample, in nats; `best`
+        marks the lowest, which is chosen in hindsight.
+        """
+        best = best_step_in_hindsight(self.elimination)
+        return pd.DataFrame(
+            {
+                "n_entries": len(step.kept),
+                "removed": step.removed.name if step.removed else None,
+                "log_loss": step.log_loss,
+                "best": step is best,
+                "entries": "; ".join(entry.name for entry in step.kept),
+            }
+            for step in self.elimination
+        )
+
     def save(self, output: str | Path = "reports") -> list[Path]:
-        """Write ``features.png`` and ``features.csv`` into the run's report folder, and return their paths.
+        """Write ``features.png`` and its tables into the run's report folder, record the trials, return the paths.
 
         Raises
         ------
         OutputError : the report in that folder is of another config; or as for `Run.save`.
         Fault : as for `Run.save`.
         """
-        return save_page(self.page, self.run.page_context, {WORTH_CSV_FILE: self.table}, output)
+        tables = {WORTH_CSV_FILE: self.table, ELIMINATION_CSV_FILE: self.elimination_table}
+        return save_page(self.page, self.run.page_context, tables, output, trials=self.trials)
 
 
 def worth(
@@ -105,12 +132,15 @@ def worth(
     """Measure what each feature of a config adds to its forecasts.
 
     The walk-forward is fitted again without each entry of ``features``, without each group of correlated columns, and
-    with each alone. Only forecasts are compared, never profit, so that no trial is recorded.
+    with each alone. There only forecasts are compared, never profit, and no trial is recorded. Then entries are removed
+    one after the other (backward elimination): whoever takes the best of these models has chosen it after seeing the
+    others, so that each is a trial.
 
     Parameters
     ----------
     config, overrides, features, data, offline, workers, progress : as in `quantlr.run`.
-    output : folder of reports, where ``features.png`` and ``features.csv`` are written; None: nothing is written.
+    output : folder of reports, where ``features.png``, ``features.csv`` and ``features_elimination.csv`` are written,
+        and the ledger of trials to which those of the elimination are added. With None nothing is written.
 
     Returns
     -------
@@ -142,15 +172,37 @@ def worth(
 
 def worth_of_run(run: Run, *, workers: int = 1, progress: Progress = ignore_progress) -> WorthResult:
     """Return the worth of the features of a run with one model per ticker, or one for all."""
-    data = run.run_data
-    sets = feature_sets(columns_by_entry(run.config, data.prices), data.dataset)
-    split_spec, model = walk_forward_spec(run.config, data.prices), reduced_model(run.config.model)
+    config, data = run.config, run.run_data
+    columns = columns_by_entry(config, data.prices)
+    sets = feature_sets(columns, data.dataset)
+    split_spec, model = walk_forward_spec(config, data.prices), reduced_model(config.model)
+    trials: list[Trial] = []
 
     def forecast(datasets: Iterable[Dataset]) -> Iterator[Forecasts]:
         for forecasts in walk_forward_each(datasets, split_spec, model, workers=workers):
             yield replace(forecasts, up=data.forecasts.up, horizon_return=data.forecasts.horizon_return)
 
-    return WorthResult(run, measure_feature_worth(data.dataset, data.forecasts, sets, forecast, progress=progress))
+    def forecast_and_trade(datasets: Iterable[Dataset]) -> Iterator[Forecasts]:
+        datasets = tuple(datasets)
+        for dataset, forecasts in zip(datasets, forecast(datasets), strict=True):
+            kept = (set(names) <= set(dataset.columns) for names in columns.values())
+            features = tuple(itertools.compress(config.features, kept))
+            trials.append(_trial_of_forecasts(config.model_copy(update={"features": features}), run, forecasts))
+            yield forecasts
+
+    worth = measure_feature_worth(data.dataset, data.forecasts, sets, forecast, progress=progress)
+    loss_increase = {item.features: item.mean_loss_reduction for item in worth.sets if not item.features.is_group}
+    steps = eliminate_features(data.dataset, data.forecasts, loss_increase, forecast_and_trade, progress=progress)
+    return WorthResult(run, worth, steps, tuple(trials))
+
+
+def _trial_of_forecasts(config: RunConfig, run: Run, forecasts: Forecasts) -> Trial:
+    """Return a config with its forecasts of a run's rows as a trial on that run's prices."""
+    data, own = run.run_data, run.trials[0]
+    decisions = decide(config, data.prices, data.dataset, forecasts)
+    result = run_backtest(config, data.prices, decisions).result
+    outcome = TrialResult.from_backtest(result, config.report.sessions_in_year(data.prices))
+    return Trial.from_config(config, data_sha256=own.data_sha256, price_keys=own.price_keys, result=outcome)
 
 
 def reduced_model(model: Model) -> Model:

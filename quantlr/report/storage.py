@@ -63,7 +63,8 @@ REPORT_FILE_NAMES = frozenset({
     "tearsheet.png", "forecast.png", "model.png", "selection.png", "positions.png", "tickers.png", "report.html",
     METRICS_FILE,
     CONFIG_FILE, "provenance.json", "forecasts.parquet", "backtest.parquet", "positions.parquet", "trades.csv",
-    "audit.json", "features.png", "features.csv", "race.png", "race.csv", "thumbnail.png", "compare.png",
+    "audit.json", "features.png", "features.csv", "features_elimination.csv", "race.png", "race.csv", "thumbnail.png",
+    "compare.png",
     "compare.json", "sweep.json", "trials.csv", "sweep.png", "winner.yaml", "robustness.png", "robustness.csv",
     "report.pdf", "report.xlsx", *(f"{name}.csv" for name in EXPORTED_TABLES),
 })  # fmt: skip

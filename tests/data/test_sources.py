@@ -135,8 +135,17 @@ def test_rows_with_the_newest_first_are_sorted_and_noted(tmp_path: Path) -> None
     prices = load(csv(tmp_path / "x.csv", bars().iloc[::-1], index_label="Date"), "X")
     np.testing.assert_allclose(prices.close[:, 0], bars()["close"])
     (note,) = prices.notes
-    assert note.text == "comes after 2020-01-16: rows were not in the order of their dates; they were sorted"
-    assert (note.ticker, note.date, note.count, note.key) == ("X", "2020-01-15", 11, "data.quality.order")
+    assert note.text == "rows were newest first; they were sorted"
+    assert (note.ticker, note.date, note.count, note.key) == ("X", None, 11, "data.quality.order")
+
+
+def test_rows_in_no_order_are_sorted_and_noted(tmp_path: Path) -> None:
+    table = bars()
+    prices = load(csv(tmp_path / "x.csv", table.iloc[[1, 0, *range(2, len(table))]], index_label="Date"), "X")
+    np.testing.assert_allclose(prices.close[:, 0], table["close"])
+    (note,) = prices.notes
+    assert note.text == "comes after 2020-01-02: rows were not in the order of their dates; they were sorted"
+    assert (note.ticker, note.date, note.count, note.key) == ("X", "2020-01-01", 1, "data.quality.order")
 
 
 def test_dates_are_cut_with_both_ends_included(tmp_path: Path) -> None:
@@ -173,7 +182,7 @@ def broken(tmp_path: Path, *changes: tuple[int, str, str], header: str | None = 
         ([(3, "Date", "03/04/2020")], r"bad\.csv:3: .*found '03/04/2020' \(day and month can't be distinguished\)"),
         (
             [(3, "Date", "2020-02-31")],
-            r"bad\.csv:3: Date: needed a date as YYYY-MM-DD like the first, '2020-01-01', found '2020-02-31'",
+            r"bad\.csv:3: Date: found '2020-02-31', which is not a day of the calendar",
         ),
         (
             [(6, "close", "0")],

@@ -89,7 +89,7 @@ def test_numbers_equal_the_tables_of_the_pages(case: str) -> None:
         assert_equal_to(series(data, data, name), growth["dates"], growth[name])
     for index, ticker in enumerate(data["tickers"]):
         own_trades = context.trades[context.trades["ticker"] == ticker["ticker"]]
-        prices = price_panel_table(run_data.result, index, own_trades, name="", fill="next_close")
+        prices = price_panel_table(context, index, own_trades)
         assert_equal_to(series(data, ticker, "price"), prices["dates"], prices["price"])
         forecasts = run_data.forecasts
         rows = forecasts.ticker == index

@@ -150,7 +150,7 @@ const drawInteractiveCharts = async (element, firstData) => {
     const weight = at("weight");
     const rows = [
       ["Session", isoDate(dates[selected])],
-      [`Adjusted ${ticker.price_kind}`, known(at("price")) ? fixed(at("price"), 2) : "–"],
+      [ticker.price_name.replace(/^./, (letter) => letter.toUpperCase()), known(at("price")) ? fixed(at("price"), 2) : "–"],
       ["Probability of up, forecast at this close", `${percent(at("probability"))} (base rate ${percent(at("base_rate"))})`],
       ["Outcome of this forecast", outcome],
       ["Position from this date's fill to the next", known(weight) ? (weight ? `${weight > 0 ? "long" : "short"} ${percent(Math.abs(weight))}` : "flat") : "–"],
