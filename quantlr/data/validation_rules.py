@@ -113,7 +113,8 @@ def flag_conflicting_rows(rows: PriceRows, context: ValidationContext) -> RuleRe
 def flag_future_dates(rows: PriceRows, context: ValidationContext) -> RuleResult:
     """Bars of dates after today."""
     today = context.latest_date
-    return RuleResult(rows.date > np.datetime64(today), lambda row: f"date is after today ({today})")
+    text = f"date is after today ({today} in the time zone where it is latest)"
+    return RuleResult(rows.date > np.datetime64(today), lambda row: text)
 
 
 def flag_unfinished_last_bars(rows: PriceRows, context: ValidationContext) -> RuleResult:

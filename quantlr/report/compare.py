@@ -104,6 +104,13 @@ class Comparison:
 
         return FigureCollection((placed.panel, self) for placed in comparison_panels(self))
 
+    @property
+    def baseline_name(self) -> str:
+        """What `baseline_metrics` are of: the benchmark, the base rate of the forecasts, or both; "" for neither."""
+        has_forecasts = self.baseline_metrics["log_loss"] is not None
+        names = (self.benchmark_name if self.benchmark_equity is not None else "", "base rate" if has_forecasts else "")
+        return ", ".join(filter(None, names))
+
     def to_dict(self) -> dict[str, Any]:
         """Return the contents of ``compare.json``; undefined numbers are None."""
         runs = [

@@ -217,7 +217,8 @@ def _card_detail_text(metric: Metric, metrics: dict[str, Any]) -> str:
         return interval_text(metric, metric.interval_value(metrics), undefined="")
     if metric.section == "backtest":
         return f"{benchmark_label(metrics)} {metric_text(metric, metric.baseline_value(metrics))}"
-    return metric_count_text(metric, metrics)
+    count = metric_count_text(metric, metrics)
+    return f"{count} when it was run" if count else ""
 
 
 def _sort_value(metric: Metric, metrics: dict[str, Any]) -> float | None:

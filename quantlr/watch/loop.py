@@ -21,6 +21,7 @@ from quantlr.report.interactive import interactive_data, json_for_html
 from quantlr.report.pairs import pair_sentence
 from quantlr.report.storage import check_report_target, make_reports_dir
 from quantlr.report.summary import condense_notes, headline_changes, headline_tables, headline_text_rows, note_text
+from quantlr.watch.controls import FileControls
 from quantlr.watch.evaluation import (
     Evaluation,
     changed_keys,
@@ -49,6 +50,7 @@ class WatchLoop:
     config_path, settings, name, offline, output : as the options of `quantlr run`.
     publish : is given the parts of the page that have changed.
     writes_pages : whether the report is written too, after each verdict.
+    controls : of the config, for the server.
     """
 
     config_path: Path
@@ -58,6 +60,7 @@ class WatchLoop:
     name: str | None = None
     offline: bool = False
     writes_pages: bool = False
+    controls: FileControls = field(init=False)
     _changed: threading.Event = field(default_factory=threading.Event)
     _is_stopping: bool = False
     _last: Evaluation | None = None
@@ -70,6 +73,9 @@ class WatchLoop:
     _watched_digest: str = ""
     _component_digest: str = ""
     _watcher_stop: threading.Event = field(default_factory=threading.Event)
+
+    def __post_init__(self) -> None:
+        self.controls = FileControls(self.config_path, self.settings, self.name)
 
     def run(self) -> None:
         """Evaluate now and after each change, until `stop` is called."""
@@ -110,6 +116,7 @@ class WatchLoop:
         try:
             loaded = load_config(self.config_path, settings=self.settings, name=self.name)
             self._watch(config_paths(loaded) | data_paths(loaded) | component_paths(loaded))
+            self.publish(self.controls.parts(loaded))
             self._evaluate_and_publish(loaded)
         except SupersededError:
             raise
@@ -173,7 +180,8 @@ class WatchLoop:
             "setup": evaluation.context.setup_text,
             "headline": render_template("live_headline.html", rows=headline_text_rows(metrics), changes=changes),
             "changes": _changes_html(previous, evaluation, tests=None),
-            "verdict": render_template("live_verdict.html", metrics=None, tables=(), notes=()),
+            "verdict": render_template("live_verdict.html", metrics=None),
+            "tables_status": "Pending." if previous is None else "Pending; these are of the previous result.",
             "charts": json_for_html(interactive_data(evaluation.context)),
         }
 
@@ -181,10 +189,13 @@ class WatchLoop:
         """Publish intervals, verdict and the comparison with the previous evaluation; write the report, if asked."""
         metrics = judge(evaluation, ledger, self._check_superseded)
         notes = [note_text(note) for note in condense_notes(evaluation.notes)]
-        tables = headline_tables(metrics, "tear_sheet")
-        verdict = render_template("live_verdict.html", metrics=metrics, tables=tables, notes=notes)
+        parts = {
+            "verdict": render_template("live_verdict.html", metrics=metrics),
+            "tables_status": "",
+            "tables": render_template("live_tables.html", tables=headline_tables(metrics, "tear_sheet"), notes=notes),
+        }
         self._check_superseded("publishing", done=0, total=1)
-        self.publish({"verdict": verdict})
+        self.publish(parts)
         if previous:
             self.publish({"changes": _changes_html(previous, evaluation, tests=_tests_text(previous, evaluation))})
         self._is_judged = True

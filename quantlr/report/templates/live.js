@@ -1,13 +1,17 @@
 "use strict";
 /* The live page: parts come as server-sent events and replace their elements; charts keep zoom and session. */
 {
-  const section = document.querySelector("[data-charts]"), texts = new Set(["status", "title", "setup"]);
+  const section = document.querySelector("[data-charts]"), texts = new Set(["status", "title", "setup", "tables_status"]);
+  const panel = document.querySelector("[data-controls]"), controls = liveControls(panel.querySelector("[data-live=controls]"));
+  panel.open = matchMedia("(min-width: 70rem)").matches;
   const showCharts = async data => {
     section.hidden = false;
     if (window.interactiveCharts) await window.interactiveCharts.update(data);
     else window.interactiveCharts = await drawInteractiveCharts(section, data);
   };
-  const show = async ({charts, ...others}) => {
+  const show = async ({charts, controls: html, values, ...others}) => {
+    if (html) controls.showHtml(html);
+    if (values) controls.showValues(JSON.parse(values));
     if (charts) await showCharts(JSON.parse(charts));
     for (const [name, value] of Object.entries(others)) {
       const element = document.querySelector(`[data-live="${name}"]`);
@@ -22,7 +26,7 @@
     isShown = isShown.then(() => show(parts)).then(() => requestAnimationFrame(() => setTimeout(() => {  // after the frame is painted
       window.paintedAt = Date.now();
       if (parts.charts) window.chartsPaintedAt = window.paintedAt;
-    })));
+    }))).catch(console.error);  // so that the next parts are shown
   });
   events.addEventListener("error", () => show({status: "not connected: quantlr watch has ended, or is starting again"}));
 }
