@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -26,6 +26,10 @@ from quantlr.model.feature_elimination import EliminationStep, best_step_in_hind
 from quantlr.model.feature_worth import FeatureWorth, feature_sets, measure_feature_worth, walk_forward_each
 from quantlr.pipeline.stages import decide, run_backtest, walk_forward_spec
 from quantlr.report.storage import kept_report_dir
+
+if TYPE_CHECKING:
+    from quantlr.report.figures import FigureCollection
+    from quantlr.report.pages import Page
 
 WORTH_CSV_FILE, ELIMINATION_CSV_FILE = "features.csv", "features_elimination.csv"
 REDUCED_MODEL_TOL = 1e-6
@@ -73,6 +77,20 @@ class WorthResult:
         )
 
     @property
+    def page(self) -> Page:
+        """The page ``features.png``."""
+        from quantlr.report.pages.features import make_features_page
+
+        return make_features_page(self.worth, self.elimination)
+
+    @property
+    def figures(self) -> FigureCollection:
+        """The panels of the page as figures of matplotlib, by name, as `Run.figures`."""
+        from quantlr.report.figures import FigureCollection, iter_page_panels
+
+        return FigureCollection(iter_page_panels([self.page], self.run.page_context))
+
+    @property
     def elimination_table(self) -> pd.DataFrame:
         """One row per step of backward elimination, from all entries to none.
 
@@ -102,12 +120,10 @@ class WorthResult:
         Fault : as for `Run.save`.
         """
         from quantlr.report.html import add_worth_to_report
-        from quantlr.report.pages.features import make_features_page
 
-        page = make_features_page(self.worth, self.elimination)
         tables = {WORTH_CSV_FILE: self.table, ELIMINATION_CSV_FILE: self.elimination_table}
         edits = {"report.html": partial(add_worth_to_report, worth=self.table)}
-        return save_page(page, self.run.page_context, tables, output, trials=self.trials, edits=edits)
+        return save_page(self.page, self.run.page_context, tables, output, trials=self.trials, edits=edits)
 
 
 def read_saved_worth(config: RunConfig, report_dir: Path) -> pd.DataFrame | None:
@@ -184,7 +200,8 @@ def worth_of_run(run: Run, *, workers: int = 1, progress: Progress = ignore_prog
     trials: list[Trial] = []
 
     def forecast(datasets: Iterable[Dataset]) -> Iterator[Forecasts]:
-        return walk_forward_each(datasets, split_spec, model, workers=workers)
+        for forecasts in walk_forward_each(datasets, split_spec, model, workers=workers):
+            yield replace(forecasts, up=data.forecasts.up, horizon_return=data.forecasts.horizon_return)
 
     def forecast_and_trade(datasets: Iterable[Dataset]) -> Iterator[Forecasts]:
         datasets = tuple(datasets)

@@ -51,8 +51,8 @@ WINDOWS_DEVICE_NAMES = frozenset(
     {"con", "prn", "aux", "nul", *(f"{port}{number}" for port in ("com", "lpt") for number in range(10))}
 )
 """Names that Windows reserves for devices, whatever the extension."""
-METRICS_FILE, CONFIG_FILE = "metrics.json", "config.yaml"
-SUMMARY_FILES = (METRICS_FILE, "sweep.json", "compare.json")
+METRICS_FILE, SWEEP_FILE, COMPARISON_FILE, CONFIG_FILE = "metrics.json", "sweep.json", "compare.json", "config.yaml"
+SUMMARY_FILES = (METRICS_FILE, SWEEP_FILE, COMPARISON_FILE)
 """Files of which every report has one: of a run, a sweep or a comparison."""
 MAX_JSON_BYTES = 50_000_000
 """Size above which a file is not taken for ours: the coefficients of ten thousand tickers need a tenth of that."""
