@@ -41,21 +41,21 @@ def command(options: Options, *, config_path: Path, cuts: CutoffCount) -> int:
     Prices after the boundaries of folds are replaced by other scenarios. Features, labels known by then, scaling,
     weights, probabilities, positions and booked returns up to there may not change. Exit status 3 if one does.
     """
-    from quantlr.audits import audit_config
+    from quantlr.audits import audit
     from quantlr.cli.terminal import progress_bar
-    from quantlr.config.run_config import load_config
+    from quantlr.experiment.supplement import require_own_report, save_supplement
     from quantlr.report.file_formats import json_bytes
-    from quantlr.report.storage import write_report_file
 
-    config = load_config(config_path, settings=options.settings, name=options.name)
+    config = options.load_config(config_path)
+    require_own_report(config.run, options.output)
     offline, workers = options.offline, options.workers
     with progress_bar(options.messages) as progress:
-        audit = audit_config(config, n_cutoffs=cuts, offline=offline, workers=workers, progress=progress)
-    path = write_report_file(json_bytes(audit.to_dict()), "audit.json", config.run.name, options.output)
-    _print_audit(options, audit)
-    options.results.print(f"audit in {path}")
-    options.print_json(audit.to_dict())
-    return 0 if audit.is_clean else LookAheadError.exit_status
+        result = audit(config, n_cutoffs=cuts, offline=offline, workers=workers, progress=progress)
+    paths = save_supplement(config.run, {"audit.json": json_bytes(result.to_dict())}, options.output)
+    _print_audit(options, result)
+    options.print_written_paths(paths)
+    options.print_json(result.to_dict())
+    return 0 if result.is_clean else LookAheadError.exit_status
 
 
 def _print_audit(options: Options, audit: Audit) -> None:

@@ -42,6 +42,6 @@ def command(options: Options, *, config_path: Path, port: int, open_page: bool, 
     if open_page:
         click.launch(url)
     try:
-        serve(config_path.stem, parts, connection, token=token)
+        serve(config_path.stem, parts, loop.controls.change_value, connection, token=token)
     finally:
         loop.stop()
