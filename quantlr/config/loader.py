@@ -106,6 +106,15 @@ def parse_and_merge_config_files(
     return merged, problems
 
 
+SWEEP_FILE_TEMPLATE = """\
+base: {}
+grid:
+  walk_forward.train: [500, 1000]
+  walk_forward.refit_every: [21, 63]
+"""
+"""A sweep that varies two keys of any config, whose file name is filled in."""
+
+
 def require_file_kind(parsed_yaml: ParsedYaml, source: Any, *, verb: Literal["run", "sweep"]) -> None:
     """Raise a ConfigError that names the other verb if the top-level keys are those of the file that it runs."""
     keys_by_verb = {"sweep": ("grid", "base"), "run": ("data", "features")}
@@ -116,7 +125,11 @@ def require_file_kind(parsed_yaml: ParsedYaml, source: Any, *, verb: Literal["ru
         call = f"quantlr.{found_verb}(...)" if isinstance(source, Mapping) else f"quantlr {found_verb} {source}"
         location = parsed_yaml.key_locations.get((key,), SourceLocation("config"))
         file_kind = "sweep file" if found_verb == "sweep" else "run config"
-        _raise_config_error(location, key, f"this is a {file_kind}; `{call}` runs it")
+        text = f"this is a {file_kind}; `{call}` runs it"
+        if verb == "sweep" and not isinstance(source, Mapping):
+            template = SWEEP_FILE_TEMPLATE.format(Path(source).name)
+            text += f"; a sweep is a file beside it, such as:\n{template}"
+        _raise_config_error(location, key, text)
 
 
 def _raise_config_error(location: SourceLocation, key: str, text: str) -> NoReturn:

@@ -113,7 +113,8 @@ def flag_conflicting_rows(rows: PriceRows, context: ValidationContext) -> RuleRe
 def flag_future_dates(rows: PriceRows, context: ValidationContext) -> RuleResult:
     """Bars of dates after today."""
     today = context.latest_date
-    return RuleResult(rows.date > np.datetime64(today), lambda row: f"date is after today ({today})")
+    text = f"date is after today ({today} in the time zone where it is latest)"
+    return RuleResult(rows.date > np.datetime64(today), lambda row: text)
 
 
 def flag_unfinished_last_bars(rows: PriceRows, context: ValidationContext) -> RuleResult:
@@ -169,7 +170,7 @@ def flag_invalid_prices(rows: PriceRows, context: ValidationContext) -> RuleResu
         name = next(name for name in PRICE_FIELDS if invalid[name][row])
         value = rows.columns[name][row]
         limits = f" from {MIN_PRICE:g} to {MAX_PRICE:g}" if 0 < value < np.inf else ""
-        return f"{name} needs a positive number{limits}, found {value}"
+        return f"{name} needs a positive number{limits}, found {'none' if np.isnan(value) else value}"
 
     return RuleResult(np.any(list(invalid.values()), axis=0), reason_text)
 

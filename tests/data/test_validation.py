@@ -118,7 +118,7 @@ MESSAGE_START_BY_RULE = {
     "order": "X 2020-03-23: rows were newest first (59 such rows); correct",
     "repeated_rows": "X 2020-02-12: duplicate row; correct",
     "conflicting_rows": "X 2020-02-12: two rows of one date, with open ",
-    "future": "X 2020-02-13: date is after today (2020-02-12) (29 such rows); correct",
+    "future": "X 2020-02-13: date is after today (2020-02-12 in the time zone where it is latest) (29 such",
     "weekdays": "X 2020-01-05: bars on Sundays and none on Fridays",
     "basis": "X 2020-01-01: the close ",
     "unfinished": "X 2020-03-24: the last bar has no close: it isn't finished; correct",
@@ -190,7 +190,7 @@ def test_a_field_may_be_missing_on_all_bars_of_a_ticker_but_not_on_some() -> Non
     table["open"] = np.nan
     assert not validate_bars(table)[1]
     table.loc[table.index[3], "open"] = 50.0
-    assert "open needs a positive number, found nan (59 such rows)" in validation_error(table).message
+    assert "open needs a positive number, found none (59 such rows)" in validation_error(table).message
     both = PriceRows.from_bars({"X": bars(), "Y": bars(1).assign(open=np.nan)})
     assert not validate_price_rows(both, QualitySpec(), CONTEXT)[1]
 
