@@ -204,9 +204,8 @@ def parallel_map(
     BrokenProcessPool : a process was killed.
     """
     indices, futures, lock = iter(range(len(jobs))), dict[int, Future[Result]](), threading.Lock()
-    pickled = pickle.dumps(
-        function
-    )  # here, since this thread computes, and caches properties, while the pool's pickles
+    # Pickled here, since this thread computes too, and so caches properties, while a thread of the pool pickles jobs.
+    pickled = bytes(ForkingPickler.dumps(function))
 
     def submit_next_job(finished: Future[Result] | None = None) -> None:
         if finished is not None and (finished.cancelled() or finished.exception() is not None):
