@@ -25,7 +25,6 @@ def parse_released_values(
     DataError : naming the line of the first cell that is no number, or no date.
     """
     value = parse_numbers(table, value_index, decimal_mark=decimal_mark)
-    value = np.where(np.isfinite(value), value, np.nan)
     release, offset = np.full(len(value), np.datetime64("NaT"), dtype=DATE_DTYPE), np.full(len(value), np.nan)
     has_value = ~np.isnan(value)
     if release_index is not None and has_value.any():
