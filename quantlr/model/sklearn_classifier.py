@@ -141,7 +141,7 @@ class SklearnClassifier(Model):
             classifier_classes()[estimator](**params)._validate_params()  # scikit-learn's own constraints
         except ValueError as error:
             raise ValueError(str(error)) from error
-        return params
+        return {name: _plain_value(value) for name, value in params.items()}
 
     @field_validator("class_weight", "half_life")
     @classmethod
@@ -218,6 +218,16 @@ class SklearnClassifier(Model):
         if "random_state" in classifier_class().get_params():
             params["random_state"] = self.random_state
         return lambda: classifier_class(**params)
+
+
+def _plain_value(value: Any) -> Any:
+    """Return a parameter without the place in a file that numbers and texts of a config carry."""
+    if isinstance(value, Mapping):
+        return {key: _plain_value(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_plain_value(item) for item in value]
+    plain_type = next((kind for kind in (bool, int, float, str) if isinstance(value, kind)), None)
+    return value if plain_type is None else plain_type(value)
 
 
 def find_classifier(name: str) -> str:

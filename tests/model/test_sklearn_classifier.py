@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -174,6 +175,17 @@ def test_mistakes_are_found_at_their_place(tmp_path: Path, model: str, place: st
     assert f"mine.yaml:7:{column}: " in str(caught.value)
     for text in texts:
         assert text in str(caught.value)
+
+
+def test_parameters_of_a_file_are_written_into_the_resolved_config(tmp_path: Path) -> None:
+    params = {"n_estimators": 10, "criterion": "entropy", "min_samples_leaf": 0.1, "bootstrap": True}
+    path = tmp_path / "mine.yaml"
+    model = {"kind": "sklearn", "estimator": "RandomForestClassifier", "params": params}
+    path.write_text(json.dumps(BASE | {"model": model}))
+    resolved = tmp_path / "resolved.yaml"
+    resolved.write_text(quantlr.load_config(path).run.to_yaml())
+    assert quantlr.load_config(resolved).run == quantlr.load_config(path).run
+    assert quantlr.load_config(resolved).run.model.model_dump()["params"] == params
 
 
 def test_a_classifier_that_refuses_standardised_features_is_named_with_its_reason() -> None:
