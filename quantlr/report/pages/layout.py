@@ -294,9 +294,9 @@ def figure_to_picture(figure: Figure, *, heading: str) -> Picture:
 
 def figure_png(figure: Figure) -> bytes:
     """Return the figure as PNG bytes that are the same for the same drawing."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from quantlr.report.canvas import PageCanvas
 
-    FigureCanvasAgg(figure)
+    PageCanvas(figure)
     stream = io.BytesIO()
 
     def draw() -> None:
