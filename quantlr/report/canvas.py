@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from functools import cache
+from typing import Any, Literal
 
 import numpy as np
 from matplotlib.backend_bases import GraphicsContextBase
@@ -19,6 +20,7 @@ from matplotlib.ft2font import FT2Font
 
 from quantlr.core.values import Array
 
+FontStyle = Literal["normal", "italic", "oblique"]
 SUBPIXELS = 64.0
 """Units of a font's measures in a pixel."""
 ZERO_WIDTH_SPACE = "\u200b"
@@ -53,7 +55,8 @@ class LineRenderer(RendererAgg):
     def _line_picture(self, text: str, font_properties: FontProperties) -> LinePicture:
         key = text, font_properties.copy()
         if key not in self._line_pictures:
-            font = _font_with_fallbacks(font_properties)
+            families, style = tuple(font_properties.get_family()), font_properties.get_style()
+            font = _font_with_fallbacks(families, style, font_properties.get_weight())
             font.set_size(font_properties.get_size_in_points(), self.dpi)
             font.set_text(ZERO_WIDTH_SPACE + text, 0.0, flags=get_hinting_flag())
             font.draw_glyphs_to_bitmap()
@@ -105,11 +108,7 @@ class PageCanvas(FigureCanvasAgg):
         return renderer
 
 
-def _font_with_fallbacks(font_properties: FontProperties) -> FT2Font:
+@cache
+def _font_with_fallbacks(families: tuple[str, ...], style: FontStyle, weight: str | int) -> FT2Font:
     """Return the font of each family; a letter is taken from the first that has it."""
-    paths = []
-    for family in font_properties.get_family():
-        properties = font_properties.copy()
-        properties.set_family(family)
-        paths.append(findfont(properties))
-    return get_font(paths)
+    return get_font([findfont(FontProperties(family=family, style=style, weight=weight)) for family in families])
