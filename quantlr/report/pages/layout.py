@@ -294,6 +294,7 @@ def figure_to_picture(figure: Figure, *, heading: str) -> Picture:
 
 def figure_png(figure: Figure) -> bytes:
     """Return the figure as PNG bytes that are the same for the same drawing."""
+    from quantlr.report.axis_ticks import one_tick_per_axis
     from quantlr.report.canvas import PageCanvas
 
     PageCanvas(figure)
@@ -303,7 +304,8 @@ def figure_png(figure: Figure) -> bytes:
         stream.seek(0)
         stream.truncate()
         # Compression level 2 of 9 writes a tenth more bytes than the default, in two thirds of its time.
-        figure.savefig(stream, format="png", metadata={"Software": None}, pil_kwargs={"compress_level": 2})
+        with one_tick_per_axis(figure):
+            figure.savefig(stream, format="png", metadata={"Software": None}, pil_kwargs={"compress_level": 2})
 
     draw_with_fallback_fonts(figure, draw)
     return stream.getvalue()
