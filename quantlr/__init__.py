@@ -7,7 +7,9 @@
 | `predict` | forecast and position after the newest close |
 | `worth` | what each feature adds to the forecasts; a `WorthResult` has the table and the page |
 | `race` | the model against other classifiers and naive rules; a `RaceResult` has the table and the page |
+| `robustness` | what the result depends on; a `RobustnessResult` has the table, the page and a sentence |
 | `audit` | whether anything in a run depends on the future |
+| `export` | figures, tables and pages of a saved report, in the formats of other programs |
 | `compare` | tests the differences between saved runs |
 | `sweep` | tries a grid of settings; a `SweepResult` has all trials and the verdict on the best |
 | `load_config` | a config with every default, validated |
@@ -43,9 +45,11 @@ if TYPE_CHECKING:
     )
     from quantlr.core.values import Prices
     from quantlr.data.features.base import Feature
+    from quantlr.experiment.export import export
     from quantlr.experiment.plan import plan
     from quantlr.experiment.predict import predict
     from quantlr.experiment.race import RaceResult, race
+    from quantlr.experiment.robustness import RobustnessResult, robustness
     from quantlr.experiment.run import Run, run
     from quantlr.experiment.worth import WorthResult, worth
     from quantlr.model.estimator import GradientDescentClassifier as GradientDescentClassifier
@@ -69,6 +73,7 @@ __all__ = [
     "Prices",
     "QuantlrError",
     "RaceResult",
+    "RobustnessResult",
     "Run",
     "SweepResult",
     "UserError",
@@ -76,10 +81,12 @@ __all__ = [
     "__version__",
     "audit",
     "compare",
+    "export",
     "load_config",
     "plan",
     "predict",
     "race",
+    "robustness",
     "run",
     "sweep",
     "worth",
@@ -105,9 +112,11 @@ _NAMES_BY_MODULE = {
     ),
     "quantlr.core.values": ("Prices",),
     "quantlr.data.features.base": ("Feature",),
+    "quantlr.experiment.export": ("export",),
     "quantlr.experiment.plan": ("plan",),
     "quantlr.experiment.predict": ("predict",),
     "quantlr.experiment.race": ("RaceResult", "race"),
+    "quantlr.experiment.robustness": ("RobustnessResult", "robustness"),
     "quantlr.experiment.run": ("Run", "run"),
     "quantlr.experiment.worth": ("WorthResult", "worth"),
     "quantlr.model.estimator": ("GradientDescentClassifier",),

@@ -15,7 +15,7 @@ from quantlr.core import errors
 NAMES = sorted(set(dir(quantlr)) - {"__version__"})
 FUNCTIONS = [name for name in NAMES if inspect.isfunction(getattr(quantlr, name))]
 CLASSES = [name for name in NAMES if inspect.isclass(getattr(quantlr, name))]
-EXPERIMENT_FUNCTIONS = ("run", "plan", "predict", "audit", "sweep")
+EXPERIMENT_FUNCTIONS = ("run", "plan", "predict", "worth", "race", "robustness", "audit", "sweep")
 SECTIONS = ("Parameters", "Attributes", "Returns", "Raises", "Warns", "See Also", "Examples", "Notes")
 
 
@@ -104,7 +104,7 @@ def test_a_function_documents_result_errors_and_an_example_and_is_annotated(name
 def test_only_the_subject_of_a_function_is_positional(name: str) -> None:
     first, *others = parameters(getattr(quantlr, name)).values()
     assert first.kind is first.POSITIONAL_OR_KEYWORD
-    assert first.name == ("runs" if name == "compare" else "config")
+    assert first.name == {"compare": "runs", "export": "run"}.get(name, "config")
     assert all(parameter.kind is parameter.KEYWORD_ONLY for parameter in others)
 
 
@@ -115,7 +115,7 @@ def test_functions_that_run_something_take_the_same_config_overrides_and_feature
         for shared in ("overrides", "features", "offline"):
             assert str(function[shared].annotation) == str(run[shared].annotation), (name, shared)
             assert function[shared].default == run[shared].default, (name, shared)
-    for name in ("plan", "predict", "audit", "load_config"):
+    for name in ({*EXPERIMENT_FUNCTIONS} - {"sweep"}) | {"load_config"}:
         assert str(parameters(getattr(quantlr, name))["config"].annotation) == str(run["config"].annotation)
 
 

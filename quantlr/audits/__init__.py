@@ -1,5 +1,5 @@
 """Audits for look-ahead bias: later prices are replaced, and everything known before must stay the same."""
 
-from quantlr.audits.auditor import audit, audit_config
+from quantlr.audits.auditor import audit
 
-__all__ = ["audit", "audit_config"]
+__all__ = ["audit"]

@@ -45,7 +45,7 @@ from quantlr.audits.refit_checks import (
 from quantlr.audits.result import Audit, AuditCoverage, LeakCollector
 from quantlr.audits.selection_checks import SelectionChecker
 from quantlr.audits.trading_checks import CalibrationChecker, CalibrationRecorder, TradingChecker
-from quantlr.config.run_config import ConfigSource, LoadedConfig, RunConfig, load_config
+from quantlr.config.run_config import ConfigSource, RunConfig, load_config
 from quantlr.core.errors import DataError
 from quantlr.core.progress import Progress, ProgressCounter, ignore_progress
 from quantlr.core.timing import iso_date, label_lag
@@ -131,22 +131,9 @@ def audit(
     >>> quantlr.audit("configs/sp500_daily.yaml").is_clean  # doctest: +SKIP
     """
     loaded = load_config(config, overrides=overrides, features=features, data=data)
-    return audit_config(loaded, stages=stages, n_cutoffs=n_cutoffs, offline=offline, workers=workers, progress=progress)
-
-
-def audit_config(
-    config: LoadedConfig,
-    *,
-    stages: PipelineStages = DEFAULT_STAGES,
-    n_cutoffs: CutoffCount = "auto",
-    offline: bool = False,
-    workers: int = 1,
-    progress: Progress = ignore_progress,
-) -> Audit:
-    """Return the audit of a loaded config; an error of a layer is raised with the place of its key."""
-    with config.add_location_to_errors():
-        prices = load_run_prices(config.run, offline=offline, progress=progress)
-        return audit_prices(config.run, prices, stages, n_cutoffs=n_cutoffs, workers=workers, progress=progress)
+    with loaded.add_location_to_errors():
+        prices = load_run_prices(loaded.run, offline=offline, progress=progress)
+        return audit_prices(loaded.run, prices, stages, n_cutoffs=n_cutoffs, workers=workers, progress=progress)
 
 
 def audit_prices(
@@ -233,17 +220,17 @@ class _Auditor:
             data_sha256=self.prices.sha256,
             leaks=self.collector.leaks,
             coverage=AuditCoverage(
-                first=first,
-                last=last,
-                refits=sum(len(split.first_session) for split in self.splits.splits),
-                refits_walked=len(self.refit_checkers),
-                cuts=len(full),
-                cuts_once=len(mirrored),
-                input_cuts=len(sessions),
-                futures=AUDIT_SCENARIOS,
-                input_futures=1 + len(PAST_AND_DATE_SCENARIOS),
-                checks=dict(self.collector.n_compared),
-                largest=self.collector.max_deviation,
+                first_cutoff=first,
+                last_cutoff=last,
+                n_refits=sum(len(split.first_session) for split in self.splits.splits),
+                n_refits_checked=len(self.refit_checkers),
+                n_full_cutoffs=len(full),
+                n_model_cutoffs=len(mirrored),
+                n_input_cutoffs=len(sessions),
+                scenarios=AUDIT_SCENARIOS,
+                n_scenarios_at_input_cutoff=1 + len(PAST_AND_DATE_SCENARIOS),
+                n_compared_by_stage=dict(self.collector.n_compared),
+                largest_change_by_stage=self.collector.max_deviation,
             ),
         )
 

@@ -68,29 +68,29 @@ class AuditCoverage:
 
     Attributes
     ----------
-    first, last : first and last cutoff session.
-    refits, refits_walked : number of refits of all models; number of those that were fitted with replaced prices.
-    cuts : number of cutoff sessions at which every stage was checked, with every scenario.
-    cuts_once : number of further cutoffs at which models were checked, with mirrored returns only.
-    input_cuts : number of cutoffs at which features and label were checked, all others included.
-    futures : scenarios that replaced the later prices.
-    input_futures : number of them, applied at once, at a cutoff where not every stage was checked: one path of prices
-        in turn, a dividend, a split and holidays.
-    checks : number of compared values, by stage.
-    largest : largest change of a value, by stage, relative to the tolerance.
+    first_cutoff, last_cutoff : first and last session after which prices were replaced.
+    n_refits, n_refits_checked : number of refits of all models; number of those fitted again with replaced prices.
+    n_full_cutoffs : number of cutoffs at which every stage was checked, with every scenario.
+    n_model_cutoffs : number of further cutoffs at which models were checked, with mirrored returns only.
+    n_input_cutoffs : number of cutoffs at which features and label were checked, all others included.
+    scenarios : names of the scenarios that replaced the later prices.
+    n_scenarios_at_input_cutoff : number of them, applied at once, at a cutoff where not every stage was checked: one
+        path of prices in turn, a dividend, a split and holidays.
+    n_compared_by_stage : number of compared values, by stage.
+    largest_change_by_stage : largest change of a value, by stage, relative to the tolerance.
     """
 
-    first: str
-    last: str
-    refits: int
-    refits_walked: int
-    cuts: int
-    cuts_once: int
-    input_cuts: int
-    futures: tuple[str, ...]
-    input_futures: int
-    checks: dict[str, int]
-    largest: dict[str, float]
+    first_cutoff: str
+    last_cutoff: str
+    n_refits: int
+    n_refits_checked: int
+    n_full_cutoffs: int
+    n_model_cutoffs: int
+    n_input_cutoffs: int
+    scenarios: tuple[str, ...]
+    n_scenarios_at_input_cutoff: int
+    n_compared_by_stage: dict[str, int]
+    largest_change_by_stage: dict[str, float]
 
 
 @dataclass(frozen=True, slots=True)

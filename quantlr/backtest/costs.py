@@ -12,7 +12,7 @@ from pydantic import Field, StrictFloat
 from quantlr.backtest.cash_rate import CashRate
 from quantlr.core.components import ChoiceDescriptions, ConfigSection, Unit
 from quantlr.core.errors import DataError
-from quantlr.core.frequency import CountedSessions, interest_between_fills
+from quantlr.core.frequency import CountedSessionsPerYear, interest_between_fills
 from quantlr.core.values import Array, BoolArray, Prices
 
 BASIS_POINT = 1e-4
@@ -138,7 +138,7 @@ def borrow_cost(weight: Array, fill_dates: Any, execution: ExecutionSpec, *, ses
     fill_dates : (sessions + 1,) dates between which the weights are held.
     """
     short = np.maximum(-weight, 0.0)
-    if not isinstance(sessions_per_year, CountedSessions):
+    if not isinstance(sessions_per_year, CountedSessionsPerYear):
         return short * execution.borrow_bps_per_year * BASIS_POINT / sessions_per_year
     rate = interest_between_fills(execution.borrow_bps_per_year * BASIS_POINT, fill_dates, sessions_per_year)
     return np.asarray(short * np.reshape(rate, (-1, 1)))

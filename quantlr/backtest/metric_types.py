@@ -12,7 +12,7 @@ import pandas as pd
 
 from quantlr.backtest.trades import trade_table
 from quantlr.core.errors import Fault
-from quantlr.core.frequency import DAYS_PER_YEAR, CountedSessions
+from quantlr.core.frequency import DAYS_PER_YEAR, CountedSessionsPerYear
 from quantlr.core.values import Array, BacktestResult, BoolArray, Forecasts, IntArray
 from quantlr.stats.benchmark_test import AlphaTest, alpha_test
 from quantlr.stats.clark_west import clark_west_test
@@ -333,7 +333,7 @@ class BacktestView:
     @property
     def years(self) -> float:
         """Length in years: by the calendar, unless the config states the sessions per year."""
-        if isinstance(self.sessions_per_year, CountedSessions):
+        if isinstance(self.sessions_per_year, CountedSessionsPerYear):
             dates = self.result.fill_dates
             return float((dates[-1] - dates[0]).days / DAYS_PER_YEAR)
         return len(self.result.equity) / self.sessions_per_year

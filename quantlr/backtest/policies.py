@@ -21,7 +21,7 @@ from quantlr.backtest.cash_rate import annual_cash_rates
 from quantlr.backtest.costs import BASIS_POINT, ExecutionSpec, half_spread_rates
 from quantlr.core.component_errors import name_component_in_errors, require_returned
 from quantlr.core.components import ChoiceDescriptions, Component, Unit
-from quantlr.core.frequency import CountedSessions, interest_over_sessions
+from quantlr.core.frequency import CountedSessionsPerYear, interest_over_sessions
 from quantlr.core.market_views import MarketRows, market_rows
 from quantlr.core.values import Array, BoolArray, Forecasts, IntArray, Positions, Prices
 
@@ -128,7 +128,7 @@ def make_decision_context(
 
 def _own_sessions_per_year(ticker_index: IntArray, sessions_per_year: int) -> IntArray | int:
     """Return the sessions per year of each row's ticker where they differ, else the number of all."""
-    if not isinstance(sessions_per_year, CountedSessions) or len(set(sessions_per_year.by_ticker)) < 2:
+    if not isinstance(sessions_per_year, CountedSessionsPerYear) or len(set(sessions_per_year.by_ticker)) < 2:
         return sessions_per_year
     return np.array(sessions_per_year.by_ticker, dtype=np.int64)[ticker_index]
 
@@ -299,7 +299,8 @@ class Proportional(Policy):
     def decide(self, forecasts: Forecasts, context: DecisionContext) -> Array:
         """(p - 1/2) / full_at, or (p - base rate) / full_at, within the cap."""
         centre = 0.5 if self.around == "half" else forecasts.base_rate
-        weight = (forecasts.probability - centre) / self.full_at
+        with np.errstate(over="ignore"):  # beyond the cap in any case
+            weight = (forecasts.probability - centre) / self.full_at
         return np.clip(weight, -self.cap if self.sides == "long_short" else 0.0, self.cap)
 
 

@@ -41,21 +41,21 @@ def command(options: Options, *, config_path: Path, cuts: CutoffCount) -> int:
     Prices after the boundaries of folds are replaced by other scenarios. Features, labels known by then, scaling,
     weights, probabilities, positions and booked returns up to there may not change. Exit status 3 if one does.
     """
-    from quantlr.audits import audit_config
+    from quantlr.audits import audit
     from quantlr.cli.terminal import progress_bar
-    from quantlr.config.run_config import load_config
+    from quantlr.experiment.supplement import require_own_report, save_supplement
     from quantlr.report.file_formats import json_bytes
-    from quantlr.report.storage import write_report_file
 
-    config = load_config(config_path, settings=options.settings, name=options.name)
+    config = options.load_config(config_path)
+    require_own_report(config.run, options.output)
     offline, workers = options.offline, options.workers
     with progress_bar(options.messages) as progress:
-        audit = audit_config(config, n_cutoffs=cuts, offline=offline, workers=workers, progress=progress)
-    path = write_report_file(json_bytes(audit.to_dict()), "audit.json", config.run.name, options.output)
-    _print_audit(options, audit)
-    options.results.print(f"audit in {path}")
-    options.print_json(audit.to_dict())
-    return 0 if audit.is_clean else LookAheadError.exit_status
+        result = audit(config, n_cutoffs=cuts, offline=offline, workers=workers, progress=progress)
+    paths = save_supplement(config.run, {"audit.json": json_bytes(result.to_dict())}, options.output)
+    _print_audit(options, result)
+    options.print_written_paths(paths)
+    options.print_json(result.to_dict())
+    return 0 if result.is_clean else LookAheadError.exit_status
 
 
 def _print_audit(options: Options, audit: Audit) -> None:
@@ -67,21 +67,23 @@ def _print_audit(options: Options, audit: Audit) -> None:
     for leak in audit.leaks:
         times = f" ({leak.times:,} times)" if leak.times > 1 else ""
         results.print(Text.assemble(("leak ", "bold red"), f"{leak.text}{times}"))
-    for stage, count in coverage.checks.items() if options.verbose else ():
-        largest = f"largest change {coverage.largest.get(stage, 0.0):.1g} of the tolerance"
+    for stage, count in coverage.n_compared_by_stage.items() if options.verbose else ():
+        largest = f"largest change {coverage.largest_change_by_stage.get(stage, 0.0):.1g} of the tolerance"
         results.print(f"{stage}: {count:,} numbers compared, {largest}")
     conclusion = "no leak found" if audit.is_clean else f"leaks in {', '.join(audit.leaking_stages)}"
     results.print(f"{audit.name}: {conclusion}", style="bold")
-    mirrored = f", mirrored prices after {coverage.cuts_once:,} more" if coverage.cuts_once else ""
-    is_partial = coverage.cuts_once or coverage.refits_walked < coverage.refits
+    mirrored = f", mirrored prices after {coverage.n_model_cutoffs:,} more" if coverage.n_model_cutoffs else ""
+    is_partial = coverage.n_model_cutoffs or coverage.n_refits_checked < coverage.n_refits
     results.print(
-        f"checked {coverage.refits_walked:,} of {coverage.refits:,} refits: {len(coverage.futures)} scenarios after "
-        f"each of {coverage.cuts:,} sessions{mirrored}{'; --cuts all checks every one with each' if is_partial else ''}"
+        f"checked {coverage.n_refits_checked:,} of {coverage.n_refits:,} refits: {len(coverage.scenarios)} scenarios "
+        f"after each of {coverage.n_full_cutoffs:,} sessions{mirrored}"
+        f"{'; --cuts all checks every one with each' if is_partial else ''}"
     )
-    input_sessions = coverage.input_cuts - coverage.cuts - coverage.cuts_once
+    input_sessions = coverage.n_input_cutoffs - coverage.n_full_cutoffs - coverage.n_model_cutoffs
     results.print(
-        f"features and labels also after {input_sessions:,} more, {coverage.input_futures} scenarios at once, from "
-        f"{coverage.first} to {coverage.last}; {sum(coverage.checks.values()):,} numbers compared in all"
+        f"features and labels also after {input_sessions:,} more, {coverage.n_scenarios_at_input_cutoff} scenarios at "
+        f"once, from {coverage.first_cutoff} to {coverage.last_cutoff}; "
+        f"{sum(coverage.n_compared_by_stage.values()):,} numbers compared in all"
     )
     for limit in AUDIT_LIMITS:
         results.print(Text.assemble(("not audited ", "yellow"), limit))

@@ -85,12 +85,11 @@ def verify_command(options: Options) -> None:
 
 def _fetch_and_print(options: Options, config_path: Path) -> None:
     from quantlr.cli.terminal import print_notes, progress_bar
-    from quantlr.config.run_config import load_config
     from quantlr.core.timing import iso_date
     from quantlr.data.prices import fetch_prices
     from quantlr.report.summary import note_text
 
-    config = load_config(config_path, settings=options.settings, name=options.name)
+    config = options.load_config(config_path)
     run = config.run
     with config.add_location_to_errors(), progress_bar(options.messages) as progress:
         benchmark = run.report.benchmark_ticker

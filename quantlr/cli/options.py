@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,7 @@ from click.shell_completion import CompletionItem
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from quantlr.config.run_config import LoadedConfig
     from quantlr.core.values import Note
 
 SHELL_SETUP_LINES = {
@@ -163,10 +164,23 @@ class Options:
 
         return make_console(stderr=True, quiet=self.quiet)
 
+    def load_config(self, config_path: Path) -> LoadedConfig:
+        """Return the config in a file, with the keys and the name of the command line."""
+        from quantlr.config.run_config import load_config
+
+        return load_config(config_path, settings=self.settings, name=self.name)
+
     def print_json(self, value: Any) -> None:
         """Print a value of mappings, lists and dataclasses as JSON on stdout, if --json was given."""
         if self.as_json:
             click.echo(json.dumps(value, allow_nan=False, default=asdict))
+
+    def print_written_paths(self, paths: Iterable[Path]) -> None:
+        """Print the paths of files that were written, one a line."""
+        from quantlr.cli.terminal import path_link
+
+        for path in paths:
+            self.results.print("written to", path_link(path), soft_wrap=True)
 
     def print_notes(self, notes: Sequence[Note]) -> None:
         """Print notes on stderr, condensed without -v."""

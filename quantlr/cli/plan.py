@@ -42,10 +42,9 @@ def _plan_and_print(options: Options, config_path: Path) -> None:
     from rich.text import Text
 
     from quantlr.cli.terminal import progress_bar
-    from quantlr.config.run_config import load_config
     from quantlr.experiment.plan import plan as plan_run
 
-    config = load_config(config_path, settings=options.settings, name=options.name)
+    config = options.load_config(config_path)
     with progress_bar(options.messages) as progress:
         plan = plan_run(config, output=options.output, offline=options.offline, progress=progress)
     lines = Table.grid(Column(style="cyan", no_wrap=True), Column(overflow="fold"), padding=(0, 2, 0, 0))
@@ -120,7 +119,7 @@ def _print_walk_forward_plan(options: Options, planned: WalkForwardPlan) -> None
 
 def _iter_total_texts(planned: WalkForwardPlan) -> Iterator[str]:
     yield f"{planned.refits:,} refit{'s'[: planned.refits != 1]}"
-    yield f"{planned.forecasts:,} forecasts, of which {planned.scored:,} can be scored"
+    yield f"{planned.forecasts:,} forecasts, of which {planned.scored:,} are scored"
     if planned.gap:
         yield f"{planned.gap} row{'s'[: planned.gap != 1]} between training and forecast, since labels take time"
     yield f"first fill {planned.first_fill}" if planned.first_fill else "no fill, since prices end before"

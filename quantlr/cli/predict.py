@@ -37,10 +37,9 @@ def command(options: Options, *, config_path: Path, stale_after: int) -> None:
     read: the verdict counts this trial alone.
     """
     from quantlr.cli.terminal import progress_bar
-    from quantlr.config.run_config import load_config
     from quantlr.experiment.predict import predict
 
-    config = load_config(config_path, settings=options.settings, name=options.name)
+    config = options.load_config(config_path)
     offline, workers = options.offline, options.workers
     with progress_bar(options.messages) as progress:
         predictions = predict(config, stale_after=stale_after, offline=offline, workers=workers, progress=progress)

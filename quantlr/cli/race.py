@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from quantlr.cli.options import Options, config_argument, verb
+from quantlr.cli.supplement import measure_and_save, table_records
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -28,20 +30,19 @@ def command(options: Options, *, config_path: Path, against: tuple[str, ...]) ->
     differences by Holm's method. race.png and race.csv are written to OUTPUT/NAME. The model and the challengers are
     recorded as trials.
     """
-    from quantlr.cli.terminal import path_link, print_table, progress_bar
-    from quantlr.config.run_config import load_config
-    from quantlr.experiment.race import run_race
+    from quantlr.cli.terminal import print_table
+    from quantlr.experiment.race import race
 
-    config = load_config(config_path, settings=options.settings, name=options.name)
-    with progress_bar(options.messages) as progress:
-        result = run_race(config, against, offline=options.offline, workers=options.workers, progress=progress)
-        paths = result.save(options.output)
+    if not against:
+        options.messages.print(
+            "no --against: only the naive rules are compared; "
+            "`--against hist_gradient_boosting` adds a classifier of scikit-learn, by the name of its class"
+        )
+    result, paths = measure_and_save(options, config_path, partial(race, against=against))
     print_table(_race_table(result), options.results)
     options.results.print("* differs significantly from the model of the config (5%, adjusted)", style="dim")
-    for path in paths:
-        options.results.print("written to", path_link(path), soft_wrap=True)
-    table = result.table.astype(object)
-    options.print_json({"name": config.run.name, "race": table.where(table.notna(), None).to_dict("records")})
+    options.print_written_paths(paths)
+    options.print_json({"name": result.config.name, "race": table_records(result.table)})
 
 
 def _race_table(result: RaceResult) -> Table:

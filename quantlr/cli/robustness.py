@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from quantlr.cli.options import Options, config_argument, verb
+from quantlr.cli.supplement import measure_and_save, table_records
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -22,22 +23,15 @@ def command(options: Options, *, config_path: Path) -> None:
     and with each setting one step up and down. P values of alpha are adjusted for all of them by Holm's method. Each
     change is recorded as a trial; nearly equal ones hardly raise the count's effect.
     """
-    from quantlr.cli.terminal import path_link, print_table, progress_bar
-    from quantlr.config.run_config import load_config
-    from quantlr.experiment.robustness import measure_robustness
+    from quantlr.cli.terminal import print_table
+    from quantlr.experiment.robustness import robustness
 
-    config = load_config(config_path, settings=options.settings, name=options.name)
-    output, offline, workers = options.output, options.offline, options.workers
-    with progress_bar(options.messages) as progress:
-        result = measure_robustness(config, output=output, offline=offline, workers=workers, progress=progress)
-        paths = result.save(output)
+    result, paths = measure_and_save(options, config_path, robustness)
     print_table(_robustness_table(result), options.results)
     options.results.print(result.sentence, style="bold")
-    for path in paths:
-        options.results.print("written to", path_link(path), soft_wrap=True)
-    table = result.table.astype(object)
-    rows = table.where(table.notna(), None).to_dict("records")
-    options.print_json({"name": config.run.name, "sentence": result.sentence, "rows": rows})
+    options.print_written_paths(paths)
+    name, rows = result.run.config.name, table_records(result.table)
+    options.print_json({"name": name, "sentence": result.sentence, "rows": rows})
 
 
 def _robustness_table(result: RobustnessResult) -> Table:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from quantlr.cli.options import Options, config_argument, verb
+from quantlr.cli.supplement import measure_and_save, table_records
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -18,23 +19,22 @@ if TYPE_CHECKING:
 def command(options: Options, *, config_path: Path) -> None:
     """Refit CONFIG without each of its features, and test what each adds to the forecasts.
 
-    The table shows the log loss that each takes off, in thousandths of a nat, with the p value of Clark and West's
-    test, adjusted for all features by Holm's method. features.png and features.csv are written to OUTPUT/NAME. Only
-    forecasts are compared, never profit: no trial is recorded.
+    The table shows by how much the log loss is higher without each, in thousandths of a nat, with the p value of Clark
+    and West's test, adjusted for all features by Holm's method; and by how much the base rate's is higher than that of
+    the feature alone. Then the entries are removed one after the other; the models of this backward elimination are
+    recorded as trials. features.png, features.csv and features_elimination.csv are written to OUTPUT/NAME.
     """
-    from quantlr.cli.terminal import path_link, print_table, progress_bar
-    from quantlr.config.run_config import load_config
-    from quantlr.experiment.worth import measure_worth
+    from quantlr.cli.terminal import print_table
+    from quantlr.experiment.worth import worth
+    from quantlr.report.pages.features import features_finding
 
-    config = load_config(config_path, settings=options.settings, name=options.name)
-    with progress_bar(options.messages) as progress:
-        result = measure_worth(config, offline=options.offline, workers=options.workers, progress=progress)
-        paths = result.save(options.output)
+    result, paths = measure_and_save(options, config_path, worth)
     print_table(_worth_table(result), options.results)
-    for path in paths:
-        options.results.print("written to", path_link(path), soft_wrap=True)
-    table = result.table.astype(object)
-    options.print_json({"name": config.run.name, "features": table.where(table.notna(), None).to_dict("records")})
+    options.results.print(f"{features_finding(result.worth)}.", style="bold")
+    print_table(_elimination_table(result), options.results)
+    options.print_written_paths(paths)
+    name, elimination = result.run.config.name, table_records(result.elimination_table)
+    options.print_json({"name": name, "features": table_records(result.table), "elimination": elimination})
 
 
 def _worth_table(result: WorthResult) -> Table:
@@ -42,7 +42,7 @@ def _worth_table(result: WorthResult) -> Table:
     from quantlr.report.pages.features import THOUSANDTHS, p_value_text
     from quantlr.report.style import number_text
 
-    headings = ("features", ">log loss taken off", ">adjusted p", ">alone", ">p alone")
+    headings = ("features", ">without less with", ">adjusted p", ">base rate less alone", ">p alone")
     rows = (
         (
             item.features.name,
@@ -53,4 +53,27 @@ def _worth_table(result: WorthResult) -> Table:
         )
         for item in result.worth.sets
     )
-    return make_table(f"{result.run.config.name}: worth of features (thousandths of a nat)", headings, rows)
+    return make_table(f"{result.run.config.name}: log loss, differences in thousandths of a nat", headings, rows)
+
+
+def _elimination_table(result: WorthResult) -> Table:
+    """Return the steps from all features to none, with the log loss of each less that of the base rate."""
+    from quantlr.cli.terminal import make_table
+    from quantlr.model.feature_elimination import best_step_in_hindsight
+    from quantlr.report.pages.features import THOUSANDTHS
+    from quantlr.report.style import number_text
+
+    steps = result.elimination
+    best, base_rate_loss = best_step_in_hindsight(steps), steps[-1].log_loss
+    rows = (
+        (
+            f"without {step.removed.name}" if step.removed else "all features",
+            str(len(step.kept)),
+            f"{step.log_loss:.5f}",
+            number_text(THOUSANDTHS * (base_rate_loss - step.log_loss), decimals=3),
+            "best, chosen in hindsight" if step is best else "",
+        )
+        for step in steps
+    )
+    headings = ("backward elimination", ">entries", ">log loss", ">base rate's less it", "")
+    return make_table("", headings, rows)

@@ -225,7 +225,21 @@ class LoadedConfig:
             raise located from error.__cause__ or error
 
 
-ConfigSource = str | Path | Mapping[str, Any] | RunConfig | LoadedConfig
+@dataclass(frozen=True, slots=True)
+class EditedConfig:
+    """A config file with another text than it has.
+
+    Attributes
+    ----------
+    path : the file, to whose folder relative paths refer.
+    text : read instead of its own.
+    """
+
+    path: Path
+    text: str
+
+
+ConfigSource = str | Path | Mapping[str, Any] | RunConfig | LoadedConfig | EditedConfig
 """What a config can be given as."""
 
 
@@ -278,8 +292,9 @@ def load_config(
     if data is not None:
         apply_overrides(parsed, overrides_from_data(parsed, data), source_name="data=")
     stem, place = "run", "config"
-    if isinstance(config, (str, Path)):
-        stem, place = Path(config).stem, f"{config} (its own name)"
+    path = config.path if isinstance(config, EditedConfig) else config
+    if isinstance(path, (str, Path)):
+        stem, place = Path(path).stem, f"{path} (its own name)"
     parsed.value.setdefault("name", stem)
     parsed.value_locations.setdefault(("name",), SourceLocation(place))
     known = config.features if isinstance(config, LoadedConfig) else ()
@@ -319,10 +334,12 @@ def read_unvalidated_config(config: ConfigSource) -> tuple[ParsedYaml, list[Conf
         return parsed, problems
     if isinstance(config, Mapping):
         return ParsedYaml(copy_nested(config)), []
-    if not isinstance(config, (str, Path)):
+    if not isinstance(config, (str, Path, EditedConfig)):
         raise ConfigError(f"a config is a path, a mapping or a loaded config, found {type(config).__name__}")
     defaults = {key: field.default for key, field in RunConfig.model_fields.items()}
     kinds = {key: default.kind for key, default in defaults.items() if isinstance(default, Component)}
+    if isinstance(config, EditedConfig):
+        return parse_and_merge_config_files(config.path, default_kinds=kinds, text=config.text)
     return parse_and_merge_config_files(Path(config), default_kinds=kinds)
 
 

@@ -29,7 +29,7 @@ MAX_DAILY_GAP_DAYS, MAX_WEEKLY_GAP_DAYS, MAX_MONTHLY_GAP_DAYS = 3.5, 15.0, 45.0
 """Median gap up to which bars are daily, weekly and monthly."""
 
 
-class CountedSessions(int):
+class CountedSessionsPerYear(int):
     """Sessions per year as counted from dates; years between two dates are then those of the calendar.
 
     Attributes
@@ -80,7 +80,7 @@ def _sessions_per_year_by_kind(days: IntArray) -> int:
     return {6: 312, 7: 365}.get(n_weekdays, 252)
 
 
-def count_sessions(sessions: Any, session: IntArray) -> CountedSessions:
+def count_sessions(sessions: Any, session: IntArray) -> CountedSessionsPerYear:
     """Return the sessions per year of all bars together and of each ticker's own.
 
     Parameters
@@ -94,7 +94,7 @@ def count_sessions(sessions: Any, session: IntArray) -> CountedSessions:
     by_ticker = [
         total if (column >= 0).sum() == len(days) else _usual_count(days[column[column >= 0]]) for column in session.T
     ]
-    return CountedSessions(total, count, tuple(by_ticker))
+    return CountedSessionsPerYear(total, count, tuple(by_ticker))
 
 
 def _usual_count(days: IntArray) -> int:
@@ -109,7 +109,7 @@ def interest_between_fills(annual_rate: Array | float, fill_dates: Any, sessions
     Where the sessions per year were counted, the rate is effective: (1 + rate) ^ (days / 365.25) - 1. Else it is
     rate / sessions per year.
     """
-    if not isinstance(sessions_per_year, CountedSessions) or not np.any(annual_rate):
+    if not isinstance(sessions_per_year, CountedSessionsPerYear) or not np.any(annual_rate):
         return annual_rate / sessions_per_year
     days = np.diff(np.asarray(fill_dates).astype("datetime64[D]").astype(np.int64))
     return np.asarray(np.expm1(np.log1p(annual_rate) * days / DAYS_PER_YEAR))
@@ -121,7 +121,7 @@ def interest_over_sessions(annual_rate: Array | float, n_sessions: int, sessions
     The annual rate is one number, or an array of rates, and so is the interest.
     """
     years = n_sessions / sessions_per_year
-    if not isinstance(sessions_per_year, CountedSessions):
+    if not isinstance(sessions_per_year, CountedSessionsPerYear):
         return annual_rate * years
     interest: Array | float = (1.0 + annual_rate) ** years - 1.0
     return interest

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from quantlr.core.frequency import CountedSessions, count_sessions
+from quantlr.core.frequency import CountedSessionsPerYear, count_sessions
 from quantlr.core.known_series import KnownSeries
 from quantlr.core.timing import Market, latest_known_bar_index
 
@@ -98,7 +98,7 @@ class Prices:
     context: Prices | None = None
     benchmark: Prices | None = None
     member_mask: BoolArray | None = None
-    counted_sessions_per_year: CountedSessions | None = None
+    counted_sessions_per_year: CountedSessionsPerYear | None = None
     markets: tuple[Market, ...] = ()
     newest_bar: IntArray | None = None
     series: tuple[KnownSeries, ...] = ()

@@ -7,22 +7,22 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 from pydantic import ValidationError
 
 from quantlr.backtest.metric_types import BacktestView, evaluate_forecasts
 from quantlr.backtest.naive_rules import evaluate_naive_rules
-from quantlr.config.run_config import ConfigSource, LoadedConfig, RunConfig, load_config
+from quantlr.config.run_config import ConfigSource, RunConfig, load_config
 from quantlr.core.component_errors import iter_user_defined_components
 from quantlr.core.errors import UserError
 from quantlr.core.progress import Progress, ignore_progress
 from quantlr.core.values import Dataset, Prices, RunData
 from quantlr.data.features import Feature
-from quantlr.experiment.ledger import Ledger
 from quantlr.experiment.price_overlap import price_overlap_keys
 from quantlr.experiment.selection import require_one_model
+from quantlr.experiment.supplement import require_own_report, save_page
 from quantlr.experiment.trial import Trial, TrialResult
 from quantlr.model.base import Model
 from quantlr.model.sklearn_classifier import SklearnClassifier, find_classifier
@@ -36,9 +36,11 @@ from quantlr.pipeline.stages import (
     walk_forward_spec,
 )
 from quantlr.report.context import PageContext
-from quantlr.report.file_formats import csv_bytes
 from quantlr.report.race import Competitor, CompetitorKind, RaceEntry, make_race_entries, race_table
-from quantlr.report.storage import write_report_file
+
+if TYPE_CHECKING:
+    from quantlr.report.figures import FigureCollection
+    from quantlr.report.pages import Page
 
 RACE_CSV_FILE = "race.csv"
 MAX_CHALLENGERS = 7
@@ -72,23 +74,36 @@ class RaceResult:
         """
         return race_table(self.entries)
 
+    @property
+    def page(self) -> Page:
+        """The page ``race.png``."""
+        from quantlr.report.pages.race import make_race_page
+
+        return make_race_page(self.entries)
+
+    @property
+    def page_context(self) -> PageContext:
+        """What the page is drawn from, besides the entries."""
+        data = self.run_data
+        notes = (*data.prices.notes, *data.dataset.notes, *data.forecasts.notes)
+        return PageContext.from_run(self.config, data, {}, notes)
+
+    @property
+    def figures(self) -> FigureCollection:
+        """The panels of the page as figures of matplotlib, by name, as `Run.figures`."""
+        from quantlr.report.figures import FigureCollection, iter_page_panels
+
+        return FigureCollection(iter_page_panels([self.page], self.page_context))
+
     def save(self, output: str | Path = "reports") -> list[Path]:
         """Write ``race.png`` and ``race.csv`` into the run's report folder, record the trials, and return the paths.
 
         Raises
         ------
-        OutputError, Fault : as for `Run.save`.
+        OutputError : the report in that folder is of another config; or as for `Run.save`.
+        Fault : as for `Run.save`.
         """
-        from quantlr.report.pages.race import RACE_FILE, make_race_page
-
-        output = Path(output)
-        notes = (*self.run_data.prices.notes, *self.run_data.dataset.notes, *self.run_data.forecasts.notes)
-        context = PageContext.from_run(self.config, self.run_data, {}, notes)
-        picture = make_race_page(self.entries).render_picture(context)
-        contents = {RACE_FILE: picture.png_bytes, RACE_CSV_FILE: csv_bytes(self.table)}
-        output.mkdir(parents=True, exist_ok=True)
-        with Ledger.from_output_folder(output).recording(self.trials):
-            return [write_report_file(content, name, self.config.name, output) for name, content in contents.items()]
+        return save_page(self.page, self.page_context, {RACE_CSV_FILE: self.table}, output, trials=self.trials)
 
 
 def race(
@@ -133,25 +148,12 @@ def race(
     >>> result.table[["name", "log_loss", "log_loss_holm_p_value"]]  # doctest: +SKIP
     """
     loaded = load_config(config, overrides=overrides, features=features, data=data)
-    result = run_race(loaded, against, offline=offline, workers=workers, progress=progress)
+    require_one_model(loaded, verb="race")
+    run = loaded.run
     if output is not None:
-        result.save(output)
-    return result
-
-
-def run_race(
-    config: LoadedConfig,
-    against: Sequence[Any],
-    *,
-    offline: bool = False,
-    workers: int = 1,
-    progress: Progress = ignore_progress,
-) -> RaceResult:
-    """Return the race of a loaded config; errors name the place of the key that caused them."""
-    require_one_model(config, verb="race")
-    run = config.run
+        require_own_report(run, output)
     models = {run.model.display_name: run.model} | make_challengers(run, against)
-    with config.add_location_to_errors():
+    with loaded.add_location_to_errors():
         prices = load_run_prices(run, offline=offline, progress=progress)
         dataset = dataset_from_config(run, prices, progress=progress)
         per_year, keys = run.report.sessions_in_year(prices), price_overlap_keys(prices)
@@ -161,10 +163,11 @@ def run_race(
         for name, model in models.items():
             entrant = run.model_copy(update={"model": model})
             started = cpu_seconds()
-            data = _run_model(entrant, prices, dataset, workers=workers, progress=progress)
+            decisions = _forecast_and_decide(entrant, prices, dataset, workers=workers, progress=progress)
+            data = run_backtest(entrant, prices, decisions, progress=progress)
             seconds = cpu_seconds() - started
             if not run_data:
-                _audit_user_components(run, data)
+                _audit_user_components(run, prices, decisions)
             backtest = BacktestView(data.result, per_year)
             kind: CompetitorKind = "challenger" if run_data else "model"
             competitors.append(Competitor(name, kind, evaluate_forecasts(data.forecasts), backtest, seconds))
@@ -172,7 +175,10 @@ def run_race(
             trials.append(Trial.from_config(entrant, data_sha256=prices.sha256, price_keys=keys, result=result))
             run_data.append(data)
         competitors += _naive_competitors(run, run_data[0], per_year)
-    return RaceResult(run, make_race_entries(competitors), tuple(trials), run_data[0])
+    finished = RaceResult(run, make_race_entries(competitors), tuple(trials), run_data[0])
+    if output is not None:
+        finished.save(output)
+    return finished
 
 
 def make_challengers(config: RunConfig, against: Sequence[Any]) -> dict[str, Model]:
@@ -219,33 +225,27 @@ def cpu_seconds() -> float:
     return time.process_time() + times.children_user + times.children_system
 
 
-def _run_model(config: RunConfig, prices: Prices, dataset: Dataset, *, workers: int, progress: Progress) -> RunData:
-    """Return the values of a run whose features and labels are computed already."""
+def _forecast_and_decide(
+    config: RunConfig, prices: Prices, dataset: Dataset, *, workers: int, progress: Progress
+) -> Decisions:
+    """Return the decisions of a run whose features and labels are computed already."""
     split_spec = walk_forward_spec(config, prices)
     forecasts = walk_forward(dataset, split_spec, config.model, workers=workers, progress=progress)
-    return run_backtest(config, prices, decide(config, prices, dataset, forecasts), progress=progress)
+    return decide(config, prices, dataset, forecasts)
 
 
-def _audit_user_components(config: RunConfig, run_data: RunData) -> None:
+def _audit_user_components(config: RunConfig, prices: Prices, decisions: Decisions) -> None:
     """Audit components from outside the catalogue, as a run does."""
     if any(iter_user_defined_components(config)):
         from quantlr.audits.user_components import audit_user_decisions, audit_user_inputs
 
-        audit_user_inputs(config, run_data.prices)
-        decisions = Decisions(run_data.dataset, run_data.forecasts, run_data.positions)
-        audit_user_decisions(config, run_data.prices, decisions)
+        audit_user_inputs(config, prices)
+        audit_user_decisions(config, prices, decisions)
 
 
 def _naive_competitors(config: RunConfig, run_data: RunData, sessions_per_year: int) -> Iterator[Competitor]:
     started = cpu_seconds()
-    for result in evaluate_naive_rules(
-        run_data.forecasts,
-        run_data.prices,
-        config.policy,
-        config.execution,
-        sessions_per_year=sessions_per_year,
-        n_sessions=len(run_data.result.equity),
-    ):
+    for result in evaluate_naive_rules(run_data, config.policy, config.execution, sessions_per_year=sessions_per_year):
         rule, seconds = result.rule, cpu_seconds() - started
         yield Competitor(
             rule.name,

@@ -7,22 +7,22 @@ that it costs the count of trials almost nothing (see ``stats/family_wise.py``).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from quantlr.backtest.attribution import active_session_slice, ticker_backtest
 from quantlr.backtest.engine import backtest_with_benchmark
-from quantlr.config.run_config import LoadedConfig, RunConfig, load_config
-from quantlr.core.errors import DataError, OutputError, UserError
+from quantlr.config.run_config import ConfigSource, RunConfig, load_config
+from quantlr.core.errors import DataError, UserError
 from quantlr.core.progress import Progress, ProgressCounter, ignore_progress
 from quantlr.core.values import Array, BoolArray, RunData
-from quantlr.experiment.ledger import Ledger
+from quantlr.data.features import Feature
 from quantlr.experiment.run import Run, run_config
 from quantlr.experiment.sensitivity import (
     MAX_COST_BPS,
@@ -31,28 +31,32 @@ from quantlr.experiment.sensitivity import (
     delay_decisions,
     variation_of_backtest,
 )
+from quantlr.experiment.supplement import require_own_report, save_page
 from quantlr.experiment.trial import Trial, TrialResult
 from quantlr.pipeline.stages import (
     DEFAULT_STAGES,
+    Decisions,
     decision_context,
     positions_from_forecasts,
+    run_backtest,
     run_stages,
     walk_forward_spec,
 )
-from quantlr.report.file_formats import csv_bytes
 from quantlr.report.pages.robustness import (
-    ROBUSTNESS_FILE,
     RobustnessContext,
     RobustnessRow,
     make_robustness_page,
     robustness_sentence,
 )
-from quantlr.report.storage import kept_report_dir, make_reports_dir, write_report_file
 from quantlr.stats.benchmark_test import alpha_test
 from quantlr.stats.bootstrap import optimal_block_length
 from quantlr.stats.paired import holm_adjusted_p_values
 from quantlr.stats.path_resamples import resample_paths
 from quantlr.stats.sharpe import sharpe_per_session
+
+if TYPE_CHECKING:
+    from quantlr.report.figures import FigureCollection
+    from quantlr.report.pages import Page
 
 ROBUSTNESS_CSV_FILE = "robustness.csv"
 CRISES = (
@@ -107,42 +111,73 @@ class RobustnessResult:
         names = ("group", "name", "sessions", "sharpe", "sharpe_without", "alpha", "p_value", "adjusted_p_value")
         return pd.DataFrame([[getattr(row, name) for name in names] for row in self.context.rows], columns=list(names))
 
+    @property
+    def page(self) -> Page:
+        """The page ``robustness.png``."""
+        return make_robustness_page(self.context)
+
+    @property
+    def figures(self) -> FigureCollection:
+        """The panels of the page as figures of matplotlib, by name, as `Run.figures`."""
+        from quantlr.report.figures import FigureCollection, iter_page_panels
+
+        return FigureCollection(iter_page_panels([self.page], self.run.page_context))
+
     def save(self, output: str | Path = "reports") -> list[Path]:
         """Write ``robustness.png`` and ``robustness.csv`` into the run's report, record the trials, return the paths.
 
         Raises
         ------
-        OutputError : the report in that folder is of another config.
+        OutputError : the report in that folder is of another config; or as for `Run.save`.
         Fault : as for `Run.save`.
         """
-        output, name = Path(output), self.run.config.name
-        require_report_of_config(output / name, self.run.config)
-        picture = make_robustness_page(self.context).render_picture(self.context.run_context)
-        contents = {ROBUSTNESS_FILE: picture.png_bytes, ROBUSTNESS_CSV_FILE: csv_bytes(self.table)}
-        make_reports_dir(output, name)
-        with Ledger.from_output_folder(output).recording(self.trials):
-            return [write_report_file(content, file, name, output) for file, content in contents.items()]
+        tables = {ROBUSTNESS_CSV_FILE: self.table}
+        return save_page(self.page, self.run.page_context, tables, output, trials=self.trials)
 
 
-def require_report_of_config(report_dir: Path, config: RunConfig) -> None:
-    """Raise an OutputError if the report in a folder is of another config."""
-    if kept_report_dir(report_dir, config.to_yaml(folder=report_dir)):
-        advice = "run this one first (`quantlr run`), or choose another --name"
-        raise OutputError(f"{report_dir} is the report of another config; {advice}")
-
-
-def measure_robustness(
-    config: LoadedConfig,
+def robustness(
+    config: ConfigSource,
     *,
-    output: str | Path = "reports",
+    overrides: Mapping[str, Any] | None = None,
+    features: Sequence[Feature] = (),
+    data: Any = None,
+    output: str | Path | None = None,
     offline: bool = False,
     workers: int = 1,
     progress: Progress = ignore_progress,
 ) -> RobustnessResult:
-    """Return the robustness of a loaded config; errors name the place of the key that caused them."""
-    require_report_of_config(Path(output) / config.run.name, config.run)
-    run = run_config(config, output=output, offline=offline, workers=workers, progress=progress)
-    return robustness_of_run(run, workers=workers, progress=progress)
+    """Measure how the result of a config depends on spans, regimes, tickers, costs, delays and settings.
+
+    Parameters
+    ----------
+    config, overrides, features, data, offline, workers, progress : as in `quantlr.run`.
+    output : folder of reports. ``robustness.png`` and ``robustness.csv`` are written there, and every change is
+        recorded in its ledger of trials. With None nothing is written.
+
+    Returns
+    -------
+    result : `RobustnessResult.table` is a DataFrame, `RobustnessResult.sentence` says what matters most.
+
+    Raises
+    ------
+    UserError : the config or the data need a change; the message says where and which.
+    ComponentError : an object of your own classes failed; the message names it and the line.
+    LookAheadError : a component of your own depends on later values.
+    Fault : the network, the disk or another program failed.
+
+    Examples
+    --------
+    >>> import quantlr
+    >>> quantlr.robustness("configs/sp500_daily.yaml").sentence  # doctest: +SKIP
+    """
+    loaded = load_config(config, overrides=overrides, features=features, data=data)
+    if output is not None:
+        require_own_report(loaded.run, output)
+    run = run_config(loaded, offline=offline, workers=workers, progress=progress)
+    result = robustness_of_run(run, workers=workers, progress=progress)
+    if output is not None:
+        result.save(output)
+    return result
 
 
 def robustness_of_run(run: Run, *, workers: int = 1, progress: Progress = ignore_progress) -> RobustnessResult:
@@ -182,11 +217,7 @@ def _run_varied_config(config: RunConfig, run: Run, *, workers: int) -> RunData:
         return run_stages(config, data.prices, DEFAULT_STAGES, workers=workers)
     context = decision_context(config, data.prices, data.forecasts)
     positions = positions_from_forecasts(config, data.forecasts, context)
-    result = backtest_with_benchmark(
-        positions, data.prices, config.execution,
-        sessions_per_year=config.report.sessions_in_year(data.prices), benchmark=config.report.benchmark,
-    )  # fmt: skip
-    return replace(data, positions=positions, result=result)
+    return run_backtest(config, data.prices, Decisions(data.dataset, data.forecasts, positions))
 
 
 def _iter_span_parts(whole: Variation) -> Iterator[tuple[str, str, BoolArray]]:
@@ -271,7 +302,10 @@ def _ticker_rows(whole: Variation, data: RunData, config: RunConfig) -> list[Rob
         return []
     rows, n = [], len(whole.excess_returns)
     for index in tickers[:MAX_TICKERS]:
-        part = ticker_backtest(data.result, index, active_session_slice(data.result, data.forecasts, index))
+        sessions = active_session_slice(data.result, data.forecasts, index)
+        if sessions.stop <= sessions.start:  # it ended before the first session that is scored
+            continue
+        part = ticker_backtest(data.result, index, sessions)
         own = Variation(
             data.forecasts.tickers[index], part.sessions, part.net_return, np.zeros(len(part.net_return)),
             whole.sessions_per_year,

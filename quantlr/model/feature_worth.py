@@ -157,8 +157,8 @@ def measure_feature_worth(
     DegenerateFold : a model of fewer features cannot be fitted as configured.
     """
     known = ~np.isnan(forecasts.up)
-    losses, base_rate = _log_losses(forecasts, known), base_rate_forecasts(forecasts)
-    base_rate_losses = _log_losses(base_rate, known)
+    losses, base_rate = log_losses(forecasts, known), base_rate_forecasts(forecasts)
+    base_rate_losses = log_losses(base_rate, known)
     columns = range(len(dataset.columns))
     without = {item: tuple(column for column in columns if column not in item.columns) for item in sets}
     needed = dict.fromkeys(kept for item in sets for kept in (without[item], item.columns))
@@ -168,7 +168,7 @@ def measure_feature_worth(
     alone: dict[Columns, tuple[dict[str, Any], float]] = {}
 
     def measure(kept: Columns, reduced: Forecasts) -> None:
-        reduced_losses = _log_losses(reduced, known)
+        reduced_losses = log_losses(reduced, known)
         if kept in without.values():
             reductions[kept] = nested_clark_west_test(forecasts, reduced), reduced_losses - losses
         if any(kept == item.columns for item in sets):
@@ -176,7 +176,7 @@ def measure_feature_worth(
 
     measure((), base_rate)
     measure(tuple(columns), forecasts)
-    for kept, reduced in zip(refitted, forecast(_with_columns(dataset, kept) for kept in refitted), strict=True):
+    for kept, reduced in zip(refitted, forecast(with_columns(dataset, kept) for kept in refitted), strict=True):
         measure(kept, reduced)
         counter.step()
     measured = []
@@ -209,12 +209,13 @@ def walk_forward_each(
         yield from walk_forward_together(together, split_spec, model, workers=workers)
 
 
-def _with_columns(dataset: Dataset, columns: Sequence[int]) -> Dataset:
+def with_columns(dataset: Dataset, columns: Sequence[int]) -> Dataset:
+    """Return the same rows with some of the columns, given by their indices."""
     names = tuple(dataset.columns[column] for column in columns)
     return replace(dataset, columns=names, features=np.ascontiguousarray(dataset.features[:, columns]))
 
 
-def _log_losses(forecasts: Forecasts, row_mask: BoolArray) -> Array:
+def log_losses(forecasts: Forecasts, row_mask: BoolArray) -> Array:
     """Return the log loss of some forecasts, in nats; infinite where one was certain and wrong."""
     z, up = forecasts.log_odds[row_mask], forecasts.up[row_mask]
     return np.asarray(np.logaddexp(0.0, np.where(up > 0, -z, z)))

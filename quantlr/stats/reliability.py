@@ -78,7 +78,7 @@ def isotonic_regression(values: Array, weights: Array) -> Array:
         start, total, mass = start[first], np.add.reduceat(total, first), np.add.reduceat(mass, first)
 
 
-def reliability_curve(probability: Array, up: Array) -> ReliabilityCurve:
+def isotonic_reliability_curve(probability: Array, up: Array) -> ReliabilityCurve:
     """Return the observed frequency of ups as an increasing function of the probability."""
     distinct, index = np.unique(probability, return_inverse=True)
     count = np.bincount(index).astype(np.float64)
@@ -99,7 +99,7 @@ def _decompose_score(
     probability: Array, up: Array, score: float, expected_score: Callable[[Array], Array]
 ) -> ScoreDecomposition:
     """Return the terms of a mean score; `expected_score` is that of outcomes forecast with their own frequency."""
-    curve = reliability_curve(probability, up)
+    curve = isotonic_reliability_curve(probability, up)
     recalibrated = float(expected_score(curve.observed_frequency) @ curve.count) / len(up)
     uncertainty = float(expected_score(up.mean(keepdims=True))[0])
     return ScoreDecomposition(score - recalibrated, uncertainty - recalibrated, uncertainty)

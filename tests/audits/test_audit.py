@@ -184,19 +184,19 @@ def test_leak_of_folds_has_its_refit_row_and_label() -> None:
 def test_coverage_counts_the_checks_and_the_audit_is_reproducible() -> None:
     audit_result = audit_random_walk(make_config(2), n_cutoffs=3)
     coverage = audit_result.coverage
-    assert coverage.futures == AUDIT_SCENARIOS
+    assert coverage.scenarios == AUDIT_SCENARIOS
     assert len(AUDIT_SCENARIOS) == 10
-    assert 3 <= coverage.refits_walked <= 6 < coverage.refits
-    assert coverage.cuts <= 6 < coverage.input_cuts
-    assert set(coverage.checks) == {
+    assert 3 <= coverage.n_refits_checked <= 6 < coverage.n_refits
+    assert coverage.n_full_cutoffs <= 6 < coverage.n_input_cutoffs
+    assert set(coverage.n_compared_by_stage) == {
         "features", "label", "folds", "scale", "fit", "target_stats", "forecast", "decision_context", "decide",
         "execute",
     }  # fmt: skip
-    assert all(0 <= largest < 0.01 for largest in coverage.largest.values())
+    assert all(0 <= largest < 0.01 for largest in coverage.largest_change_by_stage.values())
     assert audit_random_walk(make_config(2), n_cutoffs=3) == audit_result
     full_coverage = audit_random_walk(make_config(), n_sessions=120, n_cutoffs="all").coverage
-    assert full_coverage.refits_walked == full_coverage.refits
-    assert full_coverage.cuts_once == 0
+    assert full_coverage.n_refits_checked == full_coverage.n_refits
+    assert full_coverage.n_model_cutoffs == 0
 
 
 def test_auto_checks_every_boundary_and_some_with_every_scenario(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -204,8 +204,8 @@ def test_auto_checks_every_boundary_and_some_with_every_scenario(monkeypatch: py
     audit = audit_random_walk(make_config(), n_cutoffs="auto")
     coverage = audit.coverage
     assert audit.is_clean
-    assert coverage.refits_walked == coverage.refits == 11
-    assert coverage.cuts_once == 11 - 2
+    assert coverage.n_refits_checked == coverage.n_refits == 11
+    assert coverage.n_model_cutoffs == 11 - 2
     for n_rows in (90, 100):
         stages = PipelineStages(walk_forward_steps=WalkForwardFunctions(fit_refits=fit_sees_more(1, rows=n_rows)))
         assert audit_random_walk(make_config(), stages, n_cutoffs="auto").leaking_stages == ("fit",)
@@ -249,4 +249,4 @@ def test_shipped_config_is_clean_on_its_own_data() -> None:
     audit_result = audit(path, overrides={"data.start": "2008-01-01"}, n_cutoffs=1)
     assert audit_result.is_clean
     assert audit_result.name == "stocks5_long_short"
-    assert audit_result.to_dict()["coverage"]["checks"]["execute"] > 100
+    assert audit_result.to_dict()["coverage"]["n_compared_by_stage"]["execute"] > 100

@@ -44,8 +44,8 @@ def audit_random_walk(config: RunConfig, stages: PipelineStages = PipelineStages
 def test_honest_choice_is_clean(n_tickers: int, how: str) -> None:
     result = audit_random_walk(make_config(n_tickers, how=how, window=20))
     assert result.is_clean, result.leaks
-    assert result.coverage.checks["select"] > 0
-    assert result.coverage.refits == sum(
+    assert result.coverage.n_compared_by_stage["select"] > 0
+    assert result.coverage.n_refits == sum(
         n_tickers * len(range(train + 2, 180 - 2, 10)) for train in (60, 70) for _ in range(4)
     )
 
@@ -56,7 +56,7 @@ def test_calibrated_candidates_are_checked(monkeypatch: pytest.MonkeyPatch) -> N
     config = load_config(make_config(), overrides={"select.over": over}).run
     result = audit_random_walk(config)
     assert result.is_clean, result.leaks
-    assert result.coverage.checks["calibrate"] > 0
+    assert result.coverage.n_compared_by_stage["calibrate"] > 0
 
 
 def weigh_too_early(log_odds: Sequence[Array], rows: ScoredRows, spec: SelectSpec, **options: Any) -> Array:

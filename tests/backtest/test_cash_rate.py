@@ -18,7 +18,7 @@ from quantlr.backtest.engine import backtest_with_benchmark
 from quantlr.backtest.policies import make_decision_context
 from quantlr.config.run_config import load_config
 from quantlr.core.errors import ConfigError, DataError
-from quantlr.core.frequency import CountedSessions
+from quantlr.core.frequency import CountedSessionsPerYear
 from quantlr.core.values import BacktestResult, Positions, Prices
 
 from markets import forecasts, random_walk_prices
@@ -71,7 +71,7 @@ def test_each_session_earns_the_newest_rate_dated_before_it(seed: int, fill: str
 
 def test_dated_rates_are_effective_by_the_calendar_where_sessions_are_counted() -> None:
     prices, rates = random_walk_prices(7, n_sessions=60, n_tickers=2), random_rates(7)
-    execution, per_year = ExecutionSpec(cash_rate=rates), CountedSessions(252)
+    execution, per_year = ExecutionSpec(cash_rate=rates), CountedSessionsPerYear(252)
     result = backtest_with_benchmark(positions_for(prices, 7), prices, execution, sessions_per_year=per_year)
     days = np.diff(result.fill_dates.to_numpy()) / np.timedelta64(1, "D")
     annual = np.array([rate_before(rates, date) for date in result.sessions])

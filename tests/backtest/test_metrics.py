@@ -25,7 +25,7 @@ from quantlr.backtest.metric_types import (
 from quantlr.backtest.metrics import METRICS, find_metric, metrics_of_section, metrics_shown_in
 from quantlr.backtest.rolling import rolling_accuracy, rolling_sharpe, trailing_window_length
 from quantlr.core.errors import Fault
-from quantlr.core.frequency import CountedSessions
+from quantlr.core.frequency import CountedSessionsPerYear
 from quantlr.core.values import BacktestResult, Positions, Refits
 from quantlr.stats import sharpe as sharpe_stats
 from quantlr.stats.benchmark_test import alpha_test
@@ -250,7 +250,7 @@ def test_timing_break_even_cost_equals_the_holding_of_average_weights(seed: int)
     weight = np.random.default_rng(seed).choice([-0.3, 0.0, 0.3], (90, 3))
     execution = ExecutionSpec(commission_bps=0, slippage_bps=0, borrow_bps_per_year=0, cash_rate=0.03)
     positions = Positions(prices.tickers, prices.sessions, weight)
-    result = backtest_with_benchmark(positions, prices, execution, sessions_per_year=CountedSessions(252))
+    result = backtest_with_benchmark(positions, prices, execution, sessions_per_year=CountedSessionsPerYear(252))
     even = benchmark_metrics.timing_break_even_cost_bps(BacktestView(result, 252))
     assert even is not None
     holding = 0.0

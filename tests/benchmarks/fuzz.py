@@ -35,7 +35,7 @@ from quantlr.experiment.trial import Trial
 from quantlr.pipeline.stages import load_run_prices
 from quantlr.report.file_formats import json_bytes, parquet_bytes
 from quantlr.report.gallery import write_gallery
-from quantlr.report.storage import read_previous_metrics, write_report_file
+from quantlr.report.storage import read_previous_metrics, write_report_files
 from quantlr.sweeps.trials import TrialStore, encode_result_file
 
 Attack = Callable[[random.Random], None]
@@ -129,7 +129,7 @@ def _report_attack(folder: Path, _: ExitStack) -> Attack:
         (folder / "two" / file).write_bytes(damage(files[file], rng))
         read_previous_metrics(folder / "two")
         write_gallery(folder)
-        write_report_file(b"{}", "audit.json", "two", folder)
+        write_report_files({"audit.json": b"{}"}, folder / "two")
         quantlr.compare(["one", "two"], output=folder)
 
     return attack

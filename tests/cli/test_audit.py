@@ -13,7 +13,8 @@ from click.testing import Result
 from quantlr.data.features import LaggedReturns
 
 Call = Callable[..., Result]
-TWO_CUTS = ("--cuts", "2", "--set", "data.end=2002-06-28")
+SHORT = ("--set", "data.end=2002-06-28")
+TWO_CUTS = ("--cuts", "2", *SHORT)
 
 
 @pytest.fixture
@@ -42,7 +43,7 @@ def test_clean_audit_exits_with_0_and_prints_its_coverage(call: Call) -> None:
         assert text in result.output
     result_json = json.loads(result.stdout)
     assert result_json == json.loads(Path("reports/exp/audit.json").read_text())
-    assert (result_json["clean"], result_json["leaks"], result_json["coverage"]["refits"]) == (True, [], 16)
+    assert (result_json["clean"], result_json["leaks"], result_json["coverage"]["n_refits"]) == (True, [], 16)
 
 
 @pytest.mark.usefixtures("leaking_feature")
@@ -58,14 +59,14 @@ def test_leak_exits_with_3_and_names_stage_and_feature(call: Call) -> None:
 
 
 def test_audit_keeps_the_report_and_a_new_run_removes_the_audit(call: Call) -> None:
-    assert call("run", "exp.yaml", "--quiet").exit_code == 0
+    assert call("run", "exp.yaml", *SHORT, "--quiet").exit_code == 0
     target = Path("reports/exp")
     before = {path.name: path.read_bytes() for path in target.iterdir()}
     assert call("audit", "exp.yaml", *TWO_CUTS, "--quiet").output == ""
     after = {path.name: path.read_bytes() for path in target.iterdir()}
     assert after.pop("audit.json")
     assert after == before
-    assert call("run", "exp.yaml", "--quiet").exit_code == 0
+    assert call("run", "exp.yaml", *SHORT, "--quiet").exit_code == 0
     assert {path.name: path.read_bytes() for path in target.iterdir()} == before
 
 

@@ -17,7 +17,8 @@ from quantlr.core.parallel import PoolContext
 from quantlr.report.storage import hold_file_lock
 
 Call = Callable[..., Result]
-WRITING_COMMANDS = (("run", "exp.yaml"), ("audit", "exp.yaml", "--cuts", "1", "--set", "data.end=2001-06-29"))
+SHORT = ("--set", "data.end=2001-06-29")
+WRITING_COMMANDS = (("run", "exp.yaml", *SHORT), ("audit", "exp.yaml", "--cuts", "1", *SHORT))
 READING_VERBS = (("run",), ("plan",), ("predict",), ("audit",))
 
 
@@ -28,7 +29,7 @@ def read_files(folder: str = "reports/exp") -> dict[str, bytes]:
 @pytest.fixture
 def previous_report(call: Call) -> dict[str, bytes]:
     """Write a report, and return its files."""
-    assert call("run", "exp.yaml", "--quiet").exit_code == 0
+    assert call("run", "exp.yaml", *SHORT, "--quiet").exit_code == 0
     return read_files()
 
 
@@ -81,7 +82,7 @@ def test_second_run_waits_for_the_lock_until_a_timeout(
     other = threading.Thread(target=hold_lock)
     other.start()
     is_locked.wait()
-    assert call("run", "exp.yaml", "--quiet").exit_code == 0
+    assert call("run", "exp.yaml", *SHORT, "--quiet").exit_code == 0
     other.join()
     assert read_files() == previous_report
 
@@ -165,7 +166,7 @@ def test_ctrl_c_while_writing_exits_with_130_and_keeps_the_previous_report(
             assert (result.exit_code, result.stdout) == (130, "")
             assert "interrupted; existing files were not changed" in result.stderr
     assert {name: content for name, content in read_files().items() if name != "audit.json"} == previous_report
-    assert call("run", "exp.yaml", "--quiet").exit_code == 0
+    assert call("run", "exp.yaml", *SHORT, "--quiet").exit_code == 0
     assert read_files() == previous_report
     assert sorted(path.name for path in Path("reports").iterdir()) == [
         ".exp.lock", ".index.html.lock", "exp", "index.html", "trials.db",

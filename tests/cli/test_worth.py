@@ -1,8 +1,9 @@
-"""`quantlr worth`: its table, its files, and that it records no trial."""
+"""`quantlr worth`: its tables, its files, and the trials of the elimination."""
 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from click.testing import Result
 
 Call = Callable[..., Result]
 SETTINGS = ("--set", "data.end=2004-06-30")
+TWO_ENTRIES = "features=[{kind: volatility, windows: [20]}, {kind: momentum, windows: [20]}]"
 
 
 def test_table_and_files_have_the_same_numbers(call: Call) -> None:
@@ -25,13 +27,35 @@ def test_table_and_files_have_the_same_numbers(call: Call) -> None:
         for key in ("log_loss_reduction", "holm_p_value", "alone_log_loss_reduction"):
             assert row[key] == pytest.approx(record[key])
     assert Path("reports/exp/features.png").read_bytes().startswith(b"\x89PNG")
+    assert "shown to improve the forecasts." in result.stderr
 
 
-def test_no_trial_is_recorded_and_the_next_run_removes_the_files(call: Call) -> None:
-    call("worth", "exp.yaml", *SETTINGS)
+def test_models_of_the_elimination_are_trials_and_the_next_run_removes_the_files(call: Call) -> None:
+    """Both entries have the same warm-up, so that a run of one of them has the same rows as its model here."""
+    settings = (*SETTINGS, "--set", TWO_ENTRIES)
+    result = call("worth", "exp.yaml", *settings, "--json")
+    table = pd.read_csv("reports/exp/features_elimination.csv")
+    records = json.loads(result.stdout)["elimination"]
+    assert table["log_loss"].tolist() == pytest.approx([record["log_loss"] for record in records])
+    assert table["n_entries"].tolist() == [2, 1, 0]
+    entries = json.loads(call("trials", "--json").stdout)["trials"]
+    kinds = [entry["config"]["features"][0]["kind"] for entry in entries]
+    assert sorted(kinds) == ["momentum", "volatility"]
+    assert call("run", "exp.yaml", *settings).exit_code == 0
+    assert not [path for path in Path("reports/exp").iterdir() if path.name.startswith("features")]
+    for entry, kind in zip(entries, kinds, strict=True):
+        one = quantlr.run(
+            "exp.yaml", overrides={"data.end": "2004-06-30", "features": [{"kind": kind, "windows": [20]}]}
+        )
+        annual_sharpe = one.metrics["backtest"]["strategy"]["sharpe"]
+        per_year = one.metrics["data"]["sessions_per_year"]
+        assert entry["sharpe"] * math.sqrt(per_year) == pytest.approx(annual_sharpe, abs=1e-6), kind
+
+
+def test_one_entry_needs_no_elimination_and_records_no_trial(call: Call) -> None:
+    result = call("worth", "exp.yaml", *SETTINGS)
+    assert "best, chosen in hindsight" in result.stdout
     assert not Path("reports/trials.db").exists()
-    assert call("run", "exp.yaml", *SETTINGS).exit_code == 0
-    assert not {"features.png", "features.csv"} & {path.name for path in Path("reports/exp").iterdir()}
 
 
 def test_python_function_returns_the_table_that_is_written(call: Call) -> None:

@@ -18,7 +18,7 @@ from quantlr.backtest.policies import make_decision_context
 from quantlr.backtest.report_spec import ReportSpec
 from quantlr.backtest.rolling import monthly_returns
 from quantlr.core.errors import DataError
-from quantlr.core.frequency import CountedSessions, count_sessions
+from quantlr.core.frequency import CountedSessionsPerYear, count_sessions
 from quantlr.core.values import Forecasts, Positions, Prices
 from quantlr.data.prices import prices_from_ticker_bars
 from quantlr.report.context import PageContext
@@ -27,7 +27,7 @@ EXCHANGE_HOLIDAYS = pd.offsets.CustomBusinessDay(holidays=list(pd.bdate_range("1
 """Of 261 weekdays a year 9 are holidays."""
 
 
-def counted(dates: pd.DatetimeIndex) -> CountedSessions:
+def counted(dates: pd.DatetimeIndex) -> CountedSessionsPerYear:
     return count_sessions(dates, np.arange(len(dates), dtype=np.int64)[:, None])
 
 

@@ -14,10 +14,10 @@ from quantlr.core.values import Prices
 from quantlr.data.markets import MarketSources
 from quantlr.data.price_rows import PriceRows
 from quantlr.data.prices import DataSpec, load_prices
+from quantlr.data.rule_results import ValidationContext
 from quantlr.data.sources import FileSource
 from quantlr.data.stamps import resolve_stamps
 from quantlr.data.validation import QualitySpec, validate_price_rows
-from quantlr.data.validation_rules import ValidationContext
 from quantlr.testing.contract import random_walk_bars
 
 WEEKDAYS = pd.bdate_range("2019-01-07", periods=260).as_unit("us")

@@ -10,12 +10,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import quantlr
-from quantlr.core.errors import OutputError
 from quantlr.experiment.ledger import Ledger
 from quantlr.experiment.robustness import (
     RobustnessResult,
     market_regimes,
-    measure_robustness,
     neighbouring_settings,
     robustness_of_run,
 )
@@ -143,10 +141,8 @@ def test_neighbours_are_one_step_up_and_down_and_valid(run: quantlr.Run) -> None
 
 
 def test_changes_and_neighbours_are_recorded_as_trials(tmp_path: Path) -> None:
-    loaded = quantlr.load_config(CONFIG)
-    found = measure_robustness(loaded, output=tmp_path)
-    paths = found.save(tmp_path)
-    assert [path.name for path in paths] == ["robustness.png", "robustness.csv"]
+    found = quantlr.robustness(CONFIG, output=tmp_path)
+    assert {"robustness.png", "robustness.csv", "config.yaml"} == {path.name for path in (tmp_path / "exp").iterdir()}
     table = pd.read_csv(tmp_path / "exp" / "robustness.csv")
     assert table["name"].tolist() == [row.name for row in found.context.rows]
     entries = Ledger.from_output_folder(tmp_path).read_entries()
@@ -155,9 +151,6 @@ def test_changes_and_neighbours_are_recorded_as_trials(tmp_path: Path) -> None:
     assert {"costs x 5", "filled 5 sessions later", "2003 only", "high volatility only"} <= set(variations)
     counted = quantlr.run(CONFIG, output=tmp_path).metrics["significance"]
     assert counted["trials"] == len(entries)
-    other = quantlr.load_config(CONFIG, overrides={"features.0.lags": [1]})
-    with pytest.raises(OutputError, match="is the report of another config"):
-        measure_robustness(other, output=tmp_path)
 
 
 def test_sentence_names_the_part_or_change_with_the_lowest_ratio(result: RobustnessResult) -> None:
@@ -170,7 +163,9 @@ def test_sentence_names_the_part_or_change_with_the_lowest_ratio(result: Robustn
     text = robustness_sentence(context_of(year, best, costs, far))
     assert "without the year 2008 it is 0.10, and with costs x 2 it is 0.30" in text
     assert "on no part" in robustness_sentence(context_of(best))
-    assert "model.l2 2" in robustness_sentence(context_of(year, best, ratio=-0.1))
+    late = ("delay", "filled 3 sessions later", 0.9, None)
+    text = robustness_sentence(context_of(year, best, far, late, ratio=-0.1))
+    assert "without one part or with one change it is at most 0.90, filled 3 sessions later" in text
     assert "undefined" in robustness_sentence(context_of(ratio=None))
 
 

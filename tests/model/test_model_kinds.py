@@ -317,7 +317,7 @@ class LeakyProbit(Probit):
 def test_an_audit_finds_only_the_leak_of_a_leaky_model(calibration: str | None) -> None:
     clean = audit({**CONFIG, "model": Probit(calibration=calibration)}, n_cutoffs=2)
     assert clean.is_clean
-    assert clean.coverage.checks["fit"] > 0
+    assert clean.coverage.n_compared_by_stage["fit"] > 0
     leaks = audit({**CONFIG, "model": LeakyProbit(calibration=calibration)}, n_cutoffs=2).leaks
     assert {leak.stage for leak in leaks} == {"fit"}
 

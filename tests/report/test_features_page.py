@@ -46,7 +46,7 @@ def features_context(n_features: int = 4) -> FeaturesContext:
     result = worth_of_sample(n_features)
     run = result.run
     context = PageContext.from_run(run.config, run.run_data, run.metrics, run.notes)
-    return FeaturesContext(context, result.worth)
+    return FeaturesContext(context, result.worth, result.elimination)
 
 
 def test_tables_have_the_sets_in_the_order_of_the_statistic() -> None:
@@ -77,7 +77,9 @@ def test_years_and_cumulative_sums_add_up_to_the_total() -> None:
 def test_texts_of_the_page_do_not_overlap(n_features: int) -> None:
     context = features_context(n_features)
     with use_matplotlib_defaults():
-        assert not text_collisions(make_features_page(context.worth).draw_figure(context.run_context))
+        assert not text_collisions(
+            make_features_page(context.worth, context.elimination).draw_figure(context.run_context)
+        )
 
 
 def test_title_counts_the_significant_sets() -> None:

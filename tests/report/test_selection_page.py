@@ -6,9 +6,11 @@ import functools
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import quantlr
-from quantlr.model.contributions import log_odds_contributions
+from quantlr.model.candidates import SelectedForecasts, take_columns
+from quantlr.model.contributions import LogOddsContributions
 from quantlr.report.context import PageContext
 from quantlr.report.pages import pages_to_draw
 from quantlr.report.pages.layout import use_matplotlib_defaults
@@ -100,12 +102,20 @@ def test_page_is_drawn_without_collisions(how: str, *, is_large: bool) -> None:
         assert text_collisions(SELECTION_PAGE.draw_figure(page)) == []
 
 
-def test_report_shows_no_contributions_of_features_to_a_mean_over_candidates() -> None:
-    page = page_context("best", is_large=False)
-    data = page.run_data
-    assert log_odds_contributions(data.dataset, data.forecasts, 0).shape[1] == 0
-    own = page.of_leader().run_data
-    assert log_odds_contributions(own.dataset, own.forecasts, 0).shape[1] == len(own.dataset.columns)
+@pytest.mark.parametrize("how", ["best", "mixture"])
+def test_contributions_are_the_weighted_means_of_the_candidates_own(how: str) -> None:
+    data = page_context(how, is_large=False).run_data
+    forecasts = data.forecasts
+    assert isinstance(forecasts, SelectedForecasts)
+    contributions, selection = LogOddsContributions(data.dataset, forecasts), forecasts.selection
+    table = pd.DataFrame(contributions.of_ticker(0), columns=contributions.columns)
+    expected = pd.DataFrame(0.0, index=table.index, columns=table.columns)
+    weights = selection.weights[np.searchsorted(selection.session, forecasts.session[forecasts.ticker == 0])]
+    for index, columns in enumerate(selection.dataset_columns):
+        dataset = take_columns(data.dataset, *columns)
+        own = LogOddsContributions(dataset, forecasts.of_candidate(index)).of_ticker(0)
+        expected[list(dataset.columns)] += weights[:, [index]] * own
+    pd.testing.assert_frame_equal(table, expected, rtol=1e-10, atol=1e-14)
 
 
 def test_other_runs_have_no_such_page_and_the_model_page_names_the_candidate() -> None:

@@ -21,7 +21,7 @@ from quantlr.report.storage import (
     read_previous_metrics,
     recover_interrupted_swap,
     write_report,
-    write_report_file,
+    write_report_files,
 )
 
 
@@ -201,7 +201,7 @@ def test_nothing_is_written_through_a_planted_link(tmp_path: Path, name: str) ->
     (reports / "exp").mkdir(parents=True)
     (reports / name).symlink_to(victim)
     with suppress(Fault):  # a lock that is a link is refused
-        write_report_file(b"{}", "audit.json", "exp", reports)
+        write_report_files({"audit.json": b"{}"}, reports / "exp")
     with suppress(Fault):
         write_report(make_report("a"), reports)
     assert victim.read_text() == "precious"
@@ -213,7 +213,7 @@ def test_next_write_removes_what_a_killed_one_left(tmp_path: Path) -> None:
     others = [tmp_path / "exp" / f".mine.{'0a' * 16}.new", tmp_path / "exp" / ".audit.json.new"]
     for path in [*left, *others]:
         path.write_text("half")
-    write_report_file(b"{}", "audit.json", "exp", tmp_path)
+    write_report_files({"audit.json": b"{}"}, tmp_path / "exp")
     assert not [path for path in left if path.exists()]
     write_report(make_report("b"), tmp_path)
     assert all(path.exists() for path in others)
@@ -260,9 +260,9 @@ def test_second_writer_waits_for_the_lock(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_single_file_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert write_report_file(b"old", "audit.json", "exp", tmp_path) == tmp_path / "exp" / "audit.json"
+    assert write_report_files({"audit.json": b"old"}, tmp_path / "exp") == [tmp_path / "exp" / "audit.json"]
     write_report(make_report("a"), tmp_path)
-    write_report_file(b"new", "audit.json", "exp", tmp_path)
+    write_report_files({"audit.json": b"new"}, tmp_path / "exp")
     (tmp_path / "exp" / "user.txt").write_text("keep")
 
     def fail(*_: Any) -> None:
@@ -270,7 +270,7 @@ def test_single_file_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch:
 
     monkeypatch.setattr("os.fsync", fail)
     with pytest.raises(Fault, match="could not be written: No space left on device"):
-        write_report_file(b"half", "audit.json", "exp", tmp_path)
+        write_report_files({"audit.json": b"half"}, tmp_path / "exp")
     assert (tmp_path / "exp" / "audit.json").read_bytes() == b"new"
     assert (tmp_path / "exp" / "user.txt").exists()
     assert sorted(path.name for path in tmp_path.iterdir()) == [".exp.lock", "exp"]
@@ -279,13 +279,13 @@ def test_single_file_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch:
 def test_single_file_needs_a_folder(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match="is a file; the output must be a folder"):
-        write_report_file(b"", "audit.json", "exp", tmp_path / "file")
+        write_report_files({"audit.json": b""}, tmp_path / "file" / "exp")
 
 
 def test_interrupted_swap_is_recovered_before_a_single_file_is_written(tmp_path: Path) -> None:
     write_report(make_report("a"), tmp_path)
     (tmp_path / "exp").rename(tmp_path / ".exp.old")
-    write_report_file(b"new", "audit.json", "exp", tmp_path)
+    write_report_files({"audit.json": b"new"}, tmp_path / "exp")
     assert {path.name for path in (tmp_path / "exp").iterdir()} == REPORT_FILE_NAMES
     assert (tmp_path / "exp" / "audit.json").read_bytes() == b"new"
 

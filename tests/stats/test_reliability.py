@@ -8,9 +8,9 @@ from quantlr.core.values import Array
 from quantlr.stats.reliability import (
     brier_decomposition,
     isotonic_regression,
+    isotonic_reliability_curve,
     log_loss_decomposition,
     reliability_band,
-    reliability_curve,
 )
 from sklearn.isotonic import IsotonicRegression
 from sklearn.metrics import brier_score_loss, log_loss
@@ -83,7 +83,7 @@ def test_decomposition_of_noise_has_its_known_values() -> None:
 
 
 def test_reliability_curve_is_increasing_and_counts_forecasts() -> None:
-    curve = reliability_curve(np.array([0.6, 0.4, 0.4, 0.5]), np.array([1.0, 0, 1, 0]))
+    curve = isotonic_reliability_curve(np.array([0.6, 0.4, 0.4, 0.5]), np.array([1.0, 0, 1, 0]))
     np.testing.assert_array_equal(curve.probability, [0.4, 0.5, 0.6])
     np.testing.assert_array_equal(curve.count, [2, 1, 1])
     np.testing.assert_allclose(curve.observed_frequency, [1 / 3, 1 / 3, 1.0])
@@ -100,7 +100,7 @@ def test_reliability_band_covers_calibrated_forecasts(tickers: int, horizon: int
         uniform = rng.random(300 // horizon).repeat(horizon * tickers)
         up = (uniform < probability).astype(np.float64)
         band = reliability_band(probability, up, session=session, horizon=horizon, rng=rng)
-        curve = reliability_curve(probability, up)
+        curve = isotonic_reliability_curve(probability, up)
         frequency = np.interp(band.probability, curve.probability, curve.observed_frequency)
         inner = (band.probability > np.quantile(probability, 0.1)) & (band.probability < np.quantile(probability, 0.9))
         is_inside.append(((frequency >= band.low) & (frequency <= band.high))[inner].mean())
@@ -125,7 +125,7 @@ def test_repeated_forecasts_leave_the_reliability_band_unchanged(within_a_sessio
 def test_reliability_band_excludes_overconfident_forecasts() -> None:
     probability, up = forecasts(3, 4000, slope=0.2)
     band = reliability_band(probability, up, session=np.arange(4000), horizon=1, rng=np.random.default_rng(0))
-    curve = reliability_curve(probability, up)
+    curve = isotonic_reliability_curve(probability, up)
     frequency = np.interp(band.probability, curve.probability, curve.observed_frequency)
     is_far = np.abs(band.probability - 0.5) > 0.15
     assert ((frequency < band.low) | (frequency > band.high))[is_far].mean() > 0.8

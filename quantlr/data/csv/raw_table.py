@@ -233,12 +233,14 @@ def _require_dates(table: CellTable, column_index: int, dates: DateArray) -> Non
         return
     row = int(invalid.argmax())
     texts = cells_to_text(table.cells.iloc[:, column_index])
-    text = texts.iloc[row]
-    expected = f"a date as YYYY-MM-DD{f' like the first, {texts.iloc[0]!r}' if row and text else ''}"
+    text, valid_texts = texts.iloc[row], texts[~invalid]
+    example = valid_texts.iloc[0] if len(valid_texts) else ""
+    if not text.isdigit() and re.sub(r"\d+", "0", text) == re.sub(r"\d+", "0", example):
+        raise table.cell_error(column_index, row, f"found {text!r}, which is not a day of the calendar; correct it")
+    expected = f"a date like {example!r}" if example and text else "a date as YYYY-MM-DD"
     is_two_numbers = re.fullmatch(r"\d\d?[/.-]\d\d?[/.-]\d{2,4}", text)
     reason = " (day and month can't be distinguished)" if is_two_numbers else ""
-    reason = f"needed {expected}, found {text!r}{reason}; {DATES_ADVICE}"
-    raise table.cell_error(column_index, row, reason)
+    raise table.cell_error(column_index, row, f"needed {expected}, found {text!r}{reason}; {DATES_ADVICE}")
 
 
 def _name_day_and_month(table: CellTable, column_index: int, numbers: pd.DataFrame, text_ids: IntArray) -> pd.DataFrame:

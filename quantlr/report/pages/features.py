@@ -8,6 +8,7 @@ import numpy as np
 
 from quantlr.core.timing import iso_date
 from quantlr.core.values import Array
+from quantlr.model.feature_elimination import EliminationStep, best_step_in_hindsight
 from quantlr.model.feature_worth import FeatureSetWorth, FeatureWorth
 from quantlr.report.context import PageContext
 from quantlr.report.pages.coefficients import (
@@ -39,7 +40,6 @@ from quantlr.report.style import (
 )
 from quantlr.stats.verdict import is_significant
 
-FEATURES_FILE = "features.png"
 THOUSANDTHS = 1000.0
 """Thousandths of a nat in a nat, the unit of the charts."""
 MAX_SET_ROWS, MAX_SET_CURVES = 20, 6
@@ -50,10 +50,11 @@ MAX_YEAR_CELLS = 12
 
 @dataclass(frozen=True, slots=True)
 class FeaturesContext:
-    """A run and the worth of its features."""
+    """A run, the worth of its features, and the steps of backward elimination."""
 
     run_context: PageContext
     worth: FeatureWorth
+    elimination: tuple[EliminationStep, ...]
 
 
 def p_value_text(p_value: float | None) -> str:
@@ -74,7 +75,7 @@ def ranked_sets(worth: FeatureWorth) -> list[FeatureSetWorth]:
 
 
 def loss_reduction_table(context: FeaturesContext) -> Table:
-    """Return what each set takes off the log loss.
+    """Return how much higher the log loss is without each set.
 
     `values` is (sets,), in thousandths of a nat: the log loss without the set less that with it. `names`, `texts` and
     `significant_mask` are those of the sets, the largest statistic first.
@@ -85,7 +86,7 @@ def loss_reduction_table(context: FeaturesContext) -> Table:
         "values": THOUSANDTHS * np.array([item.mean_loss_reduction for item in sets]),
         "texts": [p_value_text(item.adjusted_p_value) for item in sets],
         "significant_mask": np.array([is_significant(item.adjusted_p_value) for item in sets]),
-        "subtitle": "without it less with it, and p adjusted by Holm",
+        "subtitle": "above 0: the forecasts are better with it; p adjusted by Holm",
     }
 
 
@@ -120,7 +121,7 @@ def _draw_reductions(ax: Axes, table: Table) -> None:
     ax.xaxis.set_major_formatter(number_tick_label)
 
 
-@panel("Log loss taken off (1/1,000 nat)", loss_reduction_table, 16.0)
+@panel("Log loss without it less with it (1/1,000 nat)", loss_reduction_table, 16.0)
 def feature_loss_reduction_panel(ax: Axes, table: Table) -> None:
     """Draw a bar per set, with its adjusted p value."""
     _draw_reductions(ax, table)
@@ -182,10 +183,36 @@ def cumulative_loss_reduction_panel(ax: Axes, table: Table) -> None:
     add_legend_above(ax, n_columns=2, font_size=7.5)
 
 
+def feature_elimination_table(context: FeaturesContext) -> Table:
+    """Return the steps of backward elimination: `n_entries` and `log_loss` (steps,), in nats; `best` is one's index."""
+    steps = context.elimination
+    log_loss = np.array([step.log_loss for step in steps])
+    return {
+        "n_entries": np.array([len(step.kept) for step in steps]),
+        "log_loss": np.where(np.isfinite(log_loss), log_loss, np.nan),
+        "best": steps.index(best_step_in_hindsight(steps)),
+        "subtitle": "each step removes the least useful entry",
+    }
+
+
+@panel("Log loss by number of entries (nats)", feature_elimination_table, 16.0)
+def feature_elimination_panel(ax: Axes, table: Table) -> None:
+    """Draw the curve from all entries to none, and mark the best."""
+    n_entries, log_loss, best = table["n_entries"], table["log_loss"], table["best"]
+    ax.plot(n_entries, log_loss, color=BLUE, linewidth=1.4, marker=".")
+    ax.axhline(log_loss[-1], color=GREY, linewidth=0.8)
+    ax.plot(n_entries[best], log_loss[best], "o", markersize=9, markerfacecolor="none", markeredgecolor=VERMILION)
+    text = f"best, in hindsight: {n_entries[best]}"
+    ax.text(0.98, 0.03, text, transform=ax.transAxes, ha="right", va="bottom", fontsize=SMALL_SIZE, color=VERMILION)
+    ax.margins(y=0.2)
+    ax.locator_params(axis="x", nbins=6, integer=True)
+    ax.yaxis.set_major_formatter(number_tick_label)
+
+
 def newest_coefficient_table(context: FeaturesContext) -> Table:
     """Return the standardised coefficients of the newest refits; see `coefficient_table`."""
     table = coefficient_table(context.run_context)
-    subtitle = "newest refit ± standard error, 95% interval; blue: it does not contain 0; the largest by |z|"
+    subtitle = "newest refit ± standard error, largest |z|; blue: 95% interval without 0"
     texts = [text.partition(",")[0] for text in table.get("texts", ())]
     return {**table, "subtitle": subtitle, "has_formula": False, "texts": texts}
 
@@ -206,10 +233,19 @@ feature_importance_panel = replace(
 )
 
 
+def features_finding(worth: FeatureWorth) -> str:
+    """Return how many sets of features are significant."""
+    n_significant = sum(is_significant(item.adjusted_p_value) for item in worth.sets)
+    if not n_significant:
+        return "None of the features is shown to improve the forecasts"
+    if len(worth.sets) == 1:
+        return "The only entry of features is shown to improve the forecasts"
+    return f"{n_significant} of {len(worth.sets)} sets of features shown to improve the forecasts"
+
+
 def features_title_and_text(context: FeaturesContext) -> tuple[str, str]:
     """Return how many sets of features are significant, and how that was tested."""
     worth = context.worth
-    n_significant = sum(is_significant(item.adjusted_p_value) for item in worth.sets)
     n_sets = len(worth.sets)
     entries = count_text(sum(not item.features.is_group for item in worth.sets), "entry").replace("entrys", "entries")
     n_groups = n_sets - sum(not item.features.is_group for item in worth.sets)
@@ -219,13 +255,9 @@ def features_title_and_text(context: FeaturesContext) -> tuple[str, str]:
         f"The walk-forward was refitted without each of {entries} of features{groups}, on the same rows: "
         f"{int(worth.known.sum()):,} forecasts, {iso_date(dates.min())} to {iso_date(dates.max())}. One-sided "
         "Clark-West test for nested models; under no skill, the probability that any is called significant is at most "
-        "5%. Profit is not looked at."
+        "5%. No profit is shown."
     )
-    if not n_significant:
-        return "None of the features is shown to improve the forecasts", text
-    if n_sets == 1:
-        return "The only entry of features is shown to improve the forecasts", text
-    return f"{n_significant} of {n_sets} sets of features shown to improve the forecasts", text
+    return features_finding(worth), text
 
 
 def features_panels(context: FeaturesContext) -> tuple[PlacedPanel, ...]:
@@ -240,19 +272,20 @@ def features_panels(context: FeaturesContext) -> tuple[PlacedPanel, ...]:
     weights = feature_coefficients_panel if has_coefficients else feature_importance_panel
     return (
         *map(PlacedPanel, rows, cells),
-        PlacedPanel(cumulative_loss_reduction_panel, (0.055, 0.045, 0.4, lower)),
-        PlacedPanel(weights, (0.53, 0.045, 0.45, lower)),
+        PlacedPanel(cumulative_loss_reduction_panel, (0.055, 0.045, 0.25, lower)),
+        PlacedPanel(feature_elimination_panel, (0.362, 0.045, 0.18, lower)),
+        PlacedPanel(weights, (0.595, 0.045, 0.385, lower)),
     )
 
 
-def make_features_page(worth: FeatureWorth) -> Page:
-    """Return the page on the worth of a run's features."""
+def make_features_page(worth: FeatureWorth, elimination: tuple[EliminationStep, ...]) -> Page:
+    """Return the page on the worth of a run's features, with the curve of their elimination."""
     return Page(
-        FEATURES_FILE,
+        "features.png",
         "Features",
         features_title_and_text,
         features_panels,
         "A feature is worth something where the forecasts without it are significantly worse (p adjusted by Holm's "
-        "method).",
-        make_context=lambda context: FeaturesContext(context, worth),
+        "method). The best number of entries is chosen in hindsight.",
+        make_context=lambda context: FeaturesContext(context, worth, elimination),
     )

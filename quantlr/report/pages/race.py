@@ -37,7 +37,6 @@ from quantlr.report.summary import metric_text
 from quantlr.report.text_fit import PAGE_HEIGHT_POINTS
 from quantlr.stats.paired import n_draws_for_tests
 
-RACE_FILE = "race.png"
 DIFFERENCE_UNITS = {"log_loss": ("1/1,000 nat", 1000.0), "accuracy": ("% points", 100.0), "cagr": ("% points", 100.0)}
 """Unit of the differences of a metric where it is not that of the metric, and its factor."""
 N_LEGEND_COLUMNS = 4
@@ -222,7 +221,7 @@ def race_panels(context: RaceContext) -> tuple[PlacedPanel, ...]:
 def make_race_page(entries: Sequence[RaceEntry]) -> Page:
     """Return the page of a race."""
     return Page(
-        RACE_FILE,
+        "race.png",
         "Race",
         race_title_and_text,
         race_panels,

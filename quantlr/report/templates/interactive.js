@@ -1,19 +1,74 @@
 "use strict";
 /* Interactive charts on one time axis, drawn by BokehJS: linked crosshair and zoom. All numbers come with the page.
-   drawInteractiveCharts(element, data) draws; the function that it returns takes newer data and keeps zoom and session. */
-const drawInteractiveCharts = (element, firstData) => {
+   drawInteractiveCharts(element, data) draws, and resolves to an object whose update(data) takes newer data and keeps zoom and session. */
+const inflate = text => new Response(new Blob([Uint8Array.from(atob(text), letter => letter.charCodeAt(0))])
+  .stream().pipeThrough(new DecompressionStream("deflate")));
+const known = value => value !== undefined && value !== null && !Number.isNaN(value);
+const fixed = (value, digits) => value.toLocaleString("en", {minimumFractionDigits: digits, maximumFractionDigits: digits}).replace("-", "−");
+const percent = (value, digits = 1) => known(value) ? `${fixed(100 * value, digits)}%` : "–";
+const isoDate = time => new Date(time).toISOString().slice(0, 10);
+const makeElement = (tag, text, attributes = {}) => Object.assign(document.createElement(tag), {textContent: text}, attributes);
+const tableRow = (cells, tag) => {
+  const line = document.createElement("tr");
+  line.append(...cells.map((text, index) => {
+    const isHead = (index === 0) !== (tag === "th");
+    return makeElement(isHead ? "th" : "td", text, isHead ? {scope: index ? "col" : "row"} : {});
+  }));
+  return line;
+};
+const describeChart = (chart, {title, sentence, table}) => {
+  chart.querySelector("h3").textContent = title;
+  chart.querySelector("p").textContent = sentence;
+  chart.querySelector("[data-table=years] caption").textContent = table.title;
+  chart.querySelector("[data-table=years]").closest("details").hidden = !table.rows.length;
+  chart.querySelector("[data-table=years] thead").replaceChildren(tableRow(["", ...table.columns], "th"));
+  chart.querySelector("[data-table=years] tbody").replaceChildren(...table.rows.map(([label, cells]) => tableRow([label, ...cells], "td")));
+};
+const DATE_FORMATS = {days: "%d %b\n%Y", months: "%b %Y", years: "%Y"};
+const listTerms = (list, rows) => list.replaceChildren(
+  ...rows.flatMap(([label, value]) => [makeElement("dt", label), makeElement("dd", value)]));
+const labelled = (glyphs, colors, label) => glyphs.filter(glyph => glyph.label).map(glyph => {
+  const item = makeElement("li", ""), swatch = makeElement("span", "");
+  swatch.style.background = colors[glyph.color];
+  item.append(swatch, label(glyph.label));
+  return item;
+});
+const newFigure = options => {
+  const figure = Bokeh.Plotting.figure({
+    sizing_mode: "stretch_width", toolbar_location: null, tools: [], min_border_left: 62, min_border_right: 8, min_border_top: 6,
+    outline_line_color: null, background_fill_color: null, border_fill_color: null, ...options,
+  });
+  const [xAxis] = figure.xaxes, [yAxis] = figure.yaxes;
+  if (options.x_axis_type === "datetime") xAxis.formatter = new Bokeh.DatetimeTickFormatter(DATE_FORMATS);
+  xAxis.minor_tick_line_color = yAxis.minor_tick_line_color = yAxis.major_tick_line_color = yAxis.axis_line_color = null;
+  figure.xgrids[0].visible = false;
+  yAxis.ticker.desired_num_ticks = 5;
+  return figure;
+};
+const paintFigure = (figure, glyphs, colors) => {
+  const [xAxis] = figure.xaxes, [yAxis] = figure.yaxes;
+  for (const {glyph, property, color} of glyphs) glyph[property] = colors[color];
+  for (const axis of [xAxis, yAxis]) axis.major_label_text_color = axis.axis_label_text_color = colors.ink;
+  xAxis.axis_line_color = xAxis.major_tick_line_color = figure.xgrids[0].grid_line_color = figure.ygrids[0].grid_line_color = colors.line;
+};
+/* Bokeh comes compressed; the policy of the page allows this one script by its hash. */
+const bokehIsReady = (async () => {
+  const text = await (await inflate(document.querySelector("script[data-bokeh]").textContent)).text();
+  document.head.append(makeElement("script", text));
   Bokeh.logger.set_level("warn");
+})();
+
+const drawInteractiveCharts = async (element, firstData) => {
+  await bokehIsReady;
   const DAY = 86400000, HEIGHTS = {price: 240, probability: 150, equity: 240, drawdown: 150};
+  const TYPES = {int16: Int16Array, int32: Int32Array, float32: Float32Array};
   const find = name => element.querySelector(`[data-part="${name}"]`);
   const css = name => getComputedStyle(element).getPropertyValue(name).trim();
-  const numbers = (text, Type) => new Type(Uint8Array.from(atob(text), letter => letter.charCodeAt(0)).buffer);
-  const column = ({float32, int16, step}) => float32 === undefined
-    ? Float64Array.from(numbers(int16, Int16Array), value => value === -32768 ? NaN : value * step) : numbers(float32, Float32Array);
-  const decode = columns => Object.fromEntries(Object.entries(columns).map(([name, values]) => [name, column(values)]));
-  const known = value => value !== undefined && !Number.isNaN(value);
-  const fixed = (value, digits) => value.toLocaleString("en", {minimumFractionDigits: digits, maximumFractionDigits: digits}).replace("-", "−");
-  const percent = (value, digits = 1) => known(value) ? `${fixed(100 * value, digits)}%` : "–";
-  const isoDate = time => new Date(time).toISOString().slice(0, 10);
+  const column = (buffer, {type, start, length, step}) => {
+    const values = new TYPES[type](buffer, start, length);
+    return step === undefined ? values : Float64Array.from(values, value => value === -32768 ? NaN : value * step);
+  };
+  const decode = (buffer, columns) => Object.fromEntries(Object.entries(columns).map(([name, place]) => [name, column(buffer, place)]));
   const coarse = matchMedia("(pointer: coarse)").matches;
 
   const source = new Bokeh.ColumnDataSource({data: {x: []}});
@@ -21,19 +76,21 @@ const drawInteractiveCharts = (element, firstData) => {
   const xRange = new Bokeh.Range1d({start: 0, end: 1});
   const charts = Object.fromEntries(Object.entries(HEIGHTS).map(([key, height]) => [key, makeChart(key, height)]));
   let data, dates, runColumns, ticker, tickerColumns, contributions, selected = -1, frame = 0;
+  const trades = makeTradeList(find, (trade, zooms) => {
+    for (const {box} of Object.values(charts)) box.setv(trade ? {left: trade.start, right: trade.end, visible: true} : {visible: false});
+    if (!trade || !zooms) return;
+    const room = Math.max((trade.end - trade.start) / 2, 10 * DAY);
+    zoomTo(trade.start - room, trade.end + room);
+    select(nearest(trade.start));
+  });
 
   function makeChart(key, height) {
     const isLog = key === "equity", isPercent = key === "probability" || key === "drawdown";
-    const figure = Bokeh.Plotting.figure({
-      height, sizing_mode: "stretch_width", x_range: xRange, y_range: new Bokeh.Range1d({start: isLog ? 0.5 : 0, end: 1}),
-      x_axis_type: "datetime", y_axis_type: isLog ? "log" : "linear", toolbar_location: null, tools: coarse ? [] : ["xbox_zoom"],
-      min_border_left: 62, min_border_right: 8, min_border_top: 6, outline_line_color: null, background_fill_color: null, border_fill_color: null,
+    const figure = newFigure({
+      height, x_range: xRange, y_range: new Bokeh.Range1d({start: isLog ? 0.5 : 0, end: 1}),
+      x_axis_type: "datetime", y_axis_type: isLog ? "log" : "linear", tools: coarse ? [] : ["xbox_zoom"],
     });
-    const [xAxis] = figure.xaxes, [yAxis] = figure.yaxes;
-    xAxis.minor_tick_line_color = yAxis.minor_tick_line_color = yAxis.major_tick_line_color = null;
-    yAxis.axis_line_color = null;
-    figure.xgrids[0].visible = false;
-    yAxis.ticker.desired_num_ticks = 5;
+    const [yAxis] = figure.yaxes;
     yAxis.formatter = new Bokeh.NumeralTickFormatter({format: isPercent ? "0%" : "0,0.[00]"});
     const glyphs = [];  // what is drawn, with the name of its colour and its label
     const line = (name, color, label, line_width = 1.4) =>
@@ -58,32 +115,30 @@ const drawInteractiveCharts = (element, firstData) => {
       line("net_drawdown", "strategy", "after costs", 1);
     }
     const span = new Bokeh.Span({dimension: "height", location: null, line_width: 1, level: "overlay"});
+    const box = new Bokeh.BoxAnnotation({visible: false, fill_alpha: 0.06, line_alpha: 0.7, line_dash: "dashed", propagate_hover: true});
+    figure.add_layout(box);
     figure.add_layout(span);
     const names = {price: ["price"], probability: ["probability", "base_rate"], equity: ["net_equity", "gross_equity", "benchmark_equity"], drawdown: ["net_drawdown", "benchmark_drawdown"]}[key];
     for (const event of ["mousemove", "tap"])
       figure.on_event(event, ({x}) => { if (known(x)) select(nearest(x)); });
+    if (key === "price") figure.on_event("tap", ({x}) => trades.chooseAt(x));
     figure.on_event("doubletap", showAll);
-    return {figure, span, glyphs, names, isLog, key};
+    return {figure, span, box, glyphs, names, isLog, key};
   }
 
+  const panels = makePanels(find, {xRange, coarse, HEIGHT: 240, onHover: time => select(nearest(time)), showAll});
+
   function applyTheme() {
-    const ink = css("--ink"), soft = css("--soft"), line = css("--line"), [blue, sky] = ["#0072B2", "#56B4E9"];
+    const [ink, soft, line] = ["--ink", "--soft", "--line"].map(css), [blue, sky] = ["#0072B2", "#56B4E9"];
     const isDark = matchMedia("(prefers-color-scheme: dark)").matches, [strategy, gross] = isDark ? [sky, "#CC79A7"] : [blue, sky];
-    const colors = {ink, strategy, gross, baseline: "#E69F00", long: sky, short: "#D55E00"};
-    for (const {figure, span, glyphs, key} of Object.values(charts)) {
+    const colors = {ink, soft, line, strategy, gross, baseline: "#E69F00", long: sky, short: "#D55E00"};
+    panels.paint(colors);
+    for (const {figure, span, box, glyphs, key} of Object.values(charts)) {
       span.line_color = soft;
-      for (const axis of [figure.xaxes[0], figure.yaxes[0]]) axis.major_label_text_color = ink;
-      figure.xaxes[0].axis_line_color = figure.xaxes[0].major_tick_line_color = figure.ygrids[0].grid_line_color = line;
-      const items = [];
-      for (const {glyph, property, color, label} of glyphs) {
-        glyph[property] = colors[color];
-        if (!label) continue;
-        const item = document.createElement("li"), swatch = document.createElement("span");
-        swatch.style.background = colors[color];
-        item.append(swatch, label === "benchmark" ? data.benchmark : label);
-        items.push(item);
-      }
-      find(key).querySelector("ul").replaceChildren(...items);
+      box.fill_color = box.line_color = ink;
+      paintFigure(figure, glyphs, colors);
+      const label = text => text === "benchmark" ? data.benchmark : text;
+      find(key).querySelector("ul").replaceChildren(...labelled(glyphs, colors, label));
     }
   }
 
@@ -104,6 +159,7 @@ const drawInteractiveCharts = (element, firstData) => {
 
   function showSession() {
     for (const {span} of Object.values(charts)) span.location = dates[selected];
+    panels.showSession(dates[selected]);
     find("session").value = selected;
     find("session").setAttribute("aria-valuetext", isoDate(dates[selected]));
     const at = name => (tickerColumns[name] || runColumns[name])[selected];
@@ -111,7 +167,7 @@ const drawInteractiveCharts = (element, firstData) => {
     const weight = at("weight");
     const rows = [
       ["Session", isoDate(dates[selected])],
-      [`Adjusted ${ticker.price_kind}`, known(at("price")) ? fixed(at("price"), 2) : "–"],
+      [ticker.price_name.replace(/^./, (letter) => letter.toUpperCase()), known(at("price")) ? fixed(at("price"), 2) : "–"],
       ["Probability of up, forecast at this close", `${percent(at("probability"))} (base rate ${percent(at("base_rate"))})`],
       ["Outcome of this forecast", outcome],
       ["Position from this date's fill to the next", known(weight) ? (weight ? `${weight > 0 ? "long" : "short"} ${percent(Math.abs(weight))}` : "flat") : "–"],
@@ -121,13 +177,11 @@ const drawInteractiveCharts = (element, firstData) => {
     ];
     const parts = Object.entries(contributions).map(([name, values]) => [name, values[selected]]).filter(([, value]) => known(value));
     parts.sort(([, a], [, b]) => Math.abs(b) - Math.abs(a));
-    const listed = parts.slice(0, 12).map(([name, value]) => `${name} ${value > 0 ? "+" : ""}${fixed(value, 4)}`).join("; ");
-    if (listed) rows.push(["Contributions to the log odds, from the mean of the training rows", listed + (parts.length > 12 ? `; ${parts.length - 12} smaller` : "")]);
-    find("readout").replaceChildren(...rows.flatMap(([label, value]) => [["dt", label], ["dd", value]]).map(([tag, text]) => {
-      const item = document.createElement(tag);
-      item.textContent = text;
-      return item;
-    }));
+    const listed = parts.slice(0, 12).map(([name, value]) => `${name} ${value > 0 ? "+" : ""}${fixed(value, 4)}`).join("\n");
+    if (listed) rows.push([data.contributions_text, listed + (parts.length > 12 ? `\n${parts.length - 12} smaller` : "")]);
+    else if (data.contributions_text && known(at("probability")))
+      rows.push(["Contributions of the features", Object.keys(contributions).length ? "none: no finite coefficients at this refit" : data.contributions_text]);
+    listTerms(find("readout"), rows);
   }
 
   function fitHeights() {
@@ -154,50 +208,29 @@ const drawInteractiveCharts = (element, firstData) => {
   function showAll() { xRange.setv({start: dates[0], end: dates[dates.length - 1]}); }
   const isWhole = () => !dates || (xRange.start <= dates[0] && xRange.end >= dates[dates.length - 1]);
 
-  function describe(texts) {
-    for (const [key, {title, sentence, table}] of Object.entries(texts)) {
-      const chart = find(key);
-      chart.querySelector("h3").textContent = title;
-      chart.querySelector("p").textContent = sentence;
-      const row = (cells, tag) => {
-        const line = document.createElement("tr");
-        cells.forEach((text, index) => {
-          const cell = document.createElement(index ? tag : tag === "th" ? "td" : "th");
-          if (cell.tagName === "TH") cell.scope = index ? "col" : "row";
-          cell.textContent = text;
-          line.append(cell);
-        });
-        return line;
-      };
-      chart.querySelector("caption").textContent = table.title;
-      chart.querySelector("thead").replaceChildren(row(["", ...table.columns], "th"));
-      chart.querySelector("tbody").replaceChildren(...table.rows.map(([label, cells]) => row([label, ...cells], "td")));
-    }
-  }
-
   function showTicker(name) {
     ticker = data.tickers.find(other => other.ticker === name) || data.tickers[0];
-    tickerColumns = decode(ticker.columns);
-    contributions = decode(ticker.contributions);
-    for (const side of ["long", "short"]) {
-      const [start, end] = ticker.trades[side];
-      strips[side].data = {start, end};
-    }
+    tickerColumns = decode(ticker.buffer, ticker.columns);
+    contributions = decode(ticker.buffer, ticker.contributions);
+    const spans = trades.show(ticker.ticker, dates, decode(ticker.buffer, ticker.trades), tickerColumns.price);
+    for (const side of ["long", "short"]) strips[side].data = spans[side];
     const positive = values => values.map(value => value > 0 ? value : NaN);
     const drawn = {x: dates, ...runColumns, ...tickerColumns};
     for (const name of charts.equity.names) drawn[name] = positive(runColumns[name]);
     source.data = drawn;
-    describe({...ticker.charts, ...data.charts});
+    for (const [key, texts] of Object.entries({...ticker.charts, ...data.charts})) describeChart(find(key), texts);
     fitHeights();
     if (selected >= dates.length || selected < 0) selected = dates.length - 1;
     showSession();
   }
 
-  function update(newData) {
+  async function update(newData) {
+    const [buffer, ...buffers] = await Promise.all([newData, ...newData.tickers].map(async ({numbers}) => (await inflate(numbers)).arrayBuffer()));
+    newData.tickers.forEach((one, index) => { one.buffer = buffers[index]; });
     const wasWhole = isWhole(), time = dates && selected >= 0 ? dates[selected] : NaN, name = ticker && ticker.ticker;
     data = newData;
-    dates = Float64Array.from(numbers(data.dates, Int32Array), day => day * DAY);
-    runColumns = decode(data.columns);
+    dates = Float64Array.from(column(buffer, data.dates), day => day * DAY);
+    runColumns = decode(buffer, data.columns);
     const menu = find("ticker");
     menu.replaceChildren(...data.tickers.map(({ticker: text}) => new Option(text, text)));
     menu.closest("label").hidden = data.tickers.length < 2;
@@ -228,14 +261,16 @@ const drawInteractiveCharts = (element, firstData) => {
   xRange.on_change([xRange.properties.start, xRange.properties.end], fitHeights);
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", applyTheme);
 
-  update(firstData);
+  await update(firstData);
   const page = new Bokeh.Document(), figures = Object.values(charts).map(({figure}) => figure);
   figures.forEach(figure => page.add_root(figure));
-  find("controls").hidden = false;
-  const drawn = Bokeh.embed.add_document_standalone(page, element, Object.keys(charts).map(key => find(key).querySelector("div")));
-  return {update, drawn, xRange, charts, select, source, get session() { return isoDate(dates[selected]); }};
+  find("controls").hidden = find("trade-list").hidden = false;
+  const places = Object.keys(charts).map(key => find(key).querySelector(".canvas"));
+  await Bokeh.embed.add_document_standalone(page, element, places);
+  await panels.draw();
+  return {update, panels, xRange, charts, select, source, trades, get session() { return isoDate(dates[selected]); }};
 };
 for (const element of document.querySelectorAll("[data-interactive]")) {
-  const text = element.querySelector("script[type='application/json']");
-  if (text) window.interactiveCharts = drawInteractiveCharts(element, JSON.parse(text.textContent));
+  const text = element.querySelector("script[data-run]");
+  if (text) drawInteractiveCharts(element, JSON.parse(text.textContent)).then(charts => { window.interactiveCharts = charts; });
 }
