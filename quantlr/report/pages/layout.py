@@ -166,7 +166,7 @@ class Picture:
     width: int
     height: int
     how_to_read: str = ""
-    tables: Mapping[str, Table] = field(default_factory=dict)
+    tables: Mapping[str, Table] = field(default_factory=dict, compare=False)
 
     @property
     def is_tall(self) -> bool:
