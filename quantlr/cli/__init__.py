@@ -28,29 +28,29 @@ from quantlr.core.errors import (
 GC_THRESHOLD_OBJECTS = 100_000
 """New objects after which the garbage collector runs; with Python's 700 it takes a seventh of the time of imports."""
 COMMAND_HELP = {
-    "run": "Run experiments and write their reports.",
+    "init": "Write a config to start from, with every key explained.",
     "plan": "Show what a run would do, down to the dates of its folds.",
-    "watch": "Show a config as a page that is renewed whenever the file is saved.",
-    "predict": "Forecast the next close from the newest prices, with the reasons, the position and the verdict.",
-    "sweep": "Run every setting of a grid, and judge the best one.",
+    "run": "Run experiments and write their reports.",
+    "compare": "Compare runs pair by pair, with adjusted p values.",
     "worth": "Test what each feature adds to the forecasts.",
+    "sweep": "Run every setting of a grid, and judge the best one.",
     "race": "Compare the model with other classifiers and the naive rules.",
     "robustness": "Show what a result depends on: spans, regimes, tickers, costs, delays and settings.",
     "audit": "Test on your own config and data that nothing looks ahead.",
+    "predict": "Forecast the next close from the newest prices, with the reasons, the position and the verdict.",
+    "watch": "Show a config as a page that is renewed whenever the file is saved.",
+    "export": "Write figures, tables or all pages of a report as SVG, PDF, PNG, Excel or CSV.",
+    "trials": "List the trials in the ledger.",
     "data": "Download prices into the cache, list what it holds, and check it.",
-    "init": "Write a config to start from, with every key explained.",
     "features": "List the features that a config may use.",
     "labels": "List the labels that a config may use.",
     "models": "List the models that a config may use.",
     "policies": "List the policies, from probability to position.",
     "overlays": "List the overlays, which change positions afterwards.",
     "sources": "List the sources of prices.",
-    "export": "Write figures, tables or all pages of a report as SVG, PDF, PNG, Excel or CSV.",
-    "compare": "Compare runs pair by pair, with adjusted p values.",
     "schema": "Print the JSON Schema of a config, for editors.",
-    "trials": "List the trials in the ledger.",
 }
-"""Each verb and its line of help, so that help imports no verb."""
+"""Each verb and its line of help, in the order in which they are used, so that help imports no verb."""
 CATALOG_VERBS = ("features", "labels", "models", "policies", "overlays", "sources", "schema")
 """Verbs that share the module `catalog`; each other verb has a module of its name."""
 
@@ -161,5 +161,6 @@ class LazyCommandGroup(click.Group):
 def main() -> None:
     """Can the direction of tomorrow's close be predicted, and would it pay?
 
-    Logistic regression by gradient descent on walk-forward windows of prices, backtested after costs, and judged.
+    Logistic regression on walk-forward windows of prices, trained by gradient descent (by default with the inverse
+    Hessian as its learning rate: Newton's method), backtested after costs, and judged. Begin with: quantlr init NAME
     """

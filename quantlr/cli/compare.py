@@ -31,6 +31,7 @@ def command(options: Options, *, runs: tuple[str, ...], name: str, baseline: str
     A run is the folder of a report, or its name in OUTPUT. Every pair is tested by the paired bootstrap, with p values
     and intervals adjusted for all tests. -v shows every key of the config that differs.
     """
+    from quantlr.cli.terminal import path_link
     from quantlr.report.compare import check_comparison_target, compare
     from quantlr.report.gallery import write_comparison
 
@@ -38,7 +39,7 @@ def command(options: Options, *, runs: tuple[str, ...], name: str, baseline: str
     comparison = compare(runs, baseline=baseline, output=options.output)
     folder = write_comparison(comparison, name, options.output)
     _print_comparison(options, comparison)
-    options.results.print(f"comparison in {folder}")
+    options.results.print("comparison in", path_link(folder / "compare.png"), soft_wrap=True)
     options.print_json(comparison.to_dict())
 
 
@@ -78,10 +79,10 @@ def _metrics_table(comparison: Comparison) -> Table:
     dates = comparison.dates
     title = f"{len(dates):,} common sessions, {iso_date(dates[0])} to {iso_date(dates[-1])}"
     metrics = [metric for metric in compared_metrics() if metric.better != "neither"]
-    table = make_table(title, ("", *(f">{metric.column_heading}" for metric in metrics)))
     values_by_name = dict(zip(comparison.run_names, comparison.metrics_by_run, strict=True))
-    if any(value is not None for value in comparison.baseline_metrics.values()):
-        values_by_name["baseline"] = comparison.baseline_metrics
-    for name, values in values_by_name.items():
-        table.add_row(name, *metric_cell_texts(values, metrics))
-    return table
+    if comparison.baseline_name:
+        values_by_name[comparison.baseline_name] = comparison.baseline_metrics
+    headings = ("", *(f">{metric.column_heading}" for metric in metrics))
+    return make_table(
+        title, headings, ((name, *metric_cell_texts(values, metrics)) for name, values in values_by_name.items())
+    )

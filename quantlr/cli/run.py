@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from itertools import zip_longest
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
 from quantlr.cli.options import Options, configs_argument, verb
-from quantlr.core.errors import OutputError
+from quantlr.core.errors import OutputError, UserError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -25,8 +26,16 @@ if TYPE_CHECKING:
     from quantlr.report.summary import HeadlineChange
 
 MAX_TICKER_LIST_CHARS = 60
+FURTHER_PAGES = ("features", "robustness")
+"""Pages that need further fits: they are drawn with ``--pages all``, and by the verbs `worth` and `robustness`."""
 STYLE_BY_ASSESSMENT = {"better": "green", "worse": "red", "same": "dim", "": ""}
+MAX_CHANGES_SHOWN = 3
+"""Numbers of ``metrics.json`` that are listed where they differ from the previous run and no headline does."""
 HEADLINE_LAYOUTS = ("full", "without_names", "narrow")
+NEXT_STEPS_TEXT = (
+    "next: worth, race, robustness and audit take the same config; `quantlr compare RUN RUN` tests two runs; "
+    "`quantlr predict CONFIG` forecasts the next close"
+)
 HeadlineRow = tuple[str, str, str, str]
 """Label, value, value of the baseline, name of the baseline."""
 
@@ -57,8 +66,7 @@ def command(
     from quantlr.report.render import open_page_renderer
 
     if pages is not None:
-        setting = f"report.pages={pages if pages == 'all' else f'[{pages}]'}"
-        options = replace(options, settings=(*options.settings, setting))
+        options = replace(options, settings=(*options.settings, _pages_setting(pages)))
     # First of all, so that the processes that draw import what they need while this one calculates.
     with open_page_renderer(options.workers) as renderer:
         from quantlr.cli.terminal import run_for_exit_status
@@ -72,7 +80,31 @@ def command(
             if open_report:
                 click.launch(str(folder / "report.html"))
 
-        return max(run_for_exit_status(partial(run_one, path), verbose=options.verbose) for path in config_paths)
+        statuses = [run_for_exit_status(partial(run_one, path), verbose=options.verbose) for path in config_paths]
+    if not any(statuses):
+        options.messages.print(NEXT_STEPS_TEXT, style="dim")
+    return max(statuses)
+
+
+def _pages_setting(pages: str) -> str:
+    """Return the value of --pages as a setting of the config.
+
+    Raises
+    ------
+    UserError : a page has no such name.
+    """
+    from quantlr.backtest.report_spec import PageName
+    from quantlr.config.messages import suggestion_text
+
+    names, known = [name.strip() for name in pages.split(",")], get_args(PageName)
+    if names == ["all"]:
+        return "report.pages=all"
+    for name in names:
+        if name not in known:
+            needed = f"needs some of {', '.join(known)}, or all, which also draws {' and '.join(FURTHER_PAGES)}"
+            hint = "" if name in ("all", *FURTHER_PAGES) else suggestion_text(name, (*known, "all"))
+            raise UserError(f"--pages: {needed}; found {name!r}{hint}")
+    return f"report.pages=[{', '.join(names)}]"
 
 
 def _run_and_print(
@@ -162,9 +194,7 @@ def _sensitivity_table(run: Run) -> Table:
 
     table = sensitivity_table(run.metrics)
     headings = ("", *(f">{heading}" for heading in table.columns))
-    return make_table(
-        table.title, headings, ((label, *(cell.replace("−", "-") for cell in cells)) for label, cells in table.rows)
-    )
+    return make_table(table.title, headings, ((label, *cells) for label, cells in table.rows))
 
 
 def _tickers_and_dates_text(run: Run) -> str:
@@ -175,7 +205,9 @@ def _tickers_and_dates_text(run: Run) -> str:
     forecasts = run.run_data.forecasts
     tickers = [ticker for index, ticker in enumerate(forecasts.tickers) if (forecasts.ticker == index).any()]
     first, last = map(iso_date, forecasts.sessions[[forecasts.session.min(), forecasts.session.max()]])
-    return f"{ticker_list_text(tickers, max_chars=MAX_TICKER_LIST_CHARS)}, forecasts {first} to {last}"
+    score_from = run.config.report.score_from
+    scored = f", scored from {score_from}" if score_from else ""
+    return f"{ticker_list_text(tickers, max_chars=MAX_TICKER_LIST_CHARS)}, forecasts {first} to {last}{scored}"
 
 
 def _print_written_files(options: Options, report_dir: Path) -> None:
@@ -230,13 +262,31 @@ def print_headline_table(
     baseline_names = ", ".join(filter(None, (name for *_, name in rows)))
     notes = ["" if layout == "full" else f"baselines: {baseline_names}"]
     if previous_metrics and not has_changes:
-        notes.append("no number differs from the previous run")
+        notes.append(_other_changes_text(metrics, previous_metrics))
     elif previous_metrics and not has_same_prices(metrics, previous_metrics):
         dates = price_dates_text(previous_metrics)
         notes.append(f"the previous run had other prices{f', {dates}' if dates else ''}")
     console.print(Text(title, style="bold"), table, sep="\n")
     for note in filter(None, notes):
         console.print(note, style="dim")
+
+
+def _other_changes_text(metrics: dict[str, Any], previous_metrics: dict[str, Any]) -> str:
+    """Return which numbers of ``metrics.json`` differ from the previous run, where no headline does."""
+    from quantlr.report.pairs import metrics_differences
+
+    def short(value: str | None) -> str:
+        with suppress(ValueError):
+            return f"{float(value or ''):.4g}"
+        return str(value)
+
+    differences = metrics_differences(previous_metrics, metrics)
+    changes = [f"{key} {short(before)} -> {short(now)}" for key, (before, now) in differences]
+    if not changes:
+        return "no number differs from the previous run"
+    n_others = len(changes) - MAX_CHANGES_SHOWN
+    listed = ", ".join(changes[:MAX_CHANGES_SHOWN]) + (f" and {n_others} more" if n_others > 0 else "")
+    return f"no number above differs from the previous run; in metrics.json: {listed}"
 
 
 def _headline_table(rows: Sequence[HeadlineRow], changes: Sequence[HeadlineChange], layout: str) -> Table:

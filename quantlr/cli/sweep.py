@@ -55,6 +55,9 @@ def command(
 
     Every trial enters the ledger before the first is run. Results are stored: a sweep that was interrupted continues
     where it was. --set sets a key of the base config. Exit status 4 if some trials failed.
+
+    SWEEP is a YAML file that names the config that is varied, and lists values of some of its keys, such as
+    {base: mine.yaml, grid: {walk_forward.train: [500, 1000], walk_forward.refit_every: [21, 63]}}.
     """
     from quantlr.experiment.ledger import Ledger
     from quantlr.report.summary import new_ledger_text
@@ -136,7 +139,7 @@ def _sweep_progress_bar(console: Console) -> Iterator[SweepObserver]:
 def _print_sweep(options: Options, result: SweepResult) -> None:
     from rich.text import Text
 
-    from quantlr.cli.terminal import print_table
+    from quantlr.cli.terminal import path_link, print_table
     from quantlr.report.summary import sweep_summary_lines
 
     results, messages = options.results, options.messages
@@ -151,7 +154,9 @@ def _print_sweep(options: Options, result: SweepResult) -> None:
         text = f"and {len(failed) - n_listed:,} more failed; trials.csv and -v give the reasons"
         messages.print(text, style="yellow")
     results.print(result.verdict, style="bold")
-    results.print(f"report in {result.folder}")
+    results.print("report in", path_link(result.folder / "sweep.png"), soft_wrap=True)
+    others = [path_link(result.folder / name, text=name) for name in ("sweep.json", "trials.csv", "winner.yaml")]
+    results.print(Text("beside it ") + Text(", ").join(others))
 
 
 def _best_trials_table(result: SweepResult) -> Table:
@@ -162,7 +167,13 @@ def _best_trials_table(result: SweepResult) -> Table:
     keys, sharpe = list(result.summary["grid"]), find_metric("sharpe")
     others = (find_metric("deflated_sharpe"), *metrics_shown_in("sweep"))
     headings = (sharpe.column_heading, "±95%", *(metric.column_heading for metric in others))
-    table = make_table(result.name, (">rank", ">trial", *keys, *(f">{heading}" for heading in headings)))
+    n_evaluated = int(result.trials["error"].isna().sum())
+    title = (
+        f"{result.name}: the best {MAX_TRIALS_SHOWN} of {n_evaluated:,} trials"
+        if n_evaluated > MAX_TRIALS_SHOWN
+        else result.name
+    )
+    table = make_table(title, (">rank", ">trial", *keys, *(f">{heading}" for heading in headings)))
     for _, row in result.trials[result.trials["error"].isna()].head(MAX_TRIALS_SHOWN).iterrows():
         settings = (str(row[key]) for key in keys)
         half_width = sharpe.plain_text((row["sharpe_high95"] - row["sharpe_low95"]) / 2)

@@ -31,6 +31,7 @@ MAX_WIDTH = 120
 """Columns of the widest line."""
 UNWRAPPED_WIDTH = 100_000
 """Columns of a pipe or a file, where no line is wrapped."""
+ASCII_SIGNS = {ord("−"): "-", ord("–"): "-"}
 OUT_OF_MEMORY_EXIT_STATUS = 1
 TERMS_WITHOUT_LINKS = ("linux", "dumb", "unknown", "")
 """Values of TERM of terminals that cannot open links."""
@@ -69,14 +70,15 @@ def path_link(path: Path, *, text: str | None = None, style: str = "") -> Text:
 def make_table(title: str, headings: Iterable[str], rows: Iterable[Iterable[str | Text]] = ()) -> Table:
     """Return a table without lines; a heading that begins with ">" has its column aligned to the right.
 
-    Only the first column is wrapped where there is too little room.
+    Only the first column is wrapped where there is too little room. Minus signs and dashes are those of a keyboard, so
+    that numbers can be parsed.
     """
     table = Table(title=title or None, title_justify="left", title_style="bold", box=None, pad_edge=False)
     for heading in headings:
         justify: JustifyMethod = "right" if heading.startswith(">") else "left"
         table.add_column(heading.removeprefix(">"), justify=justify, no_wrap=bool(table.columns))
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*(cell.translate(ASCII_SIGNS) if isinstance(cell, str) else cell for cell in row))
     return table
 
 

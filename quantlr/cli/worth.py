@@ -19,16 +19,18 @@ if TYPE_CHECKING:
 def command(options: Options, *, config_path: Path) -> None:
     """Refit CONFIG without each of its features, and test what each adds to the forecasts.
 
-    The table shows the log loss that each takes off, in thousandths of a nat, with the p value of Clark and West's
-    test, adjusted for all features by Holm's method. Then the entries are removed one after the other; the models of
-    this backward elimination are recorded as trials. features.png, features.csv and features_elimination.csv are
-    written to OUTPUT/NAME.
+    The table shows by how much the log loss is higher without each, in thousandths of a nat, with the p value of Clark
+    and West's test, adjusted for all features by Holm's method; and by how much the base rate's is higher than that of
+    the feature alone. Then the entries are removed one after the other; the models of this backward elimination are
+    recorded as trials. features.png, features.csv and features_elimination.csv are written to OUTPUT/NAME.
     """
     from quantlr.cli.terminal import print_table
     from quantlr.experiment.worth import worth
+    from quantlr.report.pages.features import features_finding
 
     result, paths = measure_and_save(options, config_path, worth)
     print_table(_worth_table(result), options.results)
+    options.results.print(f"{features_finding(result.worth)}.", style="bold")
     print_table(_elimination_table(result), options.results)
     options.print_written_paths(paths)
     name, elimination = result.run.config.name, table_records(result.elimination_table)
@@ -40,7 +42,7 @@ def _worth_table(result: WorthResult) -> Table:
     from quantlr.report.pages.features import THOUSANDTHS, p_value_text
     from quantlr.report.style import number_text
 
-    headings = ("features", ">log loss taken off", ">adjusted p", ">alone", ">p alone")
+    headings = ("features", ">without less with", ">adjusted p", ">base rate less alone", ">p alone")
     rows = (
         (
             item.features.name,
@@ -51,7 +53,7 @@ def _worth_table(result: WorthResult) -> Table:
         )
         for item in result.worth.sets
     )
-    return make_table(f"{result.run.config.name}: worth of features (thousandths of a nat)", headings, rows)
+    return make_table(f"{result.run.config.name}: log loss, differences in thousandths of a nat", headings, rows)
 
 
 def _elimination_table(result: WorthResult) -> Table:
@@ -73,5 +75,5 @@ def _elimination_table(result: WorthResult) -> Table:
         )
         for step in steps
     )
-    headings = ("backward elimination", ">entries", ">log loss", ">taken off the base rate's", "")
+    headings = ("backward elimination", ">entries", ">log loss", ">base rate's less it", "")
     return make_table("", headings, rows)

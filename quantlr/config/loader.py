@@ -56,7 +56,7 @@ def copy_nested(value: Any) -> Any:
 
 
 def parse_and_merge_config_files(
-    path: Path, *, default_kinds: Mapping[str, str]
+    path: Path, *, default_kinds: Mapping[str, str], text: str | None = None
 ) -> tuple[ParsedYaml, list[ConfigProblem]]:
     """Return the tree of a config file, merged over those it extends, and the problems that don't prevent reading.
 
@@ -64,6 +64,7 @@ def parse_and_merge_config_files(
     ----------
     path : the file.
     default_kinds : kinds of sections without a `kind`, by dotted key.
+    text : text to use instead of the file's own; None to read it.
 
     Raises
     ------
@@ -74,7 +75,9 @@ def parse_and_merge_config_files(
     problems: list[ConfigProblem] = []
     extends_location: SourceLocation | None = None
     while True:
-        text, file = _read_config_text(path, extends_location), path.resolve()
+        if text is None or files:
+            text = read_config_text(path, extends_location)
+        file = path.resolve()
         if file in files:
             circle = " -> ".join(other.name for other in (*files[files.index(file) :], file))
             _raise_config_error(extends_location or SourceLocation(str(path)), "extends", f"is circular: {circle}")
@@ -86,8 +89,8 @@ def parse_and_merge_config_files(
             raise ConfigError("\n".join(map(str, file_problems or [problem])))
         files.append(file)
         if len(files) > MAX_EXTENDED_FILES:
-            text = f"needs at most {MAX_EXTENDED_FILES} files that extend one another, found more; merge some of them"
-            _raise_config_error(extends_location or SourceLocation(str(path)), "extends", text)
+            needed = f"needs at most {MAX_EXTENDED_FILES} files that extend one another, found more; merge some of them"
+            _raise_config_error(extends_location or SourceLocation(str(path)), "extends", needed)
         configs.append(parsed)
         problems += file_problems
         if "extends" not in parsed.value:
@@ -103,6 +106,15 @@ def parse_and_merge_config_files(
     return merged, problems
 
 
+SWEEP_FILE_TEMPLATE = """\
+base: {}
+grid:
+  walk_forward.train: [500, 1000]
+  walk_forward.refit_every: [21, 63]
+"""
+"""A sweep that varies two keys of any config, whose file name is filled in."""
+
+
 def require_file_kind(parsed_yaml: ParsedYaml, source: Any, *, verb: Literal["run", "sweep"]) -> None:
     """Raise a ConfigError that names the other verb if the top-level keys are those of the file that it runs."""
     keys_by_verb = {"sweep": ("grid", "base"), "run": ("data", "features")}
@@ -113,15 +125,25 @@ def require_file_kind(parsed_yaml: ParsedYaml, source: Any, *, verb: Literal["ru
         call = f"quantlr.{found_verb}(...)" if isinstance(source, Mapping) else f"quantlr {found_verb} {source}"
         location = parsed_yaml.key_locations.get((key,), SourceLocation("config"))
         file_kind = "sweep file" if found_verb == "sweep" else "run config"
-        _raise_config_error(location, key, f"this is a {file_kind}; `{call}` runs it")
+        text = f"this is a {file_kind}; `{call}` runs it"
+        if verb == "sweep" and not isinstance(source, Mapping):
+            template = SWEEP_FILE_TEMPLATE.format(Path(source).name)
+            text += f"; a sweep is a file beside it, such as:\n{template}"
+        _raise_config_error(location, key, text)
 
 
 def _raise_config_error(location: SourceLocation, key: str, text: str) -> NoReturn:
     raise ConfigError(str(ConfigProblem(location, key, text)))
 
 
-def _read_config_text(path: Path, extends_location: SourceLocation | None) -> str:
-    """Return the text of a file; `extends_location` is None for one that is named on the command line."""
+def read_config_text(path: Path, extends_location: SourceLocation | None = None) -> str:
+    """Return the text of a file; `extends_location` is None for one that is named on the command line.
+
+    Raises
+    ------
+    ConfigError : it can't be read as text.
+    Fault : the system can't read it.
+    """
     subject = f"{extends_location}: extends: {path}" if extends_location else f"{path}:"
     try:
         content = read_file(path, max_bytes=MAX_CONFIG_BYTES)
@@ -140,7 +162,7 @@ def _read_config_text(path: Path, extends_location: SourceLocation | None) -> st
             raise ConfigError(f"{subject} is too long for a path") from None
         raise Fault(f"{path}: can't be read: {error.strerror}") from error
     try:
-        return content.decode("utf-8-sig")
+        return content.decode()
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         location = SourceLocation(str(path), line, error.start - content.rfind(b"\n", 0, error.start))

@@ -40,6 +40,7 @@ from quantlr.config.yaml_tree import (
 from quantlr.core.component_errors import is_user_defined, name_component_in_errors
 from quantlr.core.components import Component, ConfigSection, Unit, component_kind, component_union, require_kind
 from quantlr.core.errors import ConfigError, QuantlrError
+from quantlr.core.known_series import FileColumn
 from quantlr.core.text import path_for_sharing
 from quantlr.data.features import AnyFeature, Feature
 from quantlr.data.frame import FrameSource
@@ -163,6 +164,14 @@ class RunConfig(ConfigSection):
         found = iter_candidates(self, _dump_keeping_user_defined(self), ParsedYaml({}))
         return tuple(candidate for candidate, _ in found if candidate)
 
+    @property
+    def file_columns(self) -> tuple[FileColumn, ...]:
+        """The columns of the tickers' files that features need, those of all candidates, each once."""
+        chooses_features = any(key.startswith("features") for key in (self.select.over if self.select else ()))
+        configs = [self, *(candidate.config for candidate in (self.candidates() if chooses_features else ()))]
+        features = (feature for config in configs for feature in config.features)
+        return tuple(dict.fromkeys(column for feature in features for column in feature.file_columns))
+
     def results_sha256(self) -> str:
         """Return the digest of all that results depend on: the config without its name and the contents of its report.
 
@@ -235,7 +244,21 @@ class LoadedConfig:
             raise located from error.__cause__ or error
 
 
-ConfigSource = str | Path | Mapping[str, Any] | RunConfig | LoadedConfig
+@dataclass(frozen=True, slots=True)
+class EditedConfig:
+    """A config file with another text than it has.
+
+    Attributes
+    ----------
+    path : the file, to whose folder relative paths refer.
+    text : read instead of its own.
+    """
+
+    path: Path
+    text: str
+
+
+ConfigSource = str | Path | Mapping[str, Any] | RunConfig | LoadedConfig | EditedConfig
 """What a config can be given as."""
 
 
@@ -288,8 +311,9 @@ def load_config(
     if data is not None:
         apply_overrides(parsed, overrides_from_data(parsed, data), source_name="data=")
     stem, place = "run", "config"
-    if isinstance(config, (str, Path)):
-        stem, place = Path(config).stem, f"{config} (its own name)"
+    path = config.path if isinstance(config, EditedConfig) else config
+    if isinstance(path, (str, Path)):
+        stem, place = Path(path).stem, f"{path} (its own name)"
     parsed.value.setdefault("name", stem)
     parsed.value_locations.setdefault(("name",), SourceLocation(place))
     known = config.features if isinstance(config, LoadedConfig) else ()
@@ -329,10 +353,12 @@ def read_unvalidated_config(config: ConfigSource) -> tuple[ParsedYaml, list[Conf
         return parsed, problems
     if isinstance(config, Mapping):
         return ParsedYaml(copy_nested(config)), []
-    if not isinstance(config, (str, Path)):
+    if not isinstance(config, (str, Path, EditedConfig)):
         raise ConfigError(f"a config is a path, a mapping or a loaded config, found {type(config).__name__}")
     defaults = {key: field.default for key, field in RunConfig.model_fields.items()}
     kinds = {key: default.kind for key, default in defaults.items() if isinstance(default, Component)}
+    if isinstance(config, EditedConfig):
+        return parse_and_merge_config_files(config.path, default_kinds=kinds, text=config.text)
     return parse_and_merge_config_files(Path(config), default_kinds=kinds)
 
 

@@ -22,6 +22,8 @@ from ruamel.yaml.reader import ReaderError
 
 from quantlr.core.file_reading import UnreadableContentError, library_errors_translated
 
+BYTE_ORDER_MARK = "\ufeff"
+"""Character with which some editors begin a file; it is no part of the document."""
 MAX_NESTING_LEVELS = 50
 MAX_INT_DIGITS = 400
 _SYNTAX_ERROR_TEXTS = (
@@ -138,6 +140,7 @@ def parse_yaml(text: str, *, file_name: str, base_folder: Path) -> tuple[ParsedY
     file_name : its name in error messages.
     base_folder : the folder that relative paths in it refer to.
     """
+    text = text.removeprefix(BYTE_ORDER_MARK)
     builder = _TreeBuilder(file_name, base_folder)
     try:
         with library_errors_translated("YAML", unless=(MarkedYAMLError, ReaderError)):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -25,10 +27,12 @@ from pydantic import (
 )
 from pydantic.fields import FieldInfo
 from pydantic.json_schema import JsonSchemaValue
-from pydantic_core import CoreSchema, PydanticKnownError
+from pydantic_core import CoreSchema, PydanticCustomError, PydanticKnownError
 
-from quantlr.core.text import has_unsafe_characters
+from quantlr.core.text import escape_unsafe_characters, has_unsafe_characters
 
+MAX_QUOTED_CHARACTERS = 80
+"""Characters of a path that an error quotes."""
 UNIT_KEY = "unit"
 """JSON Schema key of a number's unit."""
 ENUM_DESCRIPTIONS_KEY = "enumDescriptions"
@@ -43,13 +47,37 @@ def resolve_config_path(path: Any) -> Any:
         absolute = Path(getattr(path, "folder", ".")).joinpath(Path(path).expanduser()).absolute()
     except RuntimeError:
         raise ValueError(f"there is no user of the name in {str(path)!r}; write the whole path") from None
-    # One file has one path, whichever folder it is named from: ".." goes up from where links lead.
-    return absolute.parent.resolve() / absolute.name if ".." in absolute.parts[:-1] else absolute
+    try:
+        with suppress(FileNotFoundError, NotADirectoryError, PermissionError):  # its reader says so
+            absolute.lstat()
+        # One file has one path, whichever folder it is named from: ".." goes up from where links lead.
+        return absolute.parent.resolve() / absolute.name if ".." in absolute.parts[:-1] else absolute
+    except (OSError, RuntimeError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error).partition(":")[0]
+        text = escape_unsafe_characters(str(path)[:MAX_QUOTED_CHARACTERS])
+        raise ValueError(f"needs the path of a file or folder, found '{text}', which can't be one ({reason})") from None
 
 
 ConfigRelativePath = Annotated[Path, BeforeValidator(resolve_config_path)]
 """A path in a config, relative to the config file; absolute once validated."""
 MAX_TICKER_CHARACTERS = 40
+
+
+def _parse_iso_date(value: Any) -> Any:
+    """Return a date that is written YYYY-MM-DD; pydantic alone would accept numbers and times too."""
+    if value is None or (isinstance(value, dt.date) and not isinstance(value, dt.datetime)):
+        return value
+    with suppress(ValueError):
+        if re.fullmatch(r"\d{4}-\d{2}-\d{2}", str(value)):
+            return dt.date.fromisoformat(str(value))
+    raise PydanticCustomError("date_parsing", "no date")
+
+
+IsoDate = Annotated[
+    dt.date,
+    BeforeValidator(_parse_iso_date),
+    WithJsonSchema({"type": "string", "format": "date", "pattern": "^[0-9]{4}-[0-9]{2}-[0-9]{2}$"}),
+]
 
 
 def _ticker_text(ticker: Any) -> Any:

@@ -11,13 +11,8 @@ from quantlr.core.components import ChoiceDescriptions, ConfigSection
 from quantlr.core.errors import DataError
 from quantlr.core.values import Note
 from quantlr.data.price_rows import PriceRows
-from quantlr.data.validation_rules import (
-    RULES_IN_DATE_ORDER,
-    RULES_IN_FILE_ORDER,
-    RuleResult,
-    ValidationContext,
-    ValidationRule,
-)
+from quantlr.data.rule_results import RuleResult, ValidationContext, ValidationRule
+from quantlr.data.validation_rules import RULES_IN_DATE_ORDER, RULES_IN_FILE_ORDER
 
 MIN_BARS_PER_TICKER = 2
 """Number of bars that one return needs."""
@@ -61,6 +56,9 @@ class QualitySpec(ConfigSection):
     )
     ohlc: ErrorWarnOrDrop = Field("warn", description="A low above, or a high below, another price of its bar.")
     scale: ErrorWarnOrDrop = Field("error", description="Prices 100 times as large or small as most of the ticker's.")
+    spikes: ErrorOrWarn = Field(
+        "error", description="A close over 4 times, or below a quarter of, both its neighbours."
+    )
     stale: ErrorWarnOrDrop = Field("warn", description="A close that stays the same for ten bars or more.")
     gaps: ErrorOrWarn = Field(
         "warn", description="Missing sessions of the calendar; without one, gaps of over ten days, or missing bars."

@@ -8,20 +8,20 @@ judged by prices up to the row itself: which bars a run sees must not depend on 
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 
 import numpy as np
-import pandas as pd
 
 from quantlr.core.frequency import MAX_DAILY_GAP_DAYS, median_gap_days
 from quantlr.core.values import Array, BoolArray, IntArray
 from quantlr.data.bars import SATURDAY, SUNDAY, intraday_ticker_mask, weekday_numbers
 from quantlr.data.calendars import CalendarSessions, load_sessions
 from quantlr.data.csv.reader import PRICE_FIELDS
-from quantlr.data.markets import MarketSources, latest_close
+from quantlr.data.markets import unfinished_reason
+from quantlr.data.price_jumps import flag_hundredfold_prices, flag_large_moves, flag_spikes
 from quantlr.data.price_rows import PriceRows
+from quantlr.data.rule_results import RuleResult, ValidationContext, ValidationRule, pair_mask_to_row_mask
 from quantlr.data.stamps import shifted_ticker_mask
 
 MAX_GAP_DAYS = 10
@@ -30,20 +30,10 @@ MIN_BARS_FOR_FREQUENCY = 10
 """Bars of a ticker from which on they may be taken for weekly or monthly ones."""
 MAX_GAP_MEDIAN_GAPS = 1.5
 """The same in median gaps of the ticker, for weekly and monthly bars."""
-LARGE_RETURN = 0.40
-"""Absolute return of one session above which a price is suspect."""
 MIN_STALE_BARS = 10
 """Number of bars with the same close from which on the close is suspect."""
 MAX_STALE_OPEN_FRACTION = 0.10
 """Fraction of a ticker's opens equal to the close before, above which they are suspect."""
-HUNDREDFOLD_RATIO_RANGE = (75.0, 133.0)
-"""Ratio of two closes that suggests a change of unit by a factor of 100, as between dollars and cents."""
-SPLIT_FACTORS = (2, 3, 4, 5, 6, 7, 8, 10, 15, 20, 25, 50)
-SPLITS = (*((factor, 1) for factor in SPLIT_FACTORS), (5, 2), (7, 2), *((1, factor) for factor in SPLIT_FACTORS))
-SPLIT_RATIOS = {f"{new}:{old}": new / old for new, old in SPLITS}
-"""New shares per old share of the splits that move the price by more than `LARGE_RETURN`."""
-SPLIT_RATIO_TOLERANCE = 0.03
-"""Relative difference up to which a ratio of prices looks like a split's."""
 MIN_PRICE, MAX_PRICE = 1e-30, 1e30
 """Prices between which the fourth power of any return can be calculated."""
 OHLC_RELATIVE_TOLERANCE = 1e-6
@@ -52,51 +42,10 @@ MIN_OTHER_BASIS_ROWS = 20
 """Consecutive rows with the close on one side of the bar from which on the columns differ in their adjustment."""
 SUNDAY_CALENDARS = ("XTAE", "XSAU")
 """Calendars of exchanges that are open on Sundays and closed on Fridays."""
-RECENT_TIME = dt.timedelta(days=3)
-"""Age of a last bar above which its session is over in any zone."""
-SETTLEMENT_DELAY_AFTER_CLOSE = dt.timedelta(minutes=30)
-"""Time after the close from which on a session's bar is final."""
+RECENT_TIME = dt.timedelta(days=100)
+"""Age of a last bar above which its session, week, month or quarter is over."""
 MAX_DST_SHIFT_MINUTES = 60
 """Minutes by which daylight saving time changes a zone's offset from UTC."""
-
-
-@dataclass(frozen=True, slots=True)
-class ValidationContext:
-    """What rules need beside the bars.
-
-    Attributes
-    ----------
-    latest_date : today's date, the latest of all time zones.
-    calendar_by_ticker : name of the exchange's calendar by ticker, where it is known.
-    now : the time, by which the last bar's session is over or not; None where all are over.
-    market_sources : what is stated about the market of each ticker.
-    """
-
-    latest_date: dt.date
-    calendar_by_ticker: Mapping[str, str]
-    now: dt.datetime | None = None
-    market_sources: MarketSources = field(default_factory=MarketSources)
-
-
-@dataclass(frozen=True, slots=True)
-class RuleResult:
-    """The suspect rows of a rule.
-
-    Attributes
-    ----------
-    suspect_mask : (rows,) whether the row is suspect.
-    reason_text : returns the text on a suspect row.
-    is_row_specific : whether the text is about the row rather than about its ticker.
-    to_drop : the result where each row is judged by the rows up to it, which decides what is dropped; None: the same.
-    """
-
-    suspect_mask: BoolArray
-    reason_text: Callable[[int], str]
-    is_row_specific: bool = True
-    to_drop: RuleResult | None = None
-
-
-ValidationRule = Callable[[PriceRows, ValidationContext], RuleResult]
 
 
 def flag_empty_rows(rows: PriceRows, context: ValidationContext) -> RuleResult:
@@ -126,14 +75,17 @@ def _utc_offset_text(minutes: float) -> str:
 
 def flag_unsorted_rows(rows: PriceRows, context: ValidationContext) -> RuleResult:
     """Rows that follow a row of a later date, as in files with the newest row first."""
-    suspect = _pair_mask_to_row_mask(rows, rows.date[1:] < rows.date[:-1])
+    suspect = pair_mask_to_row_mask(rows, rows.date[1:] < rows.date[:-1])
+    is_newest_first = _count_rows_by_ticker(rows, suspect) == np.asarray(rows.n_rows_by_ticker) - 1
+    if is_newest_first[rows.ticker_index[suspect]].all():
+        return RuleResult(suspect, lambda row: "rows were newest first", is_row_specific=False)
     text = "rows were not in the order of their dates"
     return RuleResult(suspect, lambda row: f"comes after {rows.date_text_of_row(row - 1)}: {text}")
 
 
 def flag_duplicate_rows(rows: PriceRows, context: ValidationContext) -> RuleResult:
     """Rows that equal the row before them, date and all numbers."""
-    suspect = _pair_mask_to_row_mask(rows, rows.date[1:] == rows.date[:-1])
+    suspect = pair_mask_to_row_mask(rows, rows.date[1:] == rows.date[:-1])
     for column in rows.columns.values():
         suspect[1:] &= (column[1:] == column[:-1]) | (np.isnan(column[1:]) & np.isnan(column[:-1]))
     return RuleResult(suspect, lambda row: "duplicate row")
@@ -141,7 +93,7 @@ def flag_duplicate_rows(rows: PriceRows, context: ValidationContext) -> RuleResu
 
 def flag_conflicting_rows(rows: PriceRows, context: ValidationContext) -> RuleResult:
     """Several rows of one date with different numbers."""
-    same_date = _pair_mask_to_row_mask(rows, rows.date[1:] == rows.date[:-1])
+    same_date = pair_mask_to_row_mask(rows, rows.date[1:] == rows.date[:-1])
     suspect = same_date | np.append(same_date[1:], False)
     is_intraday = intraday_ticker_mask(rows) if suspect.any() else suspect
 
@@ -159,28 +111,21 @@ def flag_conflicting_rows(rows: PriceRows, context: ValidationContext) -> RuleRe
 def flag_future_dates(rows: PriceRows, context: ValidationContext) -> RuleResult:
     """Bars of dates after today."""
     today = context.latest_date
-    return RuleResult(rows.date > np.datetime64(today), lambda row: f"date is after today ({today})")
+    text = f"date is after today ({today} in the time zone where it is latest)"
+    return RuleResult(rows.date > np.datetime64(today), lambda row: text)
 
 
 def flag_unfinished_last_bars(rows: PriceRows, context: ValidationContext) -> RuleResult:
-    """A ticker's last bar that has prices but no close yet, or whose market has not closed for half an hour."""
+    """A ticker's last bar that has no close yet, or whose session, week or month is not over."""
     is_last = np.append(~rows.same_ticker_as_previous_row[1:], True)
-    lacks_close = np.isnan(rows.columns["close"])
-    suspect = is_last & lacks_close
-    final_times: dict[int, dt.datetime] = {}
+    suspect = is_last & np.isnan(rows.columns["close"])
+    reasons = dict.fromkeys(np.flatnonzero(suspect).tolist(), "the last bar has no close: it isn't finished")
     now = context.now or dt.datetime.max.replace(tzinfo=dt.UTC)
     is_recent = rows.date >= np.datetime64((now - RECENT_TIME).replace(tzinfo=None))
-    for row in np.flatnonzero(is_last & is_recent).tolist():
-        close = latest_close(rows, row, context.market_sources)
-        if close is not None and now < close + SETTLEMENT_DELAY_AFTER_CLOSE:
-            suspect[row], final_times[row] = True, close
-
-    def reason_text(row: int) -> str:
-        if lacks_close[row]:
-            return "the last bar has no close: it isn't finished"
-        return f"the session is not over: its market closes at {final_times[row]:%Y-%m-%d %H:%M} UTC"
-
-    return RuleResult(suspect, reason_text)
+    for row in np.flatnonzero(is_last & is_recent & ~suspect).tolist():
+        if reason := unfinished_reason(rows, row, context.market_sources, now):
+            suspect[row], reasons[row] = True, reason
+    return RuleResult(suspect, reasons.__getitem__)
 
 
 def flag_shifted_weekdays(rows: PriceRows, context: ValidationContext) -> RuleResult:
@@ -193,7 +138,8 @@ def flag_shifted_weekdays(rows: PriceRows, context: ValidationContext) -> RuleRe
 
     def reason_text(row: int) -> str:
         days, missing = ("Sundays", "Fridays") if weekday[row] == SUNDAY else ("Saturdays", "Mondays")
-        return f"bars on {days} and none on {missing}: the dates are a day off, as local days written in UTC"
+        advice = "" if np.isnan(rows.utc_offset_minutes[row]) else "; the market's zone as data.timezone moves them"
+        return f"bars on {days} and none on {missing}: the dates are a day off, as local days written in UTC{advice}"
 
     return RuleResult(suspect, reason_text)
 
@@ -215,7 +161,7 @@ def flag_invalid_prices(rows: PriceRows, context: ValidationContext) -> RuleResu
         name = next(name for name in PRICE_FIELDS if invalid[name][row])
         value = rows.columns[name][row]
         limits = f" from {MIN_PRICE:g} to {MAX_PRICE:g}" if 0 < value < np.inf else ""
-        return f"{name} needs a positive number{limits}, found {value}"
+        return f"{name} needs a positive number{limits}, found {'none' if np.isnan(value) else value}"
 
     return RuleResult(np.any(list(invalid.values()), axis=0), reason_text)
 
@@ -248,7 +194,7 @@ def flag_other_basis(rows: PriceRows, context: ValidationContext) -> RuleResult:
     high, low, close = (rows.columns[name] for name in ("high", "low", "close"))
     side = (close > high * (1 + OHLC_RELATIVE_TOLERANCE)).astype(np.int64)
     side -= close < low * (1 - OHLC_RELATIVE_TOLERANCE)
-    run = np.cumsum(~_pair_mask_to_row_mask(rows, side[1:] == side[:-1])) - 1
+    run = np.cumsum(~pair_mask_to_row_mask(rows, side[1:] == side[:-1])) - 1
     length = np.bincount(run)[run]
 
     def reason_text(row: int) -> str:
@@ -269,44 +215,13 @@ def flag_off_calendar_dates(rows: PriceRows, context: ValidationContext) -> Rule
     return RuleResult(suspect, lambda row: f"{calendars[rows.ticker_of_row(row)]} held no session on that day")
 
 
-def flag_hundredfold_prices(rows: PriceRows, context: ValidationContext) -> RuleResult:
-    """Prices 100 times as large or as small as most of the ticker's, as cents among dollars; adjusted where they are.
-
-    A reverse split of that size is none where the adjusted closes are continuous. Which are most is known only at the
-    end: those that are dropped differ from the ticker's first row instead.
-    """
-    close = np.where(np.isnan(rows.columns["adj_close"]), rows.columns["close"], rows.columns["adj_close"])
-    ratio = _ratio_to_previous_row(rows, close)
-    smallest, largest = HUNDREDFOLD_RATIO_RANGE
-    jump = ((ratio > smallest) & (ratio < largest)).astype(np.int64)
-    jump -= (ratio > 1 / largest) & (ratio < 1 / smallest)
-    if not jump.any():
-        return RuleResult(jump != 0, lambda row: "")
-    level = pd.Series(np.cumsum(jump))  # the power of 100 relative to the first row of all
-    levels_by_ticker = level.groupby(rows.ticker_index)
-    to_drop = _hundredfold_result(close, level - levels_by_ticker.transform("first"), "the ticker's first close")
-    most_frequent = levels_by_ticker.transform(lambda levels: levels.mode()[0])
-    return replace(_hundredfold_result(close, level - most_frequent, "most of the ticker's"), to_drop=to_drop)
-
-
-def _hundredfold_result(close: Array, excess_level: pd.Series[int], reference: str) -> RuleResult:
-    """Return the rows whose power of 100 exceeds that of a reference, which the text names, or is below it."""
-    excess = excess_level.to_numpy()
-
-    def reason_text(row: int) -> str:
-        size = f"a hundred times as {'large' if excess[row] > 0 else 'small'}"
-        return f"close {close[row]:g} is {size} as {reference}: other units, or a split"
-
-    return RuleResult(excess != 0, reason_text)
-
-
 def flag_stale_closes(rows: PriceRows, context: ValidationContext) -> RuleResult:
     """Runs of `MIN_STALE_BARS` or more bars with the same close, without the first bar of each.
 
     Dropped are the bars from the one on that makes a run so long.
     """
     close = rows.columns["close"]
-    repeats = _pair_mask_to_row_mask(rows, close[1:] == close[:-1])
+    repeats = pair_mask_to_row_mask(rows, close[1:] == close[:-1])
     run = np.cumsum(~repeats) - 1
     length, row = np.bincount(run)[run], np.arange(len(rows))
     length_so_far = row - np.maximum.accumulate(np.where(repeats, 0, row)) + 1
@@ -342,33 +257,10 @@ def flag_missing_sessions(rows: PriceRows, context: ValidationContext) -> RuleRe
     return RuleResult(suspect, reason_text)
 
 
-def flag_large_moves(rows: PriceRows, context: ValidationContext) -> RuleResult:
-    """Returns of a session so large that they may be unadjusted splits, or errors."""
-    opens, close, adj_close = (rows.columns[name] for name in ("open", "close", "adj_close"))
-    returns = _ratio_to_previous_row(rows, np.where(np.isnan(adj_close), close, adj_close)) - 1.0
-    is_unadjusted = np.isnan(adj_close) | (adj_close == close)
-
-    def reason_text(row: int) -> str:
-        # A split shows in the close before over the open or, after a move within the session, over the close.
-        ratios = close[row - 1] / np.array([opens[row], close[row]])
-        splits = [
-            name
-            for ratio in ratios
-            for name, split in SPLIT_RATIOS.items()
-            if abs(ratio / split - 1.0) < SPLIT_RATIO_TOLERANCE
-        ]
-        cause = "a crash, a split that was not adjusted, or an error"
-        if splits and is_unadjusted[row]:
-            cause = f"looks like a {splits[0]} split that was not adjusted"
-        return f"moved by {returns[row]:+.0%} in a session: {cause}"
-
-    return RuleResult(np.abs(returns) > LARGE_RETURN, reason_text)
-
-
 def flag_stale_opens(rows: PriceRows, context: ValidationContext) -> RuleResult:
     """Opens of a ticker that equal the close before so often that they can't be prices of trades."""
     opens, close = rows.columns["open"], rows.columns["close"]
-    is_stale = _pair_mask_to_row_mask(rows, np.isclose(opens[1:], close[:-1], rtol=1e-9, atol=0))
+    is_stale = pair_mask_to_row_mask(rows, np.isclose(opens[1:], close[:-1], rtol=1e-9, atol=0))
     n_opens = _count_rows_by_ticker(rows, rows.same_ticker_as_previous_row & ~np.isnan(opens))
     stale_fraction = _count_rows_by_ticker(rows, is_stale) / np.maximum(n_opens, 1)
     suspect = is_stale & (stale_fraction > MAX_STALE_OPEN_FRACTION)[rows.ticker_index]
@@ -377,19 +269,6 @@ def flag_stale_opens(rows: PriceRows, context: ValidationContext) -> RuleResult:
         return f"opens not tradable: {stale_fraction[rows.ticker_index[row]]:.0%} of them equal the close before"
 
     return RuleResult(suspect, reason_text, is_row_specific=False)
-
-
-def _pair_mask_to_row_mask(rows: PriceRows, pair_mask: BoolArray) -> BoolArray:
-    """(rows,) `pair_mask` of each row and the one before, (rows - 1,); False for a ticker's first row."""
-    row_mask: BoolArray = rows.same_ticker_as_previous_row & np.concatenate([[False], pair_mask])
-    return row_mask
-
-
-def _ratio_to_previous_row(rows: PriceRows, values: Array) -> Array:
-    """(rows,) value over that of the ticker's row before; 1 for its first row."""
-    ratio = np.ones(len(rows))
-    ratio[1:] = np.where(rows.same_ticker_as_previous_row[1:], values[1:] / values[:-1], 1.0)
-    return ratio
 
 
 def _count_rows_by_ticker(rows: PriceRows, row_mask: BoolArray) -> Array:
@@ -442,6 +321,7 @@ RULES_IN_DATE_ORDER: dict[str, ValidationRule] = {
     "basis": flag_other_basis,
     "ohlc": flag_inconsistent_ohlc,
     "scale": flag_hundredfold_prices,
+    "spikes": flag_spikes,
     "stale": flag_stale_closes,
     "gaps": flag_missing_sessions,
     "large_moves": flag_large_moves,

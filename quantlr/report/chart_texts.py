@@ -43,13 +43,14 @@ def _largest_fall(values: Array) -> str:
 
 def describe_price(table: Table) -> tuple[str, TextTable]:
     """Return the first, last and extreme prices, and the price at the end of each year with the sessions held."""
-    dates, price, kind = table["dates"], table["price"], table["price_kind"]
+    dates, price = table["dates"], table["price"]
     if not len(price):
         return f"{table['ticker']} was not traded.", TextTable("Price and positions by year", (), ())
     first, last, low, high = map(partial(number_text, decimals=2), (price[0], price[-1], price.min(), price.max()))
     n_round_trips = {side: len(table[side]) for side in ("long", "short")}
     sentence = (
-        f"{table['ticker']}, adjusted {kind}: {first} at the first fill, {last} at the end, between {low} and {high}; "
+        f"{table['ticker']}, {table['price_name']}: {first} at the first fill, {last} at the end, "
+        f"between {low} and {high}; "
         f"{count_text(n_round_trips['long'], 'long trade')}, {count_text(n_round_trips['short'], 'short trade')}."
     )
     held: dict[str, Array] = {}
@@ -57,7 +58,7 @@ def describe_price(table: Table) -> tuple[str, TextTable]:
         entry, exit_ = (np.sort(table[side][column].to_numpy()) for column in ("entry", "exit"))
         days = dates.to_numpy()
         held[side] = np.searchsorted(entry, days, side="right") > np.searchsorted(exit_, days, side="right")
-    columns = {f"last {kind}": (price, partial(_last, write=number_text))}
+    columns = {f"last {table['price_name']}": (price, partial(_last, write=number_text))}
     return sentence, _by_year("Price and positions by year", dates, columns | _held_columns(held))
 
 

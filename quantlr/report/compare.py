@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -44,6 +44,9 @@ from quantlr.stats.paired import (
     paired_return_differences,
     paired_score_differences,
 )
+
+if TYPE_CHECKING:
+    from quantlr.report.figures import FigureCollection
 
 MIN_RUNS, MAX_RUNS = 2, 12
 """Number of runs that a page can show."""
@@ -92,6 +95,21 @@ class Comparison:
     n_bootstrap_draws: int
     config_differences: dict[str, tuple[str | None, ...]]
     caveats: tuple[str, ...]
+
+    @property
+    def figures(self) -> FigureCollection:
+        """The panels of ``compare.png`` as figures of matplotlib, by name, as `Run.figures`."""
+        from quantlr.report.figures import FigureCollection
+        from quantlr.report.pages.comparison import comparison_panels
+
+        return FigureCollection((placed.panel, self) for placed in comparison_panels(self))
+
+    @property
+    def baseline_name(self) -> str:
+        """What `baseline_metrics` are of: the benchmark, the base rate of the forecasts, or both; "" for neither."""
+        has_forecasts = self.baseline_metrics["log_loss"] is not None
+        names = (self.benchmark_name if self.benchmark_equity is not None else "", "base rate" if has_forecasts else "")
+        return ", ".join(filter(None, names))
 
     def to_dict(self) -> dict[str, Any]:
         """Return the contents of ``compare.json``; undefined numbers are None."""

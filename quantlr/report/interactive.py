@@ -69,7 +69,7 @@ class InteractiveChart:
         return {"title": self.title.format_map(table), "sentence": sentence, "table": text_table}
 
 
-PRICE_CHART = InteractiveChart("price", "Adjusted {price_kind} and positions", ("price",), describe_price)
+PRICE_CHART = InteractiveChart("price", "{ticker}: {price_name} and positions", ("price",), describe_price)
 TRADES_CHART = InteractiveChart("trades", "Trades", (), describe_trades)
 PROBABILITY_CHART = InteractiveChart(
     "probability", "Forecast probability of up", ("probability", "base_rate", "up"), describe_probability
@@ -81,13 +81,6 @@ DRAWDOWN_CHART = InteractiveChart("drawdown", "Drawdown", ("net_drawdown", "benc
 TIME_CHARTS = (PRICE_CHART, TRADES_CHART, PROBABILITY_CHART, EQUITY_CHART, DRAWDOWN_CHART)
 """In the order of the page."""
 POSITION_COLUMNS, TRADE_COLUMNS = ("weight", "cost", "net_return"), ("size", "return", "cost", "profit")
-
-
-def price_with_positions_table(context: PageContext, ticker_index: int, trades: pd.DataFrame) -> Table:
-    """Return a ticker's price and its `trades` (see `price_panel_table`)."""
-    data, fill = context.run_data, context.config.execution.fill
-    name = data.forecasts.tickers[ticker_index]
-    return price_panel_table(data.result, ticker_index, trades, name=name, fill=fill)
 
 
 def position_table(context: PageContext, ticker_index: int) -> Table:
@@ -221,7 +214,7 @@ def _ticker_data(
     """Return the columns, charts, trades and contributions of one ticker."""
     arrays, name = ArrayBytes(), context.run_data.forecasts.tickers[ticker_index]
     trades = context.trades[context.trades["ticker"] == name]
-    prices = price_with_positions_table(context, ticker_index, trades)
+    prices = price_panel_table(context, ticker_index, trades)
     forecasts, positions = probability_table(context, ticker_index), position_table(context, ticker_index)
     columns = arrays.add_columns_on_dates(prices, PRICE_CHART.columns, dates)
     columns |= arrays.add_columns_on_dates(forecasts, PROBABILITY_CHART.columns, dates)
@@ -234,7 +227,7 @@ def _ticker_data(
     tables = {"trades": {"trades": trades, "ticker": name}, "price": prices, "probability": forecasts}
     return {
         "ticker": name,
-        "price_kind": prices["price_kind"],
+        "price_name": prices["price_name"],
         "columns": columns,
         "charts": {chart.key: chart.texts(tables[chart.key]) for chart in TIME_CHARTS if chart.key in tables},
         "trades": _trade_columns(trades, dates, arrays),

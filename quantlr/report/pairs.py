@@ -16,6 +16,7 @@ from quantlr.backtest.metrics import metrics_shown_in
 from quantlr.core.errors import UserError
 from quantlr.core.timing import iso_date
 from quantlr.core.values import Array, BacktestResult
+from quantlr.report.file_formats import json_bytes
 from quantlr.report.saved_runs import SavedRun
 from quantlr.report.style import MINUS_SIGN
 from quantlr.report.summary import metric_text
@@ -34,6 +35,19 @@ def config_differences(configs: Sequence[Mapping[str, Any]]) -> dict[str, tuple[
     keys = dict.fromkeys(key for settings in flat for key in settings if key != "name")  # changes no result
     values = {key: tuple(settings.get(key) for settings in flat) for key in keys}
     return {key: by_run for key, by_run in values.items() if len(set(by_run)) > 1}
+
+
+def metrics_differences(
+    previous_metrics: Mapping[str, Any], metrics: Mapping[str, Any]
+) -> list[tuple[str, tuple[str | None, ...]]]:
+    """Return the dotted keys that both ``metrics.json`` have with other values, and both values as text.
+
+    The verdict, which is no number, is left out.
+    """
+    differences = config_differences([previous_metrics, json.loads(json_bytes(metrics))])
+    return [
+        (key, values) for key, values in differences.items() if not key.startswith("verdict.") and None not in values
+    ]
 
 
 def _iter_flat_config_items(value: Any, key_prefix: str = "") -> Iterator[tuple[str, str]]:
@@ -73,7 +87,7 @@ def backtest_result_on_dates(run: SavedRun, dates: pd.DatetimeIndex) -> Backtest
 def saved_benchmark_name(config: Mapping[str, Any]) -> str:
     """Return the name of the benchmark in a saved run's config."""
     benchmark = config["report"].get("benchmark", "buy_and_hold")
-    return str(benchmark["ticker"] if isinstance(benchmark, Mapping) else benchmark.replace("_", " "))
+    return str(benchmark.get("ticker")) if isinstance(benchmark, Mapping) else str(benchmark).replace("_", " ")
 
 
 def benchmark_result_on_dates(run: SavedRun, dates: pd.DatetimeIndex) -> BacktestResult:

@@ -197,11 +197,11 @@ def _years_text(significance: dict[str, Any]) -> str:
     if years is None or years["low"] is None:
         return ""
     low, high = f"{years['low']:,.0f}", years["high"]
-    text = "; finding such skill with 80% power would take "
     if years["estimate"] is None:
-        return f"{text}at least {low} years"
+        return f"; any skill is so small that finding it with 80% power would take at least {low} years"
     interval = f"at least {low}" if high is None else f"{low} to {high:,.0f}"
-    return f"{text}about {years['estimate']:,.0f} years (90% interval: {interval})"
+    estimate = f"about {years['estimate']:,.0f} years (90% interval: {interval})"
+    return f"; finding skill of this size with 80% power would take {estimate}"
 
 
 def _test_text(test: Mapping[str, Any]) -> str:

@@ -9,18 +9,22 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from quantlr.config.run_config import LoadedConfig, load_config
 from quantlr.core.errors import QuantlrError, UserError
 from quantlr.experiment.ledger import Ledger
 from quantlr.experiment.run import Run
+from quantlr.experiment.worth import read_saved_worth
 from quantlr.report.html import render_template
 from quantlr.report.interactive import interactive_data, json_for_html
+from quantlr.report.model_panels import model_panel_tables, model_panels
 from quantlr.report.pairs import pair_sentence
 from quantlr.report.storage import check_report_target, make_reports_dir
 from quantlr.report.summary import condense_notes, headline_changes, headline_tables, headline_text_rows, note_text
+from quantlr.watch.controls import FileControls
 from quantlr.watch.evaluation import (
     Evaluation,
     changed_keys,
@@ -29,11 +33,10 @@ from quantlr.watch.evaluation import (
     judge,
     trial_to_record,
 )
-from quantlr.watch.files import component_paths, config_paths, data_paths, files_digest, watch_files
+from quantlr.watch.files import ImportedFiles, component_paths, config_paths, data_paths, files_digest, watch_files
 
 Publish = Callable[[Mapping[str, str]], None]
 """Function that is given the parts of the page that have changed, by name."""
-RESTART_TEXT = "A file of your own components has changed: start quantlr watch again to use it."
 
 
 class SupersededError(Exception):
@@ -49,6 +52,7 @@ class WatchLoop:
     config_path, settings, name, offline, output : as the options of `quantlr run`.
     publish : is given the parts of the page that have changed.
     writes_pages : whether the report is written too, after each verdict.
+    controls : of the config, for the server.
     """
 
     config_path: Path
@@ -58,6 +62,7 @@ class WatchLoop:
     name: str | None = None
     offline: bool = False
     writes_pages: bool = False
+    controls: FileControls = field(init=False)
     _changed: threading.Event = field(default_factory=threading.Event)
     _is_stopping: bool = False
     _last: Evaluation | None = None
@@ -68,8 +73,11 @@ class WatchLoop:
     _paths: set[Path] = field(default_factory=set)
     _watched_paths: set[Path] = field(default_factory=set)
     _watched_digest: str = ""
-    _component_digest: str = ""
+    _imported_files: ImportedFiles = field(default_factory=ImportedFiles)
     _watcher_stop: threading.Event = field(default_factory=threading.Event)
+
+    def __post_init__(self) -> None:
+        self.controls = FileControls(self.config_path, self.settings, self.name)
 
     def run(self) -> None:
         """Evaluate now and after each change, until `stop` is called."""
@@ -110,6 +118,7 @@ class WatchLoop:
         try:
             loaded = load_config(self.config_path, settings=self.settings, name=self.name)
             self._watch(config_paths(loaded) | data_paths(loaded) | component_paths(loaded))
+            self.publish(self.controls.parts(loaded))
             self._evaluate_and_publish(loaded)
         except SupersededError:
             raise
@@ -137,10 +146,7 @@ class WatchLoop:
         threading.Thread(target=watch_files, args=arguments, daemon=True, name="quantlr watch").start()
 
     def _evaluate_and_publish(self, loaded: LoadedConfig) -> None:
-        component_digest = files_digest(component_paths(loaded))
-        if self._component_digest not in ("", component_digest):
-            raise UserError(RESTART_TEXT)
-        self._component_digest = component_digest
+        self._imported_files.require_unchanged(component_paths(loaded))
         digest = files_digest(data_paths(loaded))
         ledger = Ledger.from_output_folder(self.output)
         if self._last and loaded.run == self._last.config and digest == self._last_digest:
@@ -173,20 +179,27 @@ class WatchLoop:
             "setup": evaluation.context.setup_text,
             "headline": render_template("live_headline.html", rows=headline_text_rows(metrics), changes=changes),
             "changes": _changes_html(previous, evaluation, tests=None),
-            "verdict": render_template("live_verdict.html", metrics=None, tables=(), notes=()),
+            "verdict": render_template("live_verdict.html", metrics=None),
+            "tables_status": "Pending." if previous is None else "Pending; these are of the previous result.",
             "charts": json_for_html(interactive_data(evaluation.context)),
+            "panels": "",
         }
 
     def _judge_and_publish(self, evaluation: Evaluation, previous: Evaluation | None, ledger: Ledger) -> None:
         """Publish intervals, verdict and the comparison with the previous evaluation; write the report, if asked."""
         metrics = judge(evaluation, ledger, self._check_superseded)
         notes = [note_text(note) for note in condense_notes(evaluation.notes)]
-        tables = headline_tables(metrics, "tear_sheet")
-        verdict = render_template("live_verdict.html", metrics=metrics, tables=tables, notes=notes)
+        parts = {
+            "verdict": render_template("live_verdict.html", metrics=metrics),
+            "tables_status": "",
+            "tables": render_template("live_tables.html", tables=headline_tables(metrics, "tear_sheet"), notes=notes),
+        }
         self._check_superseded("publishing", done=0, total=1)
-        self.publish({"verdict": verdict})
+        self.publish(parts)
         if previous:
             self.publish({"changes": _changes_html(previous, evaluation, tests=_tests_text(previous, evaluation))})
+        self._check_superseded("publishing", done=0, total=1)
+        self.publish({"panels": _panels_json(evaluation, metrics, self.output / evaluation.config.name)})
         self._is_judged = True
         self._check_superseded("publishing", done=0, total=1)
         if self.writes_pages:
@@ -203,6 +216,13 @@ def _changes_html(previous: Evaluation | None, evaluation: Evaluation, *, tests:
     differences = changed_keys(previous, evaluation) if previous else {}
     has_previous = previous is not None
     return render_template("live_changes.html", has_previous=has_previous, differences=differences, tests=tests)
+
+
+def _panels_json(evaluation: Evaluation, metrics: dict[str, Any], report_dir: Path) -> str:
+    """Return the panels on the model, for JSON; the worth of the features where `quantlr worth` has written it."""
+    context = replace(evaluation.context, metrics=metrics)
+    worth = read_saved_worth(evaluation.config, report_dir)
+    return json_for_html(model_panels(context, model_panel_tables(context), worth))
 
 
 def _tests_text(previous: Evaluation, evaluation: Evaluation) -> str:

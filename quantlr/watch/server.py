@@ -1,4 +1,4 @@
-"""The server of the page: on this machine only, for requests that know the token, and nothing is changed by any."""
+"""The server of the page: on this machine only, for requests that know the token; only a POST changes a value."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 import secrets
 import socket
 import threading
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any
@@ -15,16 +15,20 @@ from typing import Any
 import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse, Response, StreamingResponse
+from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from quantlr.core.errors import OutputError
+from quantlr.core.errors import OutputError, QuantlrError
 from quantlr.report.html import TEMPLATES_DIR, render_template
 from quantlr.report.interactive_page import InteractivePart
 
 LOOPBACK = "127.0.0.1"
 RECONNECT_MILLISECONDS = 500
+PAGE_SCRIPTS = ("live_controls.js", "live.js")
+MAX_BODY_BYTES = 10_000
+ChangeValue = Callable[[str, str], None]
+"""Function that writes a value, by dotted key and as YAML, to the config; it raises an error of quantlr if it can't."""
 
 
 @dataclass
@@ -80,29 +84,37 @@ class PageParts:
 
 @dataclass(frozen=True)
 class LocalRequestsOnly:
-    """An application that answers only requests for its own address, from its own pages.
+    """An application that answers only requests for its own address, from its own pages, that know the token.
 
-    A page of another site may send a request here, or have its name lead here: its Origin or its Host tells.
+    A page of another site may send a request here, or have its name lead here: its Origin or its Host tells. A browser
+    names the origin of each POST, so that one without is refused. The token is the first part of the path.
     """
 
     app: ASGIApp
     hosts: frozenset[str]
+    token: str
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request, or refuse it."""
-        if scope["type"] == "http":
-            headers = {key.decode("latin-1"): value.decode("latin-1") for key, value in scope["headers"]}
-            origin = headers.get("origin")
-            is_own = origin is None or origin in {f"http://{host}" for host in self.hosts}
-            if headers.get("host") not in self.hosts or not is_own:
-                await PlainTextResponse("not for this address", status_code=403)(scope, receive, send)
-                return
-        await self.app(scope, receive, send)
+        refusal = self._refusal(scope) if scope["type"] == "http" else None
+        await (refusal or self.app)(scope, receive, send)
+
+    def _refusal(self, scope: Scope) -> Response | None:
+        """Return the answer to a request that is refused; None for one that is not."""
+        headers = {key.decode("latin-1"): value.decode("latin-1") for key, value in scope["headers"]}
+        origin = headers.get("origin")
+        is_own = origin in {f"http://{host}" for host in self.hosts} or (origin is None and scope["method"] != "POST")
+        if headers.get("host") not in self.hosts or not is_own:
+            return PlainTextResponse("not for this address", status_code=403)
+        if not secrets.compare_digest(scope["path"].split("/")[1].encode(), self.token.encode()):
+            return PlainTextResponse("not found", status_code=404)
+        return None
 
 
-def make_app(name: str, parts: PageParts, *, token: str, port: int) -> ASGIApp:
-    """Return the application: the page, and its events."""
-    interactive = InteractivePart.without_data((TEMPLATES_DIR / "live.js").read_text(encoding="utf-8"))
+def make_app(name: str, parts: PageParts, change_value: ChangeValue, *, token: str, port: int) -> ASGIApp:
+    """Return the application: the page, its events, and the change of a value by a POST from the page."""
+    scripts = ((TEMPLATES_DIR / script).read_text(encoding="utf-8") for script in PAGE_SCRIPTS)
+    interactive = InteractivePart.without_data(*scripts)
     page = render_template("live.html", name=name, interactive=interactive)
     policy = (
         "default-src 'none'; img-src data:; style-src 'unsafe-inline'; connect-src 'self'; base-uri 'none'; "
@@ -116,22 +128,42 @@ def make_app(name: str, parts: PageParts, *, token: str, port: int) -> ASGIApp:
         "X-Content-Type-Options": "nosniff",
     }
 
-    def is_allowed(request: Request) -> bool:
-        return secrets.compare_digest(request.path_params["token"].encode(), token.encode())
-
-    async def show_page(request: Request) -> Response:
-        if not is_allowed(request):
-            return PlainTextResponse("not found", status_code=404)
+    async def show_page(_: Request) -> Response:
         return Response(page, media_type="text/html", headers=headers)
 
-    async def send_events(request: Request) -> Response:
-        if not is_allowed(request):
-            return PlainTextResponse("not found", status_code=404)
+    async def send_events(_: Request) -> Response:
         return StreamingResponse(parts.iter_events(), media_type="text/event-stream", headers=headers)
 
-    routes = [Route("/{token}/", show_page), Route("/{token}/events", send_events)]
+    async def write_value(request: Request) -> Response:
+        change = await _key_and_value(request)
+        if change is None:
+            return PlainTextResponse("needs JSON with key and value", status_code=400)
+        try:
+            change_value(*change)
+        except QuantlrError as error:
+            return JSONResponse({"error": error.message}, headers=headers)
+        return JSONResponse({"error": ""}, headers=headers)
+
+    routes = [
+        Route("/{token}/", show_page),
+        Route("/{token}/events", send_events),
+        Route("/{token}/value", write_value, methods=["POST"]),
+    ]
     hosts = frozenset({f"{LOOPBACK}:{port}", f"localhost:{port}"})
-    return LocalRequestsOnly(Starlette(routes=routes), hosts)
+    return LocalRequestsOnly(Starlette(routes=routes), hosts, token)
+
+
+async def _key_and_value(request: Request) -> tuple[str, str] | None:
+    """Return the key and the value that a request's JSON contains; None where it is too large or anything else."""
+    size = request.headers.get("content-length", "")
+    if request.headers.get("content-type") != "application/json" or not size.isdecimal() or int(size) > MAX_BODY_BYTES:
+        return None
+    try:
+        content = await request.json()
+    except ValueError:
+        return None
+    key, value = (content.get("key"), content.get("value")) if isinstance(content, dict) else (None, None)
+    return (key, value) if isinstance(key, str) and isinstance(value, str) else None
 
 
 class LiveServer(uvicorn.Server):
@@ -166,9 +198,9 @@ def listen(port: int) -> socket.socket:
     return connection
 
 
-def serve(name: str, parts: PageParts, connection: socket.socket, *, token: str) -> None:
+def serve(name: str, parts: PageParts, change_value: ChangeValue, connection: socket.socket, *, token: str) -> None:
     """Serve the page until Ctrl-C."""
-    app = make_app(name, parts, token=token, port=connection.getsockname()[1])
+    app = make_app(name, parts, change_value, token=token, port=connection.getsockname()[1])
     settings: dict[str, Any] = {"log_level": "error", "access_log": False, "lifespan": "off", "ws": "none"}
     config = uvicorn.Config(app, timeout_graceful_shutdown=1, **settings)
     LiveServer(config, parts).run(sockets=[connection])

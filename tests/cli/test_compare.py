@@ -44,7 +44,7 @@ def test_compare_accepts_names_and_folders(runs: Call) -> None:
     text_output = " ".join(result.stderr.split())
     for text in ("common sessions, 2001-0", "differs features.0.lags: [1] | [1, 2]", "two against one: Sharpe ratio ",
                  "log loss ", "adjusted for 2 tests by Holm's method",
-                 "comparison in reports/compare"):  # fmt: skip
+                 "comparison in reports/compare/compare.png", " buy and hold "):  # fmt: skip
         assert text in text_output
     assert "significant" in text_output
     comparison = json.loads(result.stdout)

@@ -122,6 +122,12 @@ def test_assessment_is_coloured_and_readable_without_colour() -> None:
 def test_note_says_how_the_previous_run_differs() -> None:
     assert "no number differs from the previous run" in table_text(previous_metrics())
     assert "previous" not in table_text(None)
+    previous = copy.deepcopy(METRICS)
+    previous["backtest"]["benchmark"]["trades"] = 2
+    assert (
+        "no number above differs from the previous run; in metrics.json: backtest.benchmark.trades 2 -> 1"
+        in " ".join(table_text(previous).split())
+    )
     other = {**previous_metrics(sharpe=0.4), "data": {"sha256": "else", "first": "2001-01-02", "last": "2002-01-03"}}
     assert "the previous run had other prices, 2001-01-02 to 2002-01-03" in table_text(other)
     assert table_text({**other, "data": None}).rstrip().endswith("the previous run had other prices")

@@ -25,12 +25,19 @@ def test_table_and_files_have_the_same_numbers(call: Call) -> None:
         assert row["auc"] == pytest.approx(record["auc"])
     assert Path("reports/exp/race.png").read_bytes().startswith(b"\x89PNG")
     assert Path("reports/trials.db").exists()
+    assert "no --against" not in result.stderr
 
 
 def test_an_unknown_classifier_ends_with_the_nearest_name(call: Call) -> None:
     result = call("race", "exp.yaml", "--against", "gradient_boost")
     assert result.exit_code == 2
     assert "gradient_boosting" in result.output
+
+
+def test_a_race_without_a_challenger_says_how_to_name_one(call: Call) -> None:
+    result = call("race", "exp.yaml", *SETTINGS[:2])
+    assert "--against hist_gradient_boosting" in result.stderr
+    assert "−" not in result.stdout, "a minus sign that a program can parse"
 
 
 def test_errors_point_into_the_config(call: Call) -> None:

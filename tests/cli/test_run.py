@@ -30,6 +30,7 @@ def test_a_run_prints_tickers_span_metrics_verdict_and_every_file(call: Call, tm
     written = {path for path in (tmp_path / "reports").rglob("*") if path.is_file() and not path.name.startswith(".")}
     assert {path.resolve() for path in listed} | {tmp_path / "reports/exp/report.html"} == written
     assert (tmp_path / "reports" / "exp" / "tearsheet.png").exists()
+    assert result.stderr.splitlines()[-1].startswith("next: ")
 
 
 def test_pages_chooses_what_is_drawn_and_the_rest_is_named(call: Call, tmp_path: Path) -> None:
@@ -56,6 +57,10 @@ def test_pages_chooses_what_is_drawn_and_the_rest_is_named(call: Call, tmp_path:
     assert "tickers, robustness, features (--pages all)" in remark
     assert "report.per_ticker=true" in remark
     assert pictures("--pages", "all") == (default | {"robustness", "features"}, [])
+    for names in ("tearsheat", "tearsheet,robustness", "all,model"):
+        result = call("run", "exp.yaml", "--pages", names)
+        assert (result.exit_code, result.stderr.startswith("--pages: needs some of tearsheet, forecast")) == (2, True)
+        assert "or all, which also draws features and robustness" in result.stderr
 
 
 def test_json_is_one_object_per_config_on_stdout_and_nothing_else(call: Call) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from click.testing import Result
 from quantlr.sweeps import scheduler
+from quantlr.sweeps.grid import load_sweep
 
 Call = Callable[..., Result]
 GRID = "name: small\nbase: exp.yaml\ngrid:\n  policy.long_above: [0.5, 0.52]\n"
@@ -28,7 +29,7 @@ def test_sweep_prints_its_size_and_verdict_and_writes_its_files(sweep: Call) -> 
     assert result.exit_code == 0, result.output
     assert result.output.startswith("2 combinations (2 policy.long_above x 1 walk_forward.train)\n")
     sentence = json.loads(Path("reports/small/sweep.json").read_text())["verdict"]["sentence"]
-    for text in ("2 of 2 trials evaluated", sentence, "report in reports/small"):
+    for text in ("2 of 2 trials evaluated", sentence, "report in reports/small/sweep.png"):
         assert text in result.output
     assert {path.name for path in Path("reports/small").iterdir()} == {
         "sweep.json", "trials.csv", "sweep.png", "winner.yaml",
@@ -51,6 +52,13 @@ def test_large_sweep_needs_a_confirmation(sweep: Call) -> None:
     assert "22,500 combinations" in result.output
     assert "--yes" in result.output
     assert not Path("reports").exists()
+
+
+def test_error_on_a_run_config_shows_a_sweep_of_it(sweep: Call, tmp_path: Path) -> None:
+    first_line, *lines = sweep("exp.yaml").stderr.splitlines()
+    assert "`quantlr run exp.yaml` runs it" in first_line
+    (tmp_path / "new.yaml").write_text("\n".join(lines))
+    assert load_sweep(tmp_path / "new.yaml").n_combinations == 4
 
 
 def test_ctrl_c_exits_with_130(sweep: Call, monkeypatch: pytest.MonkeyPatch) -> None:

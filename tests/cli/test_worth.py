@@ -27,6 +27,7 @@ def test_table_and_files_have_the_same_numbers(call: Call) -> None:
         for key in ("log_loss_reduction", "holm_p_value", "alone_log_loss_reduction"):
             assert row[key] == pytest.approx(record[key])
     assert Path("reports/exp/features.png").read_bytes().startswith(b"\x89PNG")
+    assert "shown to improve the forecasts." in result.stderr
 
 
 def test_models_of_the_elimination_are_trials_and_the_next_run_removes_the_files(call: Call) -> None:

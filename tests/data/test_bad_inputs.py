@@ -95,7 +95,7 @@ def test_unusable_files_end_with_status_2_place_and_remedy(
 # What is repaired, and its note: key, text, count, bars left of 120.
 REPAIRED: list[tuple[str, Callable[[Lines], Lines], tuple[str, str, int, int]]] = [
     ("29 a row twice", lambda lines: [*lines[:51], lines[50], *lines[51:]], ("repeated_rows", "duplicate row; dropped", 1, 120)),
-    ("30 unsorted", lambda lines: [lines[0], *lines[:0:-1]], ("order", "comes after 2020-06-16: rows were not in the order of their dates; they were sorted", 119, 120)),
+    ("30 unsorted", lambda lines: [lines[0], *lines[:0:-1]], ("order", "rows were newest first; they were sorted", 119, 120)),
     ("32 a gap", lambda lines: [*lines[:50], *lines[70:]], ("gaps", "no bar until 2020-04-07, 29 days later: a gap in the prices, or a halt", 1, 100)),
     ("34 a split", change_lines(lambda line: scale_prices(line, 0.5), 50, 121), ("large_moves", "in a session: looks like a 2:1 split that was not adjusted", 1, 120)),
     ("36 stale prices", change_lines(stale, 50, 70), ("stale", "the close stays 50 for 20 bars", 19, 120)),

@@ -203,7 +203,7 @@ def test_dates_are_read_in_the_formats_of_exporters(cells: tuple[str, str], expe
     ],
 )
 def test_dates_that_may_be_others_are_refused(cells: tuple[str, str]) -> None:
-    assert "Date: needed a date as YYYY-MM-DD" in refusal("Date,Close\n{},5\n{},6\n".format(*cells))
+    assert "Date: needed a date " in refusal("Date,Close\n{},5\n{},6\n".format(*cells))
 
 
 @pytest.mark.parametrize(

@@ -135,8 +135,17 @@ def test_rows_with_the_newest_first_are_sorted_and_noted(tmp_path: Path) -> None
     prices = load(csv(tmp_path / "x.csv", bars().iloc[::-1], index_label="Date"), "X")
     np.testing.assert_allclose(prices.close[:, 0], bars()["close"])
     (note,) = prices.notes
-    assert note.text == "comes after 2020-01-16: rows were not in the order of their dates; they were sorted"
-    assert (note.ticker, note.date, note.count, note.key) == ("X", "2020-01-15", 11, "data.quality.order")
+    assert note.text == "rows were newest first; they were sorted"
+    assert (note.ticker, note.date, note.count, note.key) == ("X", None, 11, "data.quality.order")
+
+
+def test_rows_in_no_order_are_sorted_and_noted(tmp_path: Path) -> None:
+    table = bars()
+    prices = load(csv(tmp_path / "x.csv", table.iloc[[1, 0, *range(2, len(table))]], index_label="Date"), "X")
+    np.testing.assert_allclose(prices.close[:, 0], table["close"])
+    (note,) = prices.notes
+    assert note.text == "comes after 2020-01-02: rows were not in the order of their dates; they were sorted"
+    assert (note.ticker, note.date, note.count, note.key) == ("X", "2020-01-01", 1, "data.quality.order")
 
 
 def test_dates_are_cut_with_both_ends_included(tmp_path: Path) -> None:
@@ -173,7 +182,7 @@ def broken(tmp_path: Path, *changes: tuple[int, str, str], header: str | None = 
         ([(3, "Date", "03/04/2020")], r"bad\.csv:3: .*found '03/04/2020' \(day and month can't be distinguished\)"),
         (
             [(3, "Date", "2020-02-31")],
-            r"bad\.csv:3: Date: needed a date as YYYY-MM-DD like the first, '2020-01-01', found '2020-02-31'",
+            r"bad\.csv:3: Date: found '2020-02-31', which is not a day of the calendar",
         ),
         (
             [(6, "close", "0")],
@@ -181,7 +190,7 @@ def broken(tmp_path: Path, *changes: tuple[int, str, str], header: str | None = 
         ),
         ([(6, "low", "-3")], r"X 2020-01-07: low needs a positive number, found -3\.0"),
         ([(6, "close", "inf")], r"X 2020-01-07: close needs a positive number, found inf"),
-        ([(6, "close", "")], r"X 2020-01-07: close needs a positive number, found nan"),
+        ([(6, "close", "")], r"X 2020-01-07: close needs a positive number, found none"),
         ([(7, "volume", "-1")], r"X 2020-01-08: volume can't be -1\.0"),
         (
             [(4, "Date", "2020-01-02")],
@@ -253,7 +262,7 @@ def test_parquet_with_cells_that_are_missing(tmp_path: Path) -> None:
     assert np.isnan(load(tmp_path / "x.parquet", "X").volume[3, 0])
     table.loc[4, "close"] = pd.NA
     table.to_parquet(tmp_path / "x.parquet")
-    with pytest.raises(DataError, match="X 2020-01-07: close needs a positive number, found nan"):
+    with pytest.raises(DataError, match="X 2020-01-07: close needs a positive number, found none"):
         load(tmp_path / "x.parquet", "X")
     table.loc[2, "Date"] = pd.NaT
     table.to_parquet(tmp_path / "x.parquet")
@@ -263,7 +272,7 @@ def test_parquet_with_cells_that_are_missing(tmp_path: Path) -> None:
     text.loc[1, "close"] = None
     text["close"] = text["close"].astype("str")
     text.to_parquet(tmp_path / "y.parquet")
-    with pytest.raises(DataError, match="X 2020-01-02: close needs a positive number, found nan"):
+    with pytest.raises(DataError, match="X 2020-01-02: close needs a positive number, found none"):
         load(tmp_path / "y.parquet", "X")
 
 

@@ -14,10 +14,10 @@ from quantlr.core.values import Prices
 from quantlr.data.markets import MarketSources
 from quantlr.data.price_rows import PriceRows
 from quantlr.data.prices import DataSpec, load_prices
+from quantlr.data.rule_results import ValidationContext
 from quantlr.data.sources import FileSource
 from quantlr.data.stamps import resolve_stamps
 from quantlr.data.validation import QualitySpec, validate_price_rows
-from quantlr.data.validation_rules import ValidationContext
 from quantlr.testing.contract import random_walk_bars
 
 WEEKDAYS = pd.bdate_range("2019-01-07", periods=260).as_unit("us")
@@ -52,6 +52,16 @@ def test_local_days_in_utc_get_their_dates_back(zone: str, clock: str) -> None:
         if moved.any():
             assert rows.utc_offset_minutes.tolist() == expected.tolist()
             assert [note.key for note in notes] == ["data.timezone"]
+
+
+def test_one_hour_of_utc_does_not_tell_the_market() -> None:
+    """06:00 UTC is the close of Tokyo as well as midnight of a zone without daylight saving time in America."""
+    rows, notes = resolve_stamps(
+        rows_of((WEEKDAYS + pd.Timedelta("15:00:00")).tz_localize("Asia/Tokyo").tz_convert("UTC")), None
+    )
+    assert dates_of(rows).equals(WEEKDAYS)
+    assert np.isnan(rows.utc_offset_minutes).all()
+    assert [note.key for note in notes] == ["data.timezone"]
 
 
 @pytest.mark.parametrize("zone", ["Asia/Tokyo", "America/New_York", "Europe/London"])

@@ -16,12 +16,14 @@ from hypothesis import strategies as st
 from quantlr.core.errors import DataError
 from quantlr.core.values import Note, Prices
 from quantlr.data.csv.reader import BarFrame
+from quantlr.data.price_jumps import flag_large_moves
 from quantlr.data.price_rows import PriceRows
 from quantlr.data.prices import DataSpec, latest_date_worldwide, load_prices
+from quantlr.data.rule_results import ValidationContext
 from quantlr.data.source import FetchedPrices, FetchRequest, Source
 from quantlr.data.sources import FileSource, SampleSource
 from quantlr.data.validation import QualitySpec, validate_price_rows
-from quantlr.data.validation_rules import RULES_IN_DATE_ORDER, RULES_IN_FILE_ORDER, ValidationContext, flag_large_moves
+from quantlr.data.validation_rules import RULES_IN_DATE_ORDER, RULES_IN_FILE_ORDER
 
 from markets import random_walk_bars
 
@@ -95,6 +97,8 @@ def bars_that_break(rule: str) -> tuple[BarFrame, ValidationContext]:
         table.index = pd.DatetimeIndex(table.index) - pd.Timedelta(days=1)
     elif rule == "scale":
         table.iloc[30:35, :5] *= 100.0
+    elif rule == "spikes":
+        table.loc[day, FIELDS] *= 10.0
     elif rule == "stale":
         table.iloc[30:42, :5] = 50.0
     elif rule == "gaps":
@@ -111,10 +115,10 @@ def bars_that_break(rule: str) -> tuple[BarFrame, ValidationContext]:
 MESSAGE_START_BY_RULE = {
     "empty_rows": "X 2020-02-12: has no price; correct",
     "time_zones": "X 2020-02-12: time zones are mixed, UTC+09:00 here and UTC-05:00 in the first row: the session",
-    "order": "X 2020-03-23: comes after 2020-03-24: rows were not in the order of their dates (59 such rows); correct",
+    "order": "X 2020-03-23: rows were newest first (59 such rows); correct",
     "repeated_rows": "X 2020-02-12: duplicate row; correct",
     "conflicting_rows": "X 2020-02-12: two rows of one date, with open ",
-    "future": "X 2020-02-13: date is after today (2020-02-12) (29 such rows); correct",
+    "future": "X 2020-02-13: date is after today (2020-02-12 in the time zone where it is latest) (29 such",
     "weekdays": "X 2020-01-05: bars on Sundays and none on Fridays",
     "basis": "X 2020-01-01: the close ",
     "unfinished": "X 2020-03-24: the last bar has no close: it isn't finished; correct",
@@ -123,6 +127,7 @@ MESSAGE_START_BY_RULE = {
     "off_calendar": "X 2020-01-01: XNYS held no session on that day (3 such rows); correct",
     "ohlc": "X 2020-02-12: high ",
     "scale": "X 2020-02-12: close ",
+    "spikes": "X 2020-02-12: the close is ",
     "stale": "X 2020-02-13: the close stays 50 for 12 bars (11 such rows); correct",
     "gaps": "X 2020-02-12: no bar until 2020-03-04, 21 days later: a gap in the prices, or a halt; correct",
     "large_moves": "X 2020-02-13: moved by -5",
@@ -132,7 +137,7 @@ MESSAGE_PART_BY_RULE = {
     "ohlc": " is below low ",
     "scale": "is a hundred times as large as most of the ticker's: other units, or a split (5 such rows); correct",
     "conflicting_rows": "in one and ",
-    "large_moves": "% in a session: looks like a 2:1 split that was not adjusted; correct",
+    "large_moves": "% in a session: looks like a 2:1 split that was not adjusted; use adjusted closes; correct",
 }
 
 
@@ -166,7 +171,7 @@ def test_default_actions() -> None:
         "empty_rows": "drop", "time_zones": "error", "order": "warn", "repeated_rows": "drop",
         "conflicting_rows": "error", "future": "error", "weekdays": "error", "unfinished": "drop", "positive": "error",
         "volume": "error", "off_calendar": "warn", "basis": "error", "ohlc": "warn", "scale": "error",
-        "stale": "warn", "gaps": "warn", "large_moves": "warn", "opens": "warn", "short": "drop",
+        "spikes": "error", "stale": "warn", "gaps": "warn", "large_moves": "warn", "opens": "warn", "short": "drop",
     }  # fmt: skip
 
 
@@ -185,7 +190,7 @@ def test_a_field_may_be_missing_on_all_bars_of_a_ticker_but_not_on_some() -> Non
     table["open"] = np.nan
     assert not validate_bars(table)[1]
     table.loc[table.index[3], "open"] = 50.0
-    assert "open needs a positive number, found nan (59 such rows)" in validation_error(table).message
+    assert "open needs a positive number, found none (59 such rows)" in validation_error(table).message
     both = PriceRows.from_bars({"X": bars(), "Y": bars(1).assign(open=np.nan)})
     assert not validate_price_rows(both, QualitySpec(), CONTEXT)[1]
 

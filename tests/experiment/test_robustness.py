@@ -163,7 +163,9 @@ def test_sentence_names_the_part_or_change_with_the_lowest_ratio(result: Robustn
     text = robustness_sentence(context_of(year, best, costs, far))
     assert "without the year 2008 it is 0.10, and with costs x 2 it is 0.30" in text
     assert "on no part" in robustness_sentence(context_of(best))
-    assert "model.l2 2" in robustness_sentence(context_of(year, best, ratio=-0.1))
+    late = ("delay", "filled 3 sessions later", 0.9, None)
+    text = robustness_sentence(context_of(year, best, far, late, ratio=-0.1))
+    assert "without one part or with one change it is at most 0.90, filled 3 sessions later" in text
     assert "undefined" in robustness_sentence(context_of(ratio=None))
 
 

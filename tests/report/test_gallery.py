@@ -111,7 +111,7 @@ def test_card_shows_the_metrics(tmp_path: Path) -> None:
     page = GalleryParser(tmp_path)
     for text in (
         "Not shown to beat buy and hold", "53.3%", "majority-class baseline 53.2%", "0.47", "0.03 to 0.92", "97.0%",
-        "1 trial", "20.1",
+        "1 trial when it was run", "20.1",
     ):  # fmt: skip
         assert text in page.texts
     assert page.cards[0]["data-sharpe"] == "0.47023030748143607"

@@ -32,8 +32,8 @@ LONG_VERDICT = (
     "majority-class baseline 52.9% (Clark-West p < 0.001; log loss 0.69312, better than the base rate's 0.69315); "
     "trading on the forecasts pays after costs (Sharpe ratio 1.02, probabilistic Sharpe ratio over 99.9%), and alpha "
     f"over {LONG_TICKER} is +12.3% a year (t = 3.21, p < 0.001; beta 0.76), but the return above holding the average "
-    "position is +1.2% a year (t = 0.45, p = 0.653); finding such skill with 80% power would take about 1,234 years "
-    "(90% interval: 345 to 12,345); run quantlr audit, and check how prices and features were made."
+    "position is +1.2% a year (t = 0.45, p = 0.653); finding skill of this size with 80% power would take about "
+    "1,234 years (90% interval: 345 to 12,345); run quantlr audit, and check how prices and features were made."
 )
 LONG_NOTES = ("VERYLONG: the words of a note that go on and on " * 6,) * 2
 SWEEP_BASE: dict[str, Any] = {

@@ -163,7 +163,7 @@ def test_panels_without_positions_give_the_reason() -> None:
 def test_ticker_page_agrees_with_the_tables_of_the_run() -> None:
     run, ticker = sample_run(), 1
     figure, excess = ticker_page(run, ticker), excess_returns(run)["IBM"]
-    price = lines(panel_axes(figure, "Adjusted close"))[0].get_ydata()
+    price = lines(panel_axes(figure, "IBM: adjusted close"))[0].get_ydata()
     np.testing.assert_array_equal(price, run.run_data.result.price[:, ticker])
     growth = {str(line.get_label()).split(":")[0]: line for line in lines(panel_axes(figure, "Growth of 1"))}
     np.testing.assert_allclose(growth["after costs"].get_ydata()[1:], (1.0 + excess).cumprod(), rtol=1e-12)

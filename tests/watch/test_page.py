@@ -55,17 +55,17 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
 
 
 @contextmanager
-def respond(url: str, *, method: str = "GET", **headers: str) -> Iterator[HTTPResponse]:
+def respond(url: str, *, method: str = "GET", body: str | None = None, **headers: str) -> Iterator[HTTPResponse]:
     """Yield the response to a request for an address of the server."""
     _, _, host, path = url.split("/", maxsplit=3)
     with closing(HTTPConnection(host, timeout=20)) as connection:
-        connection.request(method, f"/{path}", headers=headers)
+        connection.request(method, f"/{path}", body, headers)
         with connection.getresponse() as response:
             yield response
 
 
-def status_of(url: str, *, method: str = "GET", **headers: str) -> int:
-    with respond(url, method=method, **headers) as response:
+def status_of(url: str, **options: str) -> int:
+    with respond(url, **options) as response:
         return response.status
 
 
@@ -92,7 +92,42 @@ def test_only_its_own_page_is_answered(watched: Watched) -> None:
     assert status_of(f"http://{host}/wrong/") == 404
     assert status_of(f"http://{host}/wrong/events") == 404
     assert status_of(f"{watched.url}../../../../etc/passwd") == 404
-    assert status_of(watched.url, method="POST") == 405
+
+
+INVALID_CHANGE = '{"key": "policy.long_above", "value": "2"}'
+
+
+@pytest.mark.parametrize(
+    ("different", "status"),
+    [
+        ({}, 200),
+        ({"path": "wrong/value"}, 404),
+        ({"path": "value"}, 404),
+        ({"path": "{token}/"}, 405),
+        ({"path": "{token}/events"}, 405),
+        ({"method": "GET"}, 405),
+        ({"Origin": ""}, 403),
+        ({"Origin": "null"}, 403),
+        ({"Origin": "http://evil.example"}, 403),
+        ({"Host": "evil.example"}, 403),
+        ({"Content-Type": "text/plain"}, 400),
+        ({"body": "key=policy.long_above&value=0.6"}, 400),
+        ({"body": '["policy.long_above", "0.6"]'}, 400),
+        ({"body": '{"key": "policy.long_above"}'}, 400),
+        ({"body": '{"key": "policy.long_above", "value": 0.6}'}, 400),
+        ({"body": '{"key": "policy.long_above", "value": "0.6"}' + " " * 20_000}, 400),
+    ],
+)
+def test_only_a_post_from_its_own_page_may_change_a_value(
+    watched: Watched, different: dict[str, str], status: int
+) -> None:
+    wait_for_page(watched.url)
+    _, _, host, token, _ = watched.url.split("/")
+    usual = {"path": "{token}/value", "method": "POST", "Origin": f"http://{host}", "body": INVALID_CHANGE}
+    options = {name: text for name, text in {**usual, "Content-Type": "application/json", **different}.items() if text}
+    path, before = options.pop("path").format(token=token), watched.config_path.read_bytes()
+    assert status_of(f"http://{host}/{path}", **options) == status
+    assert watched.config_path.read_bytes() == before
 
 
 def test_page_may_load_nothing_from_elsewhere(watched: Watched) -> None:
@@ -138,6 +173,9 @@ def test_saved_change_is_shown_and_zoom_session_and_scroll_stay(tab: ChromiumTab
     save_and_wait(tab, watched, CONFIG.replace("long_above: 0.5", "long_above: 0.52"), "0.5 → 0.52")
     assert tab.evaluate(state) == before
     assert tab.evaluate("interactiveCharts.source.data.net_equity.join()") != equity
+    shown = tab.evaluate("Object.keys(interactiveCharts.panels.shown)")
+    assert sorted(shown) == ["calibration", "coefficients"]
+    assert not tab.evaluate("document.querySelector('[data-charts]').classList.contains('pending')")
     assert tab.messages == []
 
 
@@ -168,6 +206,60 @@ def test_error_is_shown_at_its_place_beside_the_last_result(tab: ChromiumTab, wa
     watched.config_path.write_text(CONFIG)
     wait_until_up_to_date(tab)
     assert tab.evaluate("document.querySelector('[data-live=error]').textContent") == ""
+
+
+CHANGE_CONTROL = """(() => {
+  const row = document.querySelector(`[data-key="KEY"]`), field = row.querySelector("SELECTOR");
+  field.value = "VALUE";
+  for (const type of ["input", "change"]) field.dispatchEvent(new Event(type, {bubbles: true}));
+})()"""
+
+
+def change_control(tab: ChromiumTab, key: str, value: str, *, selector: str = "input[type=text], select") -> None:
+    """Change a control as a user does."""
+    tab.evaluate(CHANGE_CONTROL.replace("KEY", key).replace("SELECTOR", selector).replace("VALUE", value))
+
+
+def control_text(tab: ChromiumTab, key: str, selector: str) -> str:
+    return str(tab.evaluate(f"document.querySelector('[data-key=\"{key}\"] {selector}').textContent"))
+
+
+@needs_browser
+def test_controls_change_their_values_in_the_file_alone(tab: ChromiumTab, watched: Watched) -> None:
+    text = CONFIG
+    for key, selector, value, former, new, shown in (
+        ("policy.long_above", "[type=range]", "505", "above: 0.5}", "above: 0.505}", "0.5 → 0.505"),
+        ("execution.commission_bps", "[type=range]", "200", "bps: 1.0}", "bps: 8.0}", "1.0 → 8.0"),
+        ("execution.fill", "select", "close", "bps: 8.0}", "bps: 8.0, fill: close}", "next_close → close"),
+        ("features.0.lags", "[type=text]", "[1, 3]", "[1, 2]", "[1, 3]", "[1, 2] → [1, 3]"),
+        (
+            "model.l2",
+            "[type=text]",
+            "0.01",
+            "8.0, fill: close}\n",
+            "8.0, fill: close}\nmodel: {l2: 0.01}\n",
+            "0.0 → 0.01",
+        ),
+    ):
+        change_control(tab, key, value, selector=selector)
+        tab.wait_for(f"document.querySelector('[data-live=changes]').textContent.includes({shown!r})")
+        text = text.replace(former, new)
+        assert watched.config_path.read_text() == text
+        assert control_text(tab, key, "[data-origin]") == ""
+    save_and_wait(tab, watched, CONFIG, "[1, 3] → [1, 2]")
+    assert tab.evaluate("document.querySelector('[data-key=\"policy.long_above\"] [type=text]').value") == "0.5"
+    assert tab.messages == []
+
+
+@needs_browser
+def test_invalid_value_of_a_control_is_refused_beside_it(tab: ChromiumTab, watched: Watched) -> None:
+    change_control(tab, "policy.long_above", "1.5")
+    tab.wait_for("document.querySelector('[data-key=\"policy.long_above\"] .error').textContent")
+    assert "my.yaml:6:39: policy.long_above: needs a number of at most 1, found 1.5" in control_text(
+        tab, "policy.long_above", ".error"
+    )
+    assert watched.config_path.read_text() == CONFIG
+    assert tab.evaluate("document.querySelector('[data-key=\"policy.long_above\"] [type=text]').value") == "0.5"
 
 
 @needs_browser

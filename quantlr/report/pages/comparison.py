@@ -11,7 +11,6 @@ import pandas as pd
 from quantlr.backtest.drawdowns import drawdown_series
 from quantlr.core.timing import iso_date
 from quantlr.core.values import Array
-from quantlr.report.compare import Comparison
 from quantlr.report.pages.layout import (
     Panel,
     PlacedPanel,
@@ -54,6 +53,8 @@ from quantlr.report.text_fit import PAGE_WIDTH_POINTS, fit_text, text_width
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+    from quantlr.report.compare import Comparison
 
 RUN_COLORS = (BLUE, VERMILION, GREEN, PURPLE, SKY, ORANGE)
 RUN_LINE_STYLES = ("-", (0, (4, 1.5)))
@@ -142,8 +143,8 @@ def metrics_by_run_table(comparison: Comparison) -> Table:
         (letter, name, *metric_cell_texts(values, metrics))
         for letter, name, values in zip(RUN_LETTERS, comparison.run_names, comparison.metrics_by_run, strict=False)
     ]
-    if any(value is not None for value in comparison.baseline_metrics.values()):
-        rows.append(("", "baseline", *metric_cell_texts(comparison.baseline_metrics, metrics)))
+    if comparison.baseline_name:
+        rows.append(("", comparison.baseline_name, *metric_cell_texts(comparison.baseline_metrics, metrics)))
     columns = [metric.column_heading for metric in metrics]
     cells_by_column = zip(columns, *(cells for _, _, *cells in rows), strict=True)
     size = SMALL_SIZE + 0.3
@@ -351,9 +352,11 @@ def comparison_title(comparison: Comparison) -> str:
     findings = [finding for pair in comparison.pairs for finding in _significant_finding_texts(pair)]
     if len(findings) == 1:
         return f"{findings[0]}, significantly"
+    tests = [test for pair in comparison.pairs for test in pair.metric_tests if test.adjusted_p_value is not None]
+    metrics = " and ".join(dict.fromkeys(test.metric.name for test in tests))
     if comparison.n_tests == 1:
-        return "The difference is not significant"
-    return f"{len(findings) or 'None'} of {comparison.n_tests} differences significant"
+        return f"The difference of {metrics} is not significant"
+    return f"{len(findings) or 'None'} of {comparison.n_tests} differences of {metrics} significant"
 
 
 def _significant_finding_texts(pair: RunPair) -> list[str]:

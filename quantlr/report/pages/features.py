@@ -75,7 +75,7 @@ def ranked_sets(worth: FeatureWorth) -> list[FeatureSetWorth]:
 
 
 def loss_reduction_table(context: FeaturesContext) -> Table:
-    """Return what each set takes off the log loss.
+    """Return how much higher the log loss is without each set.
 
     `values` is (sets,), in thousandths of a nat: the log loss without the set less that with it. `names`, `texts` and
     `significant_mask` are those of the sets, the largest statistic first.
@@ -86,7 +86,7 @@ def loss_reduction_table(context: FeaturesContext) -> Table:
         "values": THOUSANDTHS * np.array([item.mean_loss_reduction for item in sets]),
         "texts": [p_value_text(item.adjusted_p_value) for item in sets],
         "significant_mask": np.array([is_significant(item.adjusted_p_value) for item in sets]),
-        "subtitle": "without it less with it, and p adjusted by Holm",
+        "subtitle": "above 0: the forecasts are better with it; p adjusted by Holm",
     }
 
 
@@ -121,7 +121,7 @@ def _draw_reductions(ax: Axes, table: Table) -> None:
     ax.xaxis.set_major_formatter(number_tick_label)
 
 
-@panel("Log loss taken off (1/1,000 nat)", loss_reduction_table, 16.0)
+@panel("Log loss without it less with it (1/1,000 nat)", loss_reduction_table, 16.0)
 def feature_loss_reduction_panel(ax: Axes, table: Table) -> None:
     """Draw a bar per set, with its adjusted p value."""
     _draw_reductions(ax, table)
@@ -233,10 +233,19 @@ feature_importance_panel = replace(
 )
 
 
+def features_finding(worth: FeatureWorth) -> str:
+    """Return how many sets of features are significant."""
+    n_significant = sum(is_significant(item.adjusted_p_value) for item in worth.sets)
+    if not n_significant:
+        return "None of the features is shown to improve the forecasts"
+    if len(worth.sets) == 1:
+        return "The only entry of features is shown to improve the forecasts"
+    return f"{n_significant} of {len(worth.sets)} sets of features shown to improve the forecasts"
+
+
 def features_title_and_text(context: FeaturesContext) -> tuple[str, str]:
     """Return how many sets of features are significant, and how that was tested."""
     worth = context.worth
-    n_significant = sum(is_significant(item.adjusted_p_value) for item in worth.sets)
     n_sets = len(worth.sets)
     entries = count_text(sum(not item.features.is_group for item in worth.sets), "entry").replace("entrys", "entries")
     n_groups = n_sets - sum(not item.features.is_group for item in worth.sets)
@@ -248,11 +257,7 @@ def features_title_and_text(context: FeaturesContext) -> tuple[str, str]:
         "Clark-West test for nested models; under no skill, the probability that any is called significant is at most "
         "5%. No profit is shown."
     )
-    if not n_significant:
-        return "None of the features is shown to improve the forecasts", text
-    if n_sets == 1:
-        return "The only entry of features is shown to improve the forecasts", text
-    return f"{n_significant} of {n_sets} sets of features shown to improve the forecasts", text
+    return features_finding(worth), text
 
 
 def features_panels(context: FeaturesContext) -> tuple[PlacedPanel, ...]:

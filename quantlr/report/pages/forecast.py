@@ -49,6 +49,7 @@ from quantlr.report.style import (
     p_value_text,
     percent_text,
     percent_tick_label,
+    set_fixed_ticks,
 )
 from quantlr.report.summary import naive_rules_table
 from quantlr.stats.hac import Z95
@@ -113,14 +114,14 @@ def draw_calibration(ax: Axes, table: Table) -> None:
     marker = "o" if n_inside <= 12 else None
     ax.plot(probability, table["curve_observed_frequency"], color=BLUE, linewidth=1.8, marker=marker, markersize=5,
             label="observed frequency")  # fmt: skip
-    ax.set(xlim=limits, ylim=_calibration_y_limits(table, line_top))
+    ax.set(xlim=limits, ylim=calibration_y_limits(table, line_top))
     format_fraction_axis(ax.xaxis, max_ticks=5)
     format_fraction_axis(ax.yaxis, max_ticks=5)
     label_axes(ax, x_label="forecast probability of up", y_label="observed frequency of up")
     add_legend(ax, corner="upper left", n_columns=2)
 
 
-def _calibration_y_limits(table: Table, top: float) -> tuple[float, float]:
+def calibration_y_limits(table: Table, top: float) -> tuple[float, float]:
     """Return vertical limits between which curve and band of nearly all forecasts take the fraction `top` at most."""
     count, limits, band = table["curve_count"], table["bin_edges"][[0, -1]], table["band_probability"]
     cumulative, fraction = np.cumsum(count) / count.sum(), count / count.sum()
@@ -145,7 +146,8 @@ def forecast_counts_panel(ax: Axes, table: Table) -> None:
     ax.axvline(table["base_rate"], color=ORANGE, linewidth=1.2)
     tallest = int(table["count"].max())
     ax.set(xlim=table["bin_edges"][[0, -1]], ylim=(0, 1.3 * tallest))
-    ax.set_yticks([tick for tick in MaxNLocator(2, integer=True).tick_values(0, tallest) if tick <= tallest])
+    ticks: Any = MaxNLocator(2, integer=True).tick_values(0, tallest)
+    set_fixed_ticks(ax.yaxis, ticks[ticks <= tallest])
     ax.yaxis.set_major_formatter(lambda count, _: f"{count:,.0f}" if count < 10_000 else f"{count / 1000:,g}k")
     format_fraction_axis(ax.xaxis, max_ticks=5)
     label_axes(ax, x_label="forecast probability of up", y_label="forecasts")
@@ -247,7 +249,12 @@ def rolling_accuracy_table(context: PageContext) -> Table:
 
 
 CALIBRATION_PANEL = Panel(
-    "calibration", "Calibration (reliability diagram)", calibration_table, draw_calibration, LONG_PADDING
+    "calibration",
+    "Calibration (reliability diagram)",
+    calibration_table,
+    draw_calibration,
+    LONG_PADDING,
+    is_interactive=True,
 )
 ROLLING_ACCURACY_PANEL = Panel(
     "rolling_accuracy",

@@ -8,7 +8,6 @@ import numpy as np
 import pandas as pd
 
 from quantlr.backtest.rolling import binned_weights, rolling_exposure
-from quantlr.core.values import BacktestResult
 from quantlr.report.context import PageContext
 from quantlr.report.pages.layout import Panel, Table, fields_table, panel
 from quantlr.report.style import (
@@ -36,29 +35,30 @@ LONG_COLOR, SHORT_COLOR = SKY, VERMILION
 
 def price_table(context: PageContext) -> Table:
     """Return `price_panel_table` of the only ticker that has forecasts."""
-    ticker = int(context.run_data.forecasts.ticker[0])
-    name = context.run_data.forecasts.tickers[ticker]
-    fill = context.config.execution.fill
-    return price_panel_table(context.run_data.result, ticker, context.trades, name=name, fill=fill)
+    return price_panel_table(context, int(context.run_data.forecasts.ticker[0]), context.trades)
 
 
 def price_panel_table(
-    result: BacktestResult, ticker_index: int, trades: pd.DataFrame, *, name: str, fill: str
+    context: PageContext, ticker_index: int, trades: pd.DataFrame, *, dates: slice = slice(None)
 ) -> Table:
-    """Return the adjusted price (sessions,) of a ticker, and entry and exit dates of its long and short trades.
+    """Return the price (sessions,) of a ticker on some fill dates, and entry and exit dates of its trades.
 
-    `long` and `short` are tables with the columns `entry` and `exit`; an open trade ends with the last date.
+    `price_name` is that of the price at which it is traded, adjusted where any of its bars is. `long` and `short` are
+    tables with the columns `entry` and `exit`; an open trade ends with the last date.
     """
-    price = result.price[:, ticker_index]
+    prices, result = context.run_data.prices, context.run_data.result
+    adjustment, kind = prices.adjustment[:, ticker_index], context.config.execution.fill.removeprefix("next_")
+    is_adjusted = (adjustment[~np.isnan(adjustment)] != 1.0).any()
+    price, fill_dates = result.price[dates, ticker_index], result.fill_dates[dates]
     is_known = ~np.isnan(price)
-    trades = trades.assign(exit=trades["exit"].fillna(result.fill_dates[-1]))
+    trades = trades.assign(exit=trades["exit"].fillna(fill_dates[-1]))
     sides = {side: trades.loc[trades["side"] == side, ["entry", "exit"]] for side in ("long", "short")}
     return {
-        "ticker": name,
-        "price_kind": fill.removeprefix("next_"),
-        "dates": result.fill_dates[is_known],
+        "ticker": result.tickers[ticker_index],
+        "price_name": f"adjusted {kind}" if is_adjusted else kind,
+        "dates": fill_dates[is_known],
         "price": price[is_known],
-        "date_range": result.fill_dates[[0, -1]],
+        "date_range": fill_dates[[0, -1]],
         **sides,
     }
 
@@ -169,7 +169,7 @@ def turnover_panel(ax: Axes, table: Table) -> None:
 
 PRICE_PANEL = Panel(
     "largest_position_price",
-    "{ticker}: adjusted {price_kind} and positions",
+    "{ticker}: {price_name} and positions",
     price_table,
     draw_price,
     LEGEND_ROW_POINTS,

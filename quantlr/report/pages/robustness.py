@@ -107,18 +107,22 @@ class RobustnessContext:
 def robustness_sentence(context: RobustnessContext) -> str:
     """Return what the Sharpe ratio of a run depends on most, in one sentence.
 
-    Compared are the ratios without each part, and after each change by one step; of each kind the lowest.
+    Compared are the ratios without each part, and after each change by one step; of each kind the lowest. Of a ratio
+    that is not above 0, the highest after any change is named.
     """
     if context.sharpe is None:
         return "The Sharpe ratio is undefined."
-    remaining = [
-        (row.remaining_sharpe, row) for row in context.rows if row.is_one_step and row.remaining_sharpe is not None
-    ]
+    remaining = [(row.remaining_sharpe, row) for row in context.rows if row.remaining_sharpe is not None]
     ratio = number_text(context.sharpe)
     if context.sharpe <= 0:
         best = max(remaining, key=lambda item: item[0], default=None)
         text = f"The Sharpe ratio of {ratio} is not above 0"
-        return f"{text}; the highest is {number_text(best[0])}, {best[1].change_text}." if best else f"{text}."
+        if best is None:
+            return f"{text}."
+        return (
+            f"{text}; without one part or with one change it is at most {number_text(best[0])}, {best[1].change_text}."
+        )
+    remaining = [(value, row) for value, row in remaining if row.is_one_step]
     worst_by_kind: dict[str, tuple[float, RobustnessRow]] = {}
     for value, row in sorted(remaining, key=lambda item: item[0]):
         worst_by_kind.setdefault(row.group, (value, row))

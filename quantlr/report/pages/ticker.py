@@ -71,11 +71,15 @@ class TickerContext:
         return forecasts_of_ticker(self.run_context.evaluated_forecasts, self.ticker_index)
 
     @cached_property
+    def sessions(self) -> slice:
+        """The sessions in which it could be held."""
+        data = self.run_context.run_data
+        return active_session_slice(data.result, data.forecasts, self.ticker_index)
+
+    @cached_property
     def backtest(self) -> BacktestView:
         """Its part as a backtest of its own, in excess of cash."""
-        data = self.run_context.run_data
-        sessions = active_session_slice(data.result, data.forecasts, self.ticker_index)
-        result = ticker_backtest(data.result, self.ticker_index, sessions)
+        result = ticker_backtest(self.run_context.run_data.result, self.ticker_index, self.sessions)
         return BacktestView(result, self.run_context.sessions_per_year)
 
     @cached_property
@@ -89,9 +93,9 @@ class TickerContext:
 
 
 def ticker_price_table(context: TickerContext) -> Table:
-    """Return the adjusted price and the dates of the trades (see `price_panel_table`)."""
-    view, fill = context.backtest, context.run_context.config.execution.fill
-    return price_panel_table(view.result, 0, view.trades, name=context.ticker_name, fill=fill)
+    """Return the price and the dates of the trades (see `price_panel_table`)."""
+    dates = slice(context.sessions.start, context.sessions.stop + 1)
+    return price_panel_table(context.run_context, context.ticker_index, context.backtest.trades, dates=dates)
 
 
 def ticker_growth_table(context: TickerContext) -> Table:
@@ -197,7 +201,7 @@ def ticker_number_table(context: TickerContext) -> Table:
 
 
 PRICE_PANEL = Panel(
-    "ticker_price", "Adjusted {price_kind} and positions", ticker_price_table, draw_price, LEGEND_ROW_POINTS
+    "ticker_price", "{ticker}: {price_name} and positions", ticker_price_table, draw_price, LEGEND_ROW_POINTS
 )
 ACCURACY_PANEL = Panel(
     "ticker_accuracy", "Rolling accuracy ({window} forecasts)", ticker_accuracy_table, draw_rolling_accuracy
