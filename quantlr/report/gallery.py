@@ -47,7 +47,7 @@ GENERATOR_META_TAG = '<meta name="generator" content="quantlr">'
 META_TAG_SEARCH_BYTES = 1000
 """The tag is within this many bytes of the beginning."""
 THUMBNAIL_FILE, THUMBNAIL_WIDTH_PIXELS, THUMBNAIL_COLORS = "thumbnail.png", 640, 64
-THUMBNAIL_AREA = (0.0, 0.158, 0.61, 0.58)
+THUMBNAIL_AREA = (0.0, 0.158, 0.61, 0.586)
 """Left, top, right and bottom of the tear sheet's equity curve, as fractions of a page of the standard height."""
 MAX_TICKER_LIST_CHARS = 40
 VERDICT_RULES_BY_STRENGTH = (

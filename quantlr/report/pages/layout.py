@@ -270,7 +270,7 @@ def page_figure(
     width = (MAX_TEXT_RIGHT - TEXT_LEFT) * PAGE_WIDTH_POINTS
     header: tuple[tuple[str, float, tuple[tuple[float, int], ...], dict[str, Any]], ...] = (
         (title, 0.968, ((19.0, 1), (16.0, 1), (13.0, 2)), {"color": BLACK, "va": "center", "fontweight": "bold"}),
-        (subtitle, 0.946, ((10.5, 2), (9.2, 2), (7.8, 3)), {"color": BLACK, "va": "top"}),
+        (subtitle, 0.946, ((10.5, 2), (9.2, 2), (8.8, 3), (7.8, 3)), {"color": BLACK, "va": "top"}),
         (setup_text, 0.889, ((NORMAL_SIZE, 1), (8.2, 1), (7.2, 1)), {"color": GREY, "va": "center"}),
     )
     for text, y, sizes, style in header:
