@@ -9,6 +9,7 @@
 | `race` | the model against other classifiers and naive rules; a `RaceResult` has the table and the page |
 | `robustness` | what the result depends on; a `RobustnessResult` has the table, the page and a sentence |
 | `audit` | whether anything in a run depends on the future |
+| `export` | figures, tables and pages of a saved report, in the formats of other programs |
 | `compare` | tests the differences between saved runs |
 | `sweep` | tries a grid of settings; a `SweepResult` has all trials and the verdict on the best |
 | `load_config` | a config with every default, validated |
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     )
     from quantlr.core.values import Prices
     from quantlr.data.features.base import Feature
+    from quantlr.experiment.export import export
     from quantlr.experiment.plan import plan
     from quantlr.experiment.predict import predict
     from quantlr.experiment.race import RaceResult, race
@@ -79,6 +81,7 @@ __all__ = [
     "__version__",
     "audit",
     "compare",
+    "export",
     "load_config",
     "plan",
     "predict",
@@ -109,6 +112,7 @@ _NAMES_BY_MODULE = {
     ),
     "quantlr.core.values": ("Prices",),
     "quantlr.data.features.base": ("Feature",),
+    "quantlr.experiment.export": ("export",),
     "quantlr.experiment.plan": ("plan",),
     "quantlr.experiment.predict": ("predict",),
     "quantlr.experiment.race": ("RaceResult", "race"),

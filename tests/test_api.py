@@ -104,7 +104,7 @@ def test_a_function_documents_result_errors_and_an_example_and_is_annotated(name
 def test_only_the_subject_of_a_function_is_positional(name: str) -> None:
     first, *others = parameters(getattr(quantlr, name)).values()
     assert first.kind is first.POSITIONAL_OR_KEYWORD
-    assert first.name == ("runs" if name == "compare" else "config")
+    assert first.name == {"compare": "runs", "export": "run"}.get(name, "config")
     assert all(parameter.kind is parameter.KEYWORD_ONLY for parameter in others)
 
 

@@ -286,6 +286,12 @@ def truncate_backtest(result: BacktestResult, n_sessions: int) -> BacktestResult
     return replace(result, **arrays)
 
 
+def drop_earlier_decisions(positions: Positions, first_session: int) -> Positions:
+    """Return the decisions of a session, given by its position, and of later ones."""
+    is_earlier = np.arange(len(positions.sessions)) < first_session
+    return replace(positions, weight=np.where(is_earlier[:, None], np.nan, positions.weight))
+
+
 def _has_been_forecast_mask(market: _MarketData, positions: Positions) -> BoolArray:
     """Return whether each ticker is between its first forecast and its last bar, (sessions, tickers)."""
     return np.asarray(market.target_weights(np.where(np.isnan(positions.weight), np.nan, 1.0)) > 0)

@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 
 from quantlr.backtest.costs import ExecutionSpec
-from quantlr.backtest.engine import backtest_positions, truncate_backtest
+from quantlr.backtest.engine import backtest_positions, drop_earlier_decisions, truncate_backtest
 from quantlr.backtest.metric_types import BacktestView, EvaluatedForecasts, evaluate_forecasts
 from quantlr.backtest.metrics import metrics_shown_in
 from quantlr.backtest.policies import Policy, Threshold, decide_positions, make_decision_context
-from quantlr.core.values import Array, BoolArray, Forecasts, Prices
+from quantlr.core.values import Array, BoolArray, Forecasts, Prices, RunData
 from quantlr.stats.clark_west import base_rate_forecasts
 
 
@@ -119,30 +119,25 @@ def competitor_metrics(
 
 
 def evaluate_naive_rules(
-    forecasts: Forecasts,
-    prices: Prices,
-    policy: Policy,
-    execution: ExecutionSpec,
-    *,
-    sessions_per_year: int,
-    n_sessions: int,
+    run_data: RunData, policy: Policy, execution: ExecutionSpec, *, sessions_per_year: int
 ) -> Iterator[NaiveRuleResult]:
-    """Yield each naive rule's forecasts of a run's rows, and the backtest of its positions.
+    """Yield each naive rule's forecasts of a run's rows, and the backtest of its positions over the run's sessions.
 
     A rule is long where it forecasts up, and else short if the run's policy may be, or flat. The tickers of a session
     share the capital equally, at a horizon of h in h overlapping portfolios; overlays are not applied.
 
     Parameters
     ----------
-    forecasts, prices, policy, execution : of the run.
+    run_data, policy, execution : of the run.
     sessions_per_year : for annual figures, and the length of 12 months in bars.
-    n_sessions : of the run's backtest.
     """
+    forecasts, prices, n_sessions = run_data.forecasts, run_data.prices, len(run_data.result.equity)
+    first_session = int((~np.isnan(run_data.positions.weight)).any(axis=1).argmax())
     threshold = Threshold(long_above=0.5, short_below=0.5 if policy.may_be_short else None)
     context = make_decision_context(prices, forecasts, execution, sessions_per_year=sessions_per_year)
     for rule in NAIVE_RULES:
         rule_forecasts = rule.make_forecasts(forecasts, prices, sessions_per_year)
-        positions = decide_positions(threshold, rule_forecasts, context)
+        positions = drop_earlier_decisions(decide_positions(threshold, rule_forecasts, context), first_session)
         result = backtest_positions(positions, prices, execution, sessions_per_year=sessions_per_year)
         backtest = BacktestView(truncate_backtest(result, n_sessions), sessions_per_year)
         yield NaiveRuleResult(rule, evaluate_forecasts(rule_forecasts), backtest)

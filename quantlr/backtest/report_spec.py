@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, Strict, StrictInt
 
 from quantlr.backtest.benchmark import Benchmark, BenchmarkTicker
-from quantlr.core.components import ConfigSection, Unit
+from quantlr.core.components import ConfigSection, IsoDate, Unit
 from quantlr.core.errors import DataError
 from quantlr.core.frequency import MAX_COUNT_DIFFERENCE, count_sessions
 from quantlr.core.timing import iso_date
@@ -27,6 +27,12 @@ class ReportSpec(ConfigSection):
         "auto",
         description="Sessions in a year, for annual figures, interest and borrow; auto counts them from the dates of "
         "the prices, and measures CAGR, interest and borrow by the calendar.",
+    )
+    score_from: IsoDate | None = Field(
+        None,
+        description="Session from which on forecasts and returns are scored, as YYYY-MM-DD; earlier forecasts are made "
+        "as without it, and are trained on as theirs would be, but enter no metric, verdict or page. Null scores all.",
+        examples=["2010-01-04"],
     )
     pages: Literal["all"] | tuple[PageName, ...] = Field(
         ("tearsheet", "forecast", "model", "selection", "positions", "tickers"),

@@ -10,7 +10,7 @@ import click
 from quantlr.cli.options import Options, complete_report_name, verb
 
 if TYPE_CHECKING:
-    from quantlr.experiment.run import Run
+    from quantlr.experiment.export import FigureFormat
 
 
 @verb("export", "output", "jobs")
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 @click.option("--theme", type=click.Choice(["light", "dark", "slides"]), default="light", show_default=True,
               help="Colours and letters; slides has larger ones.")  # fmt: skip
 @click.option("--ticker", metavar="TICKER", help="Export the panels of this ticker's own page.")
-@click.option("--tables", is_flag=True, help="Write report.xlsx, a sheet for each table, and a CSV for each.")
+@click.option("--tables", is_flag=True, help="Write report.xlsx, a sheet for each table of a run, and a CSV for each.")
 @click.option("--pdf", "is_pdf", is_flag=True, help="Write report.pdf, all pages.")
 @click.option("--list", "is_list", is_flag=True, help="List the names of the figures.")
 @click.option("--to", "target", type=click.Path(path_type=Path), metavar="FOLDER",
@@ -33,7 +33,7 @@ def command(
     *,
     run_name: str,
     figures: tuple[str, ...],
-    file_format: str,
+    file_format: FigureFormat,
     size: str,
     dpi: int,
     theme: str,
@@ -43,58 +43,30 @@ def command(
     is_list: bool,
     target: Path | None,
 ) -> None:
-    """Export figures, tables or all pages of RUN, the name of a report in OUTPUT or its folder.
+    """Export figures, tables or all pages of RUN, a report of a run, a sweep or a comparison: its name or its folder.
 
-    The run is computed again from the report's config and the stored prices, which must be the same. A PDF of one
-    figure has the proportions of --size.
+    A run is computed again from the report's config and the stored prices, which must be the same. A PDF of one figure
+    has the proportions of --size.
     """
     from quantlr.cli.terminal import progress_bar
-    from quantlr.core.errors import UserError
-    from quantlr.experiment.export import PDF_FILE, recompute_run, table_files
-    from quantlr.report.figures import pages_pdf_bytes, parse_size
+    from quantlr.experiment.export import ExportRequest, export_files
+    from quantlr.experiment.saved_pages import open_saved_pages
+    from quantlr.report.figures import parse_size
     from quantlr.report.saved_runs import find_run_dir
-    from quantlr.report.storage import write_report_files
+    from quantlr.report.storage import SUMMARY_FILES, write_report_files
 
-    report_dir, inches = find_run_dir(run_name, options.output), parse_size(size)
+    request = ExportRequest(figures, file_format, parse_size(size), dpi, theme, ticker, tables, is_pdf)
+    if not is_list:
+        request.check()
+    report_dir = find_run_dir(run_name, options.output, SUMMARY_FILES)
     with progress_bar(options.messages) as progress:
-        run = recompute_run(report_dir, workers=options.workers, progress=progress)
+        pages = open_saved_pages(report_dir, workers=options.workers, progress=progress)
+        names = pages.figures.names(ticker) if is_list else figures
+        files, too_long = export_files(pages, request)
     if is_list:
-        options.results.print("\n".join(run.figures.names(ticker)), highlight=False)
-    elif not (figures or tables or is_pdf):
-        names = ", ".join(run.figures)
-        raise UserError(f"name what to export: --figure NAME, --tables or --pdf; the figures are {names}")
-    files, too_long = table_files(run) if tables else ({}, [])
-    if is_pdf:
-        files[PDF_FILE] = pages_pdf_bytes(run.page_context)
-    files |= _figure_files(run, figures, file_format, size=inches, dpi=dpi, theme=theme, ticker=ticker)
+        options.results.print("\n".join(names), highlight=False)
     paths = write_report_files(files, target.resolve() if target else report_dir)
     for name in too_long:
         options.messages.print(f"{name} has more rows than a sheet of Excel: it is in {name}.csv only")
     options.print_written_paths(paths)
-    options.print_json({"name": report_dir.name, "figures": list(run.figures), "files": list(map(str, paths))})
-
-
-def _figure_files(
-    run: Run,
-    names: tuple[str, ...],
-    file_format: str,
-    *,
-    size: tuple[float, float],
-    dpi: int,
-    theme: str,
-    ticker: str | None,
-) -> dict[str, bytes]:
-    """Return figures as files by name."""
-    from quantlr.report.figures import check_pixels, figure_bytes
-    from quantlr.report.storage import page_file_stem
-
-    check_pixels(size, dpi)
-    collection = run.figures
-    if "all" in names:
-        names = collection.names(ticker)
-    stem = f".{page_file_stem(ticker)}" if ticker else ""
-    drawn = {name: collection.draw(name, size=size, theme=theme, ticker=ticker) for name in names}
-    return {
-        f"figure_{name}{stem}.{file_format}": figure_bytes(figure, file_format, size=size, dpi=dpi)
-        for name, figure in drawn.items()
-    }
+    options.print_json({"name": report_dir.name, "figures": list(names), "files": list(map(str, paths))})

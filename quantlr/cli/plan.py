@@ -119,7 +119,7 @@ def _print_walk_forward_plan(options: Options, planned: WalkForwardPlan) -> None
 
 def _iter_total_texts(planned: WalkForwardPlan) -> Iterator[str]:
     yield f"{planned.refits:,} refit{'s'[: planned.refits != 1]}"
-    yield f"{planned.forecasts:,} forecasts, of which {planned.scored:,} can be scored"
+    yield f"{planned.forecasts:,} forecasts, of which {planned.scored:,} are scored"
     if planned.gap:
         yield f"{planned.gap} row{'s'[: planned.gap != 1]} between training and forecast, since labels take time"
     yield f"first fill {planned.first_fill}" if planned.first_fill else "no fill, since prices end before"

@@ -205,7 +205,9 @@ def _tickers_and_dates_text(run: Run) -> str:
     forecasts = run.run_data.forecasts
     tickers = [ticker for index, ticker in enumerate(forecasts.tickers) if (forecasts.ticker == index).any()]
     first, last = map(iso_date, forecasts.sessions[[forecasts.session.min(), forecasts.session.max()]])
-    return f"{ticker_list_text(tickers, max_chars=MAX_TICKER_LIST_CHARS)}, forecasts {first} to {last}"
+    score_from = run.config.report.score_from
+    scored = f", scored from {score_from}" if score_from else ""
+    return f"{ticker_list_text(tickers, max_chars=MAX_TICKER_LIST_CHARS)}, forecasts {first} to {last}{scored}"
 
 
 def _print_written_files(options: Options, report_dir: Path) -> None:

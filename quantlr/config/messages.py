@@ -158,6 +158,8 @@ def _unknown_key_text(key_path: KeyPath, known_keys: list[str]) -> str:
     renamed = RENAMED_KEYS.get(format_key_path(key_path), "")
     if renamed.rpartition(".")[2] in known_keys:
         return f"renamed to {renamed}"
+    if str(key_path[-1]).isdecimal():
+        return "unknown key; a number is written with a decimal point: after a comma another key begins"
     listed = f"; known here: {_name_list_text(known_keys)}" if known_keys else ""
     return f"unknown key{suggestion_text(str(key_path[-1]), known_keys) or listed}"
 

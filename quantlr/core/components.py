@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -25,7 +27,7 @@ from pydantic import (
 )
 from pydantic.fields import FieldInfo
 from pydantic.json_schema import JsonSchemaValue
-from pydantic_core import CoreSchema, PydanticKnownError
+from pydantic_core import CoreSchema, PydanticCustomError, PydanticKnownError
 
 from quantlr.core.text import has_unsafe_characters
 
@@ -50,6 +52,23 @@ def resolve_config_path(path: Any) -> Any:
 ConfigRelativePath = Annotated[Path, BeforeValidator(resolve_config_path)]
 """A path in a config, relative to the config file; absolute once validated."""
 MAX_TICKER_CHARACTERS = 40
+
+
+def _parse_iso_date(value: Any) -> Any:
+    """Return a date that is written YYYY-MM-DD; pydantic alone would accept numbers and times too."""
+    if value is None or (isinstance(value, dt.date) and not isinstance(value, dt.datetime)):
+        return value
+    with suppress(ValueError):
+        if re.fullmatch(r"\d{4}-\d{2}-\d{2}", str(value)):
+            return dt.date.fromisoformat(str(value))
+    raise PydanticCustomError("date_parsing", "no date")
+
+
+IsoDate = Annotated[
+    dt.date,
+    BeforeValidator(_parse_iso_date),
+    WithJsonSchema({"type": "string", "format": "date", "pattern": "^[0-9]{4}-[0-9]{2}-[0-9]{2}$"}),
+]
 
 
 def _ticker_text(ticker: Any) -> Any:

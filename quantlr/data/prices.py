@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import datetime as dt
-import re
 import zoneinfo
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,7 +15,7 @@ from pydantic import BeforeValidator, ConfigDict, Field, ValidationInfo, WithJso
 from pydantic_core import PydanticCustomError
 
 from quantlr.core.component_errors import name_component_in_errors, require_returned
-from quantlr.core.components import ChoiceDescriptions, ConfigSection, Ticker, component_union
+from quantlr.core.components import ChoiceDescriptions, ConfigSection, IsoDate, Ticker, component_union
 from quantlr.core.errors import DataError, did_you_mean_text
 from quantlr.core.progress import Progress, ProgressCounter, ignore_progress
 from quantlr.core.timing import Market, iso_date
@@ -46,27 +44,12 @@ MIN_SURVIVORSHIP_YEARS = 2.0
 """Length of history in years from which on survivorship bias matters."""
 
 
-def _parse_iso_date(value: Any) -> Any:
-    """Return a date that is written YYYY-MM-DD; pydantic alone would accept numbers and times too."""
-    if value is None or (isinstance(value, dt.date) and not isinstance(value, dt.datetime)):
-        return value
-    with suppress(ValueError):
-        if re.fullmatch(r"\d{4}-\d{2}-\d{2}", str(value)):
-            return dt.date.fromisoformat(str(value))
-    raise PydanticCustomError("date_parsing", "no date")
-
-
 if TYPE_CHECKING:
     AnySource = Source
     AnySeries = SeriesSource
 else:
     AnySource = component_union(SOURCES, base_class=Source)
     AnySeries = component_union(SERIES_SOURCES, default_kind="file")
-IsoDate = Annotated[
-    dt.date,
-    BeforeValidator(_parse_iso_date),
-    WithJsonSchema({"type": "string", "format": "date", "pattern": "^[0-9]{4}-[0-9]{2}-[0-9]{2}$"}),
-]
 CalendarCode = Annotated[str, Field(min_length=1, max_length=20)]
 TickersFromFile = Annotated[
     dict[str, MemberDates], BeforeValidator(read_ticker_list), WithJsonSchema({"type": "string", "format": "path"})

@@ -170,7 +170,7 @@ def flag_invalid_prices(rows: PriceRows, context: ValidationContext) -> RuleResu
         name = next(name for name in PRICE_FIELDS if invalid[name][row])
         value = rows.columns[name][row]
         limits = f" from {MIN_PRICE:g} to {MAX_PRICE:g}" if 0 < value < np.inf else ""
-        return f"{name} needs a positive number{limits}, found {value}"
+        return f"{name} needs a positive number{limits}, found {'none' if np.isnan(value) else value}"
 
     return RuleResult(np.any(list(invalid.values()), axis=0), reason_text)
 

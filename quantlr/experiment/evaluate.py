@@ -40,7 +40,7 @@ def compute_metrics(
     family : the trials on the same prices, this one included; None without a ledger, for this run alone.
     progress : called after each metric.
     """
-    per_year = config.report.sessions_in_year(run_data.prices)
+    per_year, score_from = config.report.sessions_in_year(run_data.prices), config.report.score_from
     counter = ProgressCounter("measuring", 3 + len(METRICS) + len(metrics_of_section("backtest")), progress)
 
     def compute_section(section: Section, source: Any) -> dict[str, Any]:
@@ -62,14 +62,7 @@ def compute_metrics(
     attribution = ticker_attribution(run_data.result, forecasts, evaluated, sessions_per_year=per_year)
     fills = compare_fill_metrics(run_data.positions, prices, config.execution, sessions_per_year=per_year)
     counter.step()
-    naive_rules = evaluate_naive_rules(
-        run_data.forecasts,
-        prices,
-        config.policy,
-        config.execution,
-        sessions_per_year=per_year,
-        n_sessions=len(run_data.result.equity),
-    )
+    naive_rules = evaluate_naive_rules(run_data, config.policy, config.execution, sessions_per_year=per_year)
     naive_rule_metrics = {item.rule.key: item.metrics for item in naive_rules}
     counter.step()
     metrics = {
@@ -79,6 +72,7 @@ def compute_metrics(
             "last": iso_date(prices.sessions[-1]),
             "sessions": len(prices.sessions),
             "sessions_per_year": int(per_year),
+            "score_from": score_from and score_from.isoformat(),
             "first_fill": iso_date(run_data.result.fill_dates[0]),
             "sha256": prices.sha256,
         },

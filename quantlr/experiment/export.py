@@ -1,62 +1,134 @@
-"""A saved report taken along: its figures, its tables and its pages in the formats of other programs.
-
-A report holds its numbers as Parquet files, not the fitted models. What a figure needs besides is computed again, from
-the report's config and the stored prices, without the network; the digest of the prices must be the report's. The
-metrics, and with them the count of trials, are those of the report.
-"""
+"""A saved report taken along: its figures, its tables and its pages in the formats of other programs."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pandas as pd
 
 from quantlr.backtest.metrics import METRICS
-from quantlr.config.run_config import load_config
 from quantlr.core.errors import UserError
-from quantlr.core.file_reading import UnreadableContentError, read_json
 from quantlr.core.progress import Progress, ignore_progress
-from quantlr.experiment.run import Run, run_config
+from quantlr.experiment.run import Run
+from quantlr.experiment.saved_pages import SavedPages, open_saved_pages
+from quantlr.report.figures import DEFAULT_SIZE_INCHES, check_pixels, figure_bytes, pdf_bytes, require_known
 from quantlr.report.file_formats import csv_bytes
-from quantlr.report.storage import CONFIG_FILE, MAX_JSON_BYTES, METRICS_FILE
+from quantlr.report.saved_runs import find_run_dir
+from quantlr.report.storage import SUMMARY_FILES, page_file_stem, write_report_files
 from quantlr.report.summary import baseline_name
+from quantlr.report.themes import THEMES
 from quantlr.report.workbook import MAX_SHEET_ROWS, workbook_bytes
 
 WORKBOOK_FILE, PDF_FILE = "report.xlsx", "report.pdf"
+FigureFormat = Literal["png", "svg", "pdf"]
+ALL_FIGURES = "all"
+"""Stands for all figures, where their names are listed."""
 
 
-def recompute_run(report_dir: Path, *, workers: int = 1, progress: Progress = ignore_progress) -> Run:
-    """Return the run of a saved report, with the metrics of the report.
+@dataclass(frozen=True, slots=True)
+class ExportRequest:
+    """What is exported; the fields are the parameters of `export`."""
+
+    figures: Sequence[str] = ()
+    file_format: FigureFormat = "png"
+    size: tuple[float, float] = DEFAULT_SIZE_INCHES
+    dpi: int = 200
+    theme: str = "light"
+    ticker: str | None = None
+    tables: bool = False
+    pdf: bool = False
+
+    def check(self) -> None:
+        """Raise a UserError where nothing is asked for, or what cannot be drawn, before anything is computed."""
+        if not (self.figures or self.tables or self.pdf):
+            raise UserError(
+                "name what to export: --figure NAME, --tables or --pdf; --list has the names of the figures"
+            )
+        require_known(self.theme, tuple(THEMES), noun="theme")
+        check_pixels(self.size, self.dpi)
+
+
+def export(
+    run: str | Path,
+    *,
+    figures: Sequence[str] = (),
+    file_format: FigureFormat = "png",
+    size: tuple[float, float] = DEFAULT_SIZE_INCHES,
+    dpi: int = 200,
+    theme: str = "light",
+    ticker: str | None = None,
+    tables: bool = False,
+    pdf: bool = False,
+    output: str | Path = "reports",
+    to: str | Path | None = None,
+    workers: int = 1,
+    progress: Progress = ignore_progress,
+) -> list[Path]:
+    """Write figures, tables or all pages of a saved report, in the formats of other programs.
+
+    A run is computed again from the report's config and the stored prices, which must be the same.
 
     Parameters
     ----------
-    report_dir : folder of the report.
+    run : report of a run, a sweep or a comparison: its folder, or its name in `output`.
+    figures : names of panels; ``["all"]`` for every one.
+    file_format : of the figures: "png", "svg" or "pdf".
+    size : width and height of a figure in inches; a PDF has these proportions.
+    dpi : pixels per inch of a PNG.
+    theme : "light", "dark", or "slides" with larger letters and lines.
+    ticker : for the panels of this ticker's own page.
+    tables : whether to write ``report.xlsx``, a sheet for each table, and a CSV for each; of a run.
+    pdf : whether to write ``report.pdf``, all pages.
+    output : folder of reports.
+    to : folder for the files; None for the report's.
     workers, progress : as in `quantlr.run`.
+
+    Returns
+    -------
+    paths : of the files.
 
     Raises
     ------
-    UserError : the config can't be run again, the prices or the version are others than the report's.
+    UserError : there is no such report, figure or ticker; or the prices have changed since it was written.
+    OutputError : the folder cannot be written.
+    Fault : the disk is full or read-only.
+
+    Examples
+    --------
+    >>> import quantlr
+    >>> quantlr.export("sp500_daily", figures=["growth"], file_format="svg")  # doctest: +SKIP
     """
-    config = load_config(report_dir / CONFIG_FILE)
-    try:
-        metrics = read_json(report_dir / METRICS_FILE, max_bytes=MAX_JSON_BYTES)
-        digest = metrics["data"]["sha256"]
-    except (OSError, UnreadableContentError, LookupError, TypeError) as error:
-        raise UserError(f"{report_dir / METRICS_FILE} can't be read as this version writes it; run it again") from error
-    run = run_config(config, offline=True, workers=workers, progress=progress)
-    if run.metrics["data"]["sha256"] != digest:
-        raise UserError(f"{report_dir}: the prices have changed since the report was written; run its config again")
-    if _section_keys(metrics) != _section_keys(run.metrics):
-        raise UserError(f"{report_dir} was written by another version of quantlr; run its config again")
-    return replace(run, metrics=metrics)
+    request = ExportRequest(tuple(figures), file_format, size, dpi, theme, ticker, tables, pdf)
+    request.check()
+    report_dir = find_run_dir(str(run), Path(output), SUMMARY_FILES)
+    files, _ = export_files(open_saved_pages(report_dir, workers=workers, progress=progress), request)
+    return write_report_files(files, Path(to).resolve() if to else report_dir)
 
 
-def _section_keys(metrics: dict[str, Any]) -> dict[str, list[str]]:
-    """Return the keys of the sections of a run's metrics, without what only some runs have."""
-    return {key: sorted(section) for key, section in metrics.items() if isinstance(section, dict)}
+def export_files(pages: SavedPages, request: ExportRequest) -> tuple[dict[str, bytes], list[str]]:
+    """Return what is exported as files by name, and the names of tables that are too long for a sheet.
+
+    Raises
+    ------
+    UserError : there is no such figure or ticker, or tables of a sweep or a comparison are asked for.
+    """
+    files, too_long, ticker = dict[str, bytes](), list[str](), request.ticker
+    if request.tables and pages.run is None:
+        raise UserError("tables are exported of a run; those of a sweep or a comparison are files of its report")
+    if request.tables and pages.run:
+        files, too_long = table_files(pages.run)
+    if request.pdf:
+        files[PDF_FILE] = pdf_bytes(pages.draw_pages())
+    names = pages.figures.names(ticker) if ALL_FIGURES in request.figures else request.figures
+    stem = f".{page_file_stem(ticker)}" if ticker else ""
+    for name in names:
+        figure = pages.figures.draw(name, size=request.size, theme=request.theme, ticker=ticker)
+        content = figure_bytes(figure, request.file_format, size=request.size, dpi=request.dpi)
+        files[f"figure_{name}{stem}.{request.file_format}"] = content
+    return files, too_long
 
 
 def exported_tables(run: Run) -> dict[str, pd.DataFrame]:

@@ -26,6 +26,7 @@ from quantlr.experiment.trial import Trial
 from quantlr.model.splits import fold_sums
 from quantlr.model.walk_forward import ModelSplit, gather_forecast_rows, make_model_splits
 from quantlr.pipeline.resources import ResourceEstimate, estimate_resources
+from quantlr.pipeline.scored_span import first_scored_session
 from quantlr.pipeline.selection import SharedDataset
 from quantlr.pipeline.stages import (
     DEFAULT_STAGES,
@@ -105,7 +106,7 @@ class WalkForwardPlan:
     columns : names of the features' columns.
     models : what is fitted.
     refits, forecasts : totals over the models.
-    scored : number of forecasts with a known outcome.
+    scored : number of forecasts with a known outcome, from `report.score_from` on if there is one.
     gap : rows between the last training row and the first forecast, from the label's horizon and the embargo.
     first_fill : date of the first fill; None where prices end before it.
     trials : number of trials in the ledger on overlapping prices.
@@ -227,10 +228,13 @@ def _make_walk_forward_plan(config: RunConfig, prices: Prices, ledger: Ledger) -
         n_rows = rows.stop - rows.start
         n_outside = 0 if prices.member_mask is None else n_bars - int(prices.member_mask[:, index].sum())
         tickers.append(PlannedTicker(prices.tickers[index], bars, n_outside, n_bars - n_outside - n_rows, n_rows))
-    up = gather_forecast_rows(splits, dataset.up)
-    first_session = int(gather_forecast_rows(splits, dataset.session).min())
+    up, session = gather_forecast_rows(splits, dataset.up), gather_forecast_rows(splits, dataset.session)
+    first_session, score_from = int(session.min()), config.report.score_from
     require_known_outcome(up, first_date=iso_dates[first_session])
-    fill_session = first_session + config.execution.fill_delay_sessions
+    fill_delay = config.execution.fill_delay_sessions
+    if score_from is not None:
+        first_session = first_scored_session(score_from, prices.sessions, session=session, up=up, fill_delay=fill_delay)
+    fill_session = first_session + fill_delay
     trial = Trial.from_prices(config, prices)
     related_trials = ledger.read_trial_keys(trial.price_keys)
     return WalkForwardPlan(
@@ -242,7 +246,7 @@ def _make_walk_forward_plan(config: RunConfig, prices: Prices, ledger: Ledger) -
         models=models,
         refits=sum(len(model.folds) for model in models),
         forecasts=len(up),
-        scored=int((~np.isnan(up)).sum()),
+        scored=int((~np.isnan(up[session >= first_session])).sum()),
         gap=first_forecast_row(
             0, lag=label_lag(dataset.horizon, label_delay=dataset.label_delay), embargo=spec.embargo
         ),

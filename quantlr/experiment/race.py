@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 from pydantic import ValidationError
@@ -37,6 +37,10 @@ from quantlr.pipeline.stages import (
 )
 from quantlr.report.context import PageContext
 from quantlr.report.race import Competitor, CompetitorKind, RaceEntry, make_race_entries, race_table
+
+if TYPE_CHECKING:
+    from quantlr.report.figures import FigureCollection
+    from quantlr.report.pages import Page
 
 RACE_CSV_FILE = "race.csv"
 MAX_CHALLENGERS = 7
@@ -70,6 +74,27 @@ class RaceResult:
         """
         return race_table(self.entries)
 
+    @property
+    def page(self) -> Page:
+        """The page ``race.png``."""
+        from quantlr.report.pages.race import make_race_page
+
+        return make_race_page(self.entries)
+
+    @property
+    def page_context(self) -> PageContext:
+        """What the page is drawn from, besides the entries."""
+        data = self.run_data
+        notes = (*data.prices.notes, *data.dataset.notes, *data.forecasts.notes)
+        return PageContext.from_run(self.config, data, {}, notes)
+
+    @property
+    def figures(self) -> FigureCollection:
+        """The panels of the page as figures of matplotlib, by name, as `Run.figures`."""
+        from quantlr.report.figures import FigureCollection, iter_page_panels
+
+        return FigureCollection(iter_page_panels([self.page], self.page_context))
+
     def save(self, output: str | Path = "reports") -> list[Path]:
         """Write ``race.png`` and ``race.csv`` into the run's report folder, record the trials, and return the paths.
 
@@ -78,12 +103,7 @@ class RaceResult:
         OutputError : the report in that folder is of another config; or as for `Run.save`.
         Fault : as for `Run.save`.
         """
-        from quantlr.report.pages.race import make_race_page
-
-        notes = (*self.run_data.prices.notes, *self.run_data.dataset.notes, *self.run_data.forecasts.notes)
-        context = PageContext.from_run(self.config, self.run_data, {}, notes)
-        tables = {RACE_CSV_FILE: self.table}
-        return save_page(make_race_page(self.entries), context, tables, output, trials=self.trials)
+        return save_page(self.page, self.page_context, {RACE_CSV_FILE: self.table}, output, trials=self.trials)
 
 
 def race(
@@ -143,10 +163,11 @@ def race(
         for name, model in models.items():
             entrant = run.model_copy(update={"model": model})
             started = cpu_seconds()
-            data = _run_model(entrant, prices, dataset, workers=workers, progress=progress)
+            decisions = _forecast_and_decide(entrant, prices, dataset, workers=workers, progress=progress)
+            data = run_backtest(entrant, prices, decisions, progress=progress)
             seconds = cpu_seconds() - started
             if not run_data:
-                _audit_user_components(run, data)
+                _audit_user_components(run, prices, decisions)
             backtest = BacktestView(data.result, per_year)
             kind: CompetitorKind = "challenger" if run_data else "model"
             competitors.append(Competitor(name, kind, evaluate_forecasts(data.forecasts), backtest, seconds))
@@ -204,33 +225,27 @@ def cpu_seconds() -> float:
     return time.process_time() + times.children_user + times.children_system
 
 
-def _run_model(config: RunConfig, prices: Prices, dataset: Dataset, *, workers: int, progress: Progress) -> RunData:
-    """Return the values of a run whose features and labels are computed already."""
+def _forecast_and_decide(
+    config: RunConfig, prices: Prices, dataset: Dataset, *, workers: int, progress: Progress
+) -> Decisions:
+    """Return the decisions of a run whose features and labels are computed already."""
     split_spec = walk_forward_spec(config, prices)
     forecasts = walk_forward(dataset, split_spec, config.model, workers=workers, progress=progress)
-    return run_backtest(config, prices, decide(config, prices, dataset, forecasts), progress=progress)
+    return decide(config, prices, dataset, forecasts)
 
 
-def _audit_user_components(config: RunConfig, run_data: RunData) -> None:
+def _audit_user_components(config: RunConfig, prices: Prices, decisions: Decisions) -> None:
     """Audit components from outside the catalogue, as a run does."""
     if any(iter_user_defined_components(config)):
         from quantlr.audits.user_components import audit_user_decisions, audit_user_inputs
 
-        audit_user_inputs(config, run_data.prices)
-        decisions = Decisions(run_data.dataset, run_data.forecasts, run_data.positions)
-        audit_user_decisions(config, run_data.prices, decisions)
+        audit_user_inputs(config, prices)
+        audit_user_decisions(config, prices, decisions)
 
 
 def _naive_competitors(config: RunConfig, run_data: RunData, sessions_per_year: int) -> Iterator[Competitor]:
     started = cpu_seconds()
-    for result in evaluate_naive_rules(
-        run_data.forecasts,
-        run_data.prices,
-        config.policy,
-        config.execution,
-        sessions_per_year=sessions_per_year,
-        n_sessions=len(run_data.result.equity),
-    ):
+    for result in evaluate_naive_rules(run_data, config.policy, config.execution, sessions_per_year=sessions_per_year):
         rule, seconds = result.rule, cpu_seconds() - started
         yield Competitor(
             rule.name,

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -35,8 +35,10 @@ from quantlr.experiment.supplement import require_own_report, save_page
 from quantlr.experiment.trial import Trial, TrialResult
 from quantlr.pipeline.stages import (
     DEFAULT_STAGES,
+    Decisions,
     decision_context,
     positions_from_forecasts,
+    run_backtest,
     run_stages,
     walk_forward_spec,
 )
@@ -51,6 +53,10 @@ from quantlr.stats.bootstrap import optimal_block_length
 from quantlr.stats.paired import holm_adjusted_p_values
 from quantlr.stats.path_resamples import resample_paths
 from quantlr.stats.sharpe import sharpe_per_session
+
+if TYPE_CHECKING:
+    from quantlr.report.figures import FigureCollection
+    from quantlr.report.pages import Page
 
 ROBUSTNESS_CSV_FILE = "robustness.csv"
 CRISES = (
@@ -105,6 +111,18 @@ class RobustnessResult:
         names = ("group", "name", "sessions", "sharpe", "sharpe_without", "alpha", "p_value", "adjusted_p_value")
         return pd.DataFrame([[getattr(row, name) for name in names] for row in self.context.rows], columns=list(names))
 
+    @property
+    def page(self) -> Page:
+        """The page ``robustness.png``."""
+        return make_robustness_page(self.context)
+
+    @property
+    def figures(self) -> FigureCollection:
+        """The panels of the page as figures of matplotlib, by name, as `Run.figures`."""
+        from quantlr.report.figures import FigureCollection, iter_page_panels
+
+        return FigureCollection(iter_page_panels([self.page], self.run.page_context))
+
     def save(self, output: str | Path = "reports") -> list[Path]:
         """Write ``robustness.png`` and ``robustness.csv`` into the run's report, record the trials, return the paths.
 
@@ -113,8 +131,8 @@ class RobustnessResult:
         OutputError : the report in that folder is of another config; or as for `Run.save`.
         Fault : as for `Run.save`.
         """
-        page, tables = make_robustness_page(self.context), {ROBUSTNESS_CSV_FILE: self.table}
-        return save_page(page, self.context.run_context, tables, output, trials=self.trials)
+        tables = {ROBUSTNESS_CSV_FILE: self.table}
+        return save_page(self.page, self.run.page_context, tables, output, trials=self.trials)
 
 
 def robustness(
@@ -199,11 +217,7 @@ def _run_varied_config(config: RunConfig, run: Run, *, workers: int) -> RunData:
         return run_stages(config, data.prices, DEFAULT_STAGES, workers=workers)
     context = decision_context(config, data.prices, data.forecasts)
     positions = positions_from_forecasts(config, data.forecasts, context)
-    result = backtest_with_benchmark(
-        positions, data.prices, config.execution,
-        sessions_per_year=config.report.sessions_in_year(data.prices), benchmark=config.report.benchmark,
-    )  # fmt: skip
-    return replace(data, positions=positions, result=result)
+    return run_backtest(config, data.prices, Decisions(data.dataset, data.forecasts, positions))
 
 
 def _iter_span_parts(whole: Variation) -> Iterator[tuple[str, str, BoolArray]]:
@@ -288,7 +302,10 @@ def _ticker_rows(whole: Variation, data: RunData, config: RunConfig) -> list[Rob
         return []
     rows, n = [], len(whole.excess_returns)
     for index in tickers[:MAX_TICKERS]:
-        part = ticker_backtest(data.result, index, active_session_slice(data.result, data.forecasts, index))
+        sessions = active_session_slice(data.result, data.forecasts, index)
+        if sessions.stop <= sessions.start:  # it ended before the first session that is scored
+            continue
+        part = ticker_backtest(data.result, index, sessions)
         own = Variation(
             data.forecasts.tickers[index], part.sessions, part.net_return, np.zeros(len(part.net_return)),
             whole.sessions_per_year,

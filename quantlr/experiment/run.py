@@ -179,7 +179,7 @@ class Run:
         """
         from quantlr.report.figures import FigureCollection
 
-        return FigureCollection(self.page_context)
+        return FigureCollection.from_run(self.page_context)
 
     @property
     def page_context(self) -> PageContext:

@@ -75,7 +75,8 @@ class Variation:
         """Return the variation as a trial, given the trial of the run."""
         returns = self.excess_returns, self.benchmark_excess_returns
         result = TrialResult.from_returns(*returns, self.sessions, self.sessions_per_year)
-        return replace(trial, variation=self.text, result=replace(result, returns=None))
+        text = f"{trial.variation}, {self.text}" if trial.variation else self.text
+        return replace(trial, variation=text, result=replace(result, returns=None))
 
 
 def vary_run(config: RunConfig, run_data: RunData) -> tuple[Variation, ...]:

@@ -76,7 +76,8 @@ class Trial:
     config : as JSON with sorted keys; the home folder is written as ~.
     data_sha256 : digest of the prices; empty where it failed before they were read.
     price_keys : of the prices, by which the trials on overlapping prices are found; empty like `data_sha256`.
-    variation : how it differs from the config, for a variation of the sensitivity analysis; empty for the config's run.
+    variation : how it differs from the config, for a variation of the sensitivity analysis, or a run that scores a part
+        of the sessions; empty for the config's run.
     result : None for a trial that was not evaluated.
     error : why it failed; None for a trial that was evaluated.
     selection_sha256 : of a run that chooses among candidates, the digest of what it chooses among; else empty.
@@ -108,9 +109,17 @@ class Trial:
         text = hide_home_folder(canonical_json(config.model_dump(mode="json")))
         digest = config.results_sha256()
         error = None if error is None else hide_home_folder(error)
-        chosen = _selection_sha256(config)
+        first = config.report.score_from
         return cls(
-            digest, config.name, text, data_sha256, price_keys, result=result, error=error, selection_sha256=chosen
+            config_sha256=digest,
+            name=config.name,
+            config=text,
+            data_sha256=data_sha256,
+            price_keys=price_keys,
+            variation=f"scored from {first}" if first else "",
+            result=result,
+            error=error,
+            selection_sha256=_selection_sha256(config),
         )
 
     @classmethod

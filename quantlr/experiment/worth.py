@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from quantlr.config.run_config import ConfigSource, RunConfig, load_config
+from quantlr.core.file_reading import UnreadableContentError, library_errors_translated
 from quantlr.core.progress import Progress, ignore_progress
 from quantlr.core.values import Dataset, Forecasts, Prices
 from quantlr.data.dataset import compute_feature_columns
@@ -23,6 +25,11 @@ from quantlr.model.base import Model
 from quantlr.model.feature_elimination import EliminationStep, best_step_in_hindsight, eliminate_features
 from quantlr.model.feature_worth import FeatureWorth, feature_sets, measure_feature_worth, walk_forward_each
 from quantlr.pipeline.stages import decide, run_backtest, walk_forward_spec
+from quantlr.report.storage import kept_report_dir
+
+if TYPE_CHECKING:
+    from quantlr.report.figures import FigureCollection
+    from quantlr.report.pages import Page
 
 WORTH_CSV_FILE, ELIMINATION_CSV_FILE = "features.csv", "features_elimination.csv"
 REDUCED_MODEL_TOL = 1e-6
@@ -70,6 +77,20 @@ class WorthResult:
         )
 
     @property
+    def page(self) -> Page:
+        """The page ``features.png``."""
+        from quantlr.report.pages.features import make_features_page
+
+        return make_features_page(self.worth, self.elimination)
+
+    @property
+    def figures(self) -> FigureCollection:
+        """The panels of the page as figures of matplotlib, by name, as `Run.figures`."""
+        from quantlr.report.figures import FigureCollection, iter_page_panels
+
+        return FigureCollection(iter_page_panels([self.page], self.run.page_context))
+
+    @property
     def elimination_table(self) -> pd.DataFrame:
         """One row per step of backward elimination, from all entries to none.
 
@@ -91,16 +112,31 @@ class WorthResult:
     def save(self, output: str | Path = "reports") -> list[Path]:
         """Write ``features.png`` and its tables into the run's report folder, record the trials, return the paths.
 
+        Where that folder has a ``report.html``, the worth is added to its interactive panels.
+
         Raises
         ------
         OutputError : the report in that folder is of another config; or as for `Run.save`.
         Fault : as for `Run.save`.
         """
-        from quantlr.report.pages.features import make_features_page
+        from quantlr.report.html import add_worth_to_report
 
-        page = make_features_page(self.worth, self.elimination)
         tables = {WORTH_CSV_FILE: self.table, ELIMINATION_CSV_FILE: self.elimination_table}
-        return save_page(page, self.run.page_context, tables, output, trials=self.trials)
+        edits = {"report.html": partial(add_worth_to_report, worth=self.table)}
+        return save_page(self.page, self.run.page_context, tables, output, trials=self.trials, edits=edits)
+
+
+def read_saved_worth(config: RunConfig, report_dir: Path) -> pd.DataFrame | None:
+    """Return the table of ``features.csv`` in a report's folder; None where there is none of this config."""
+    path = report_dir / WORTH_CSV_FILE
+    if not path.is_file() or kept_report_dir(report_dir, config.to_yaml(folder=report_dir)):
+        return None
+    try:
+        with library_errors_translated("the worth of features"):
+            table = pd.read_csv(path)
+            return table.astype({"features": "str", "statistic": float, "holm_p_value": float, "alone_p_value": float})
+    except (OSError, UnreadableContentError):
+        return None
 
 
 def worth(
@@ -164,7 +200,8 @@ def worth_of_run(run: Run, *, workers: int = 1, progress: Progress = ignore_prog
     trials: list[Trial] = []
 
     def forecast(datasets: Iterable[Dataset]) -> Iterator[Forecasts]:
-        return walk_forward_each(datasets, split_spec, model, workers=workers)
+        for forecasts in walk_forward_each(datasets, split_spec, model, workers=workers):
+            yield replace(forecasts, up=data.forecasts.up, horizon_return=data.forecasts.horizon_return)
 
     def forecast_and_trade(datasets: Iterable[Dataset]) -> Iterator[Forecasts]:
         datasets = tuple(datasets)

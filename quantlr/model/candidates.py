@@ -138,6 +138,7 @@ class Selection:
     lag : sessions after which an outcome is known, and the number of interleaved streams of a mixture.
     candidates : the candidates' own forecasts.
     dataset_columns : columns of each candidate in the dataset, and their names in its own config.
+    is_whole : whether the sessions are all those with forecasts.
     """
 
     spec: SelectSpec
@@ -149,6 +150,27 @@ class Selection:
     lag: int
     candidates: tuple[CandidateForecasts, ...]
     dataset_columns: tuple[tuple[tuple[int, ...], tuple[str, ...]], ...]
+    is_whole: bool = True
+
+    def from_session(self, first_session: int, up: Array) -> Selection:
+        """Return the weights and losses from a session on, given by its position.
+
+        Parameters
+        ----------
+        first_session : the position.
+        up : (rows,) outcomes, NaN of the forecasts before.
+        """
+        start, is_known = int(np.searchsorted(self.session, first_session)), ~np.isnan(up)
+        losses = [pointwise_log_loss(one.log_odds[is_known], up[is_known]).mean() for one in self.candidates]
+        return replace(
+            self,
+            session=self.session[start:],
+            weights=self.weights[start:],
+            session_losses=self.session_losses[start:],
+            selected_session_losses=self.selected_session_losses[start:],
+            log_losses=np.array(losses),
+            is_whole=start == 0,
+        )
 
     @cached_property
     def leader(self) -> int:
@@ -167,9 +189,13 @@ class Selection:
 
     @property
     def regret_bound(self) -> float | None:
-        """Largest regret that a mixture can have, in nats; None of `best` and `follow`, which have no bound."""
-        is_mixture = self.spec.how == "mixture"
-        return self.lag * float(np.log(self.weights.shape[1])) if is_mixture else None
+        """Largest regret that a mixture can have, in nats.
+
+        None of `best` and `follow`, which have no bound, and of a part of the sessions, since the bound is that of
+        weights that are equal at first.
+        """
+        has_bound = self.spec.how == "mixture" and self.is_whole
+        return self.lag * float(np.log(self.weights.shape[1])) if has_bound else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from quantlr.backtest.engine import backtest_with_benchmark
+from quantlr.backtest.engine import backtest_with_benchmark, drop_earlier_decisions
 from quantlr.backtest.overlays import BetaNeutral, apply_overlays
 from quantlr.backtest.policies import DecisionContext, decide_positions, make_decision_context
 from quantlr.config.run_config import RunConfig
@@ -37,6 +37,7 @@ from quantlr.model.selection import weigh_candidates
 from quantlr.model.splits import WalkForwardSpec
 from quantlr.model.walk_forward import DEFAULT_FUNCTIONS, WalkForwardFunctions, walk_forward
 from quantlr.pipeline.resources import require_resources
+from quantlr.pipeline.scored_span import first_scored_session, mask_earlier_outcomes
 from quantlr.pipeline.selection import (
     ColumnNames,
     SharedDataset,
@@ -307,20 +308,32 @@ def run_backtest(
 ) -> RunData:
     """Return the values of a run with the backtest of its positions.
 
+    With `report.score_from`, the outcomes of earlier forecasts are NaN, and earlier decisions are left out; both are
+    dropped only here, when all are made, so that no forecast or decision depends on the date.
+
     Raises
     ------
     NotEnoughHistory : no forecast has a known outcome yet.
+    DataError : `report.score_from` is outside the sessions that can be scored.
     """
-    forecasts, per_year = decisions.forecasts, config.report.sessions_in_year(prices)
+    forecasts, positions = decisions.forecasts, decisions.positions
     require_known_outcome(forecasts.up, first_date=iso_date(prices.sessions[forecasts.session[0]]))
+    if config.report.score_from is not None:
+        first = first_scored_session(
+            config.report.score_from,
+            prices.sessions,
+            session=forecasts.session,
+            up=forecasts.up,
+            fill_delay=config.execution.fill_delay_sessions,
+        )
+        forecasts, positions = mask_earlier_outcomes(forecasts, first), drop_earlier_decisions(positions, first)
+    per_year = config.report.sessions_in_year(prices)
     counter = ProgressCounter("trading", 1, progress)
     benchmark = config.report.benchmark
-    result = stages.execute(
-        decisions.positions, prices, config.execution, sessions_per_year=per_year, benchmark=benchmark
-    )
+    result = stages.execute(positions, prices, config.execution, sessions_per_year=per_year, benchmark=benchmark)
     counter.step()
     replaced = replaced_stage_names(stages)
-    return RunData(prices, decisions.dataset, forecasts, decisions.positions, result, replaced)
+    return RunData(prices, decisions.dataset, forecasts, positions, result, replaced)
 
 
 def run_stages(

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -44,6 +44,9 @@ from quantlr.stats.paired import (
     paired_return_differences,
     paired_score_differences,
 )
+
+if TYPE_CHECKING:
+    from quantlr.report.figures import FigureCollection
 
 MIN_RUNS, MAX_RUNS = 2, 12
 """Number of runs that a page can show."""
@@ -92,6 +95,14 @@ class Comparison:
     n_bootstrap_draws: int
     config_differences: dict[str, tuple[str | None, ...]]
     caveats: tuple[str, ...]
+
+    @property
+    def figures(self) -> FigureCollection:
+        """The panels of ``compare.png`` as figures of matplotlib, by name, as `Run.figures`."""
+        from quantlr.report.figures import FigureCollection
+        from quantlr.report.pages.comparison import comparison_panels
+
+        return FigureCollection((placed.panel, self) for placed in comparison_panels(self))
 
     @property
     def baseline_name(self) -> str:

@@ -182,8 +182,9 @@ class PageContext:
         if isinstance(data.forecasts, SelectedForecasts):
             selection = data.forecasts.selection
             model, fits = "", f"{selection.spec.how} of {count_text(len(selection.candidates), 'candidate')}"
+        scored = f" (scored from {config.report.score_from})" if config.report.score_from else ""
         return (
-            f"{model}{tickers}, {iso_date(dates[0])} to {iso_date(dates[-1])}; {fits}, "
+            f"{model}{tickers}, {iso_date(dates[0])} to {iso_date(dates[-1])}{scored}; {fits}, "
             f"horizon {horizon}; fill {execution.fill}, "
             f"{execution.trading_costs_text()}"
         )

@@ -1,13 +1,14 @@
-"""Panels of a run as figures of their own, by name, at any size and in several themes; and all pages as one PDF."""
+"""Panels of pages as figures of their own, by name, at any size and in several themes; and pages as one PDF."""
 
 from __future__ import annotations
 
 import io
+import itertools
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
-from functools import cached_property
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from quantlr.config.messages import suggestion_text
@@ -15,7 +16,7 @@ from quantlr.core.errors import UserError
 from quantlr.report.context import PageContext
 from quantlr.report.fonts import draw_with_fallback_fonts
 from quantlr.report.pages import PAGES
-from quantlr.report.pages.layout import Panel, PlacedPanel, Rectangle, draw_panels, use_matplotlib_defaults
+from quantlr.report.pages.layout import Page, Panel, PlacedPanel, Rectangle, draw_panels, use_matplotlib_defaults
 from quantlr.report.pages.ticker import TickerContext, ticker_panels
 from quantlr.report.style import POINTS_PER_INCH
 from quantlr.report.themes import DARK_BACKGROUND, THEMES, apply_dark_colors
@@ -36,44 +37,57 @@ FIGURE_ALIASES = {"equity": "growth"}
 """Other names of figures."""
 
 
+NamedPanels = dict[str, tuple[Panel, Any]]
+"""Panels by name, each with the context that its table is made from."""
+
+
 class FigureCollection(Mapping[str, "Figure"]):
-    """The panels of a run as figures of matplotlib, by the name of the panel; each is drawn when it is asked for.
+    """Panels as figures of matplotlib, by the name of the panel; each is drawn when it is asked for.
 
     Parameters
     ----------
-    context : of the run.
+    panels : each panel with the context that its table is made from. They are taken one after the other, no further
+        than up to the one that is asked for.
+    ticker_panels : from the name of a ticker to the panels of its own page; None where there are no such pages.
     """
 
-    def __init__(self, context: PageContext) -> None:
-        self._context = context
+    def __init__(
+        self, panels: Iterable[tuple[Panel, Any]], ticker_panels: Callable[[str], NamedPanels] | None = None
+    ) -> None:
+        self._known: NamedPanels = {}
+        self._others = iter(panels)
+        self._ticker_panels = ticker_panels
+
+    @classmethod
+    def from_run(cls, context: PageContext, further_pages: Iterable[Page] = ()) -> FigureCollection:
+        """Return the panels of a run's pages, of other pages of the run, and of those of its tickers."""
+        pages = itertools.chain(applicable_pages(context), further_pages)
+        return cls(iter_page_panels(pages, context), partial(ticker_figures, context))
 
     def __repr__(self) -> str:
         return f"<figures: {', '.join(self)}>"
 
-    @cached_property
-    def _panels(self) -> dict[str, tuple[Panel, Any]]:
-        """Each panel with the context of its page."""
-        panels: dict[str, tuple[Panel, Any]] = {}
-        for page in PAGES:
-            if page.is_applicable(self._context):
-                page_context = page.make_context(self._context)
-                panels |= {placed.panel.key: (placed.panel, page_context) for placed in page.place_panels(page_context)}
-        return panels
-
     def __iter__(self) -> Iterator[str]:
-        return iter(self._panels)
+        yield from list(self._known)
+        for panel, context in self._others:
+            if panel.key not in self._known:
+                self._known[panel.key] = panel, context
+                yield panel.key
 
     def __len__(self) -> int:
-        return len(self._panels)
+        return sum(1 for _ in self)
+
+    def __contains__(self, name: object) -> bool:
+        return any(known in (name, FIGURE_ALIASES.get(str(name))) for known in self)
 
     def __getitem__(self, name: str) -> Figure:
-        if name not in self._panels and name not in FIGURE_ALIASES:
+        if name not in self:
             raise KeyError(name)
         return self.draw(name)
 
     def names(self, ticker: str | None = None) -> tuple[str, ...]:
         """Return the names of the figures, or of those of a ticker's own page."""
-        return tuple(self._panels if ticker is None else self._panels_of_ticker(ticker))
+        return tuple(iter(self if ticker is None else self._panels_of_ticker(ticker)))
 
     def draw(
         self,
@@ -91,7 +105,7 @@ class FigureCollection(Mapping[str, "Figure"]):
         size : width and height in inches. Letters have the size of a page's; they are smaller in a figure of less than
             9 x 4.4 inches, which is drawn larger: `figure_bytes` scales it.
         theme : "light", "dark", or "slides" with larger letters and lines.
-        ticker : for the panels of a ticker's own page; None for those of the run.
+        ticker : for the panels of a ticker's own page; None for the others.
 
         Raises
         ------
@@ -99,17 +113,38 @@ class FigureCollection(Mapping[str, "Figure"]):
         """
         require_known(theme, tuple(THEMES), noun="theme")
         check_size(size)
-        panels = self._panels if ticker is None else self._panels_of_ticker(ticker)
-        aliases = {alias: key for alias, key in FIGURE_ALIASES.items() if key in panels}
-        require_known(name, (*panels, *aliases), noun="figure")
-        panel, page_context = panels[aliases.get(name, name)]
+        panels = self._known if ticker is None else self._panels_of_ticker(ticker)
+        key = FIGURE_ALIASES.get(name, name)
+        if ticker is not None or key not in self:
+            aliases = [alias for alias, own in FIGURE_ALIASES.items() if own in panels]
+            require_known(name, (*panels, *aliases), noun="figure")
+        panel, page_context = panels[key]
         with use_matplotlib_defaults():
             return _draw_panel(panel, page_context, layout_size(size, theme), is_dark=THEMES[theme].is_dark)
 
-    def _panels_of_ticker(self, ticker: str) -> dict[str, tuple[Panel, Any]]:
-        require_known(ticker, tuple(self._context.forecast_tickers), noun="ticker with forecasts")
-        context = TickerContext(self._context, self._context.run_data.forecasts.tickers.index(ticker))
-        return {placed.panel.key: (placed.panel, context) for placed in ticker_panels(context)}
+    def _panels_of_ticker(self, ticker: str) -> NamedPanels:
+        if self._ticker_panels is None:
+            raise UserError(f"there is no page of the ticker {ticker!r}: it is of a run that a ticker has a page")
+        return self._ticker_panels(ticker)
+
+
+def applicable_pages(context: PageContext) -> tuple[Page, ...]:
+    """Return the pages that apply to a run, whatever pages its report draws."""
+    return tuple(page for page in PAGES if page.is_applicable(context))
+
+
+def iter_page_panels(pages: Iterable[Page], context: PageContext) -> Iterator[tuple[Panel, Any]]:
+    """Yield each panel of pages of a run, with the context of its page."""
+    for page in pages:
+        page_context = page.make_context(context)
+        yield from ((placed.panel, page_context) for placed in page.place_panels(page_context))
+
+
+def ticker_figures(context: PageContext, ticker: str) -> NamedPanels:
+    """Return the panels of a ticker's own page; UserError if it has no forecasts."""
+    require_known(ticker, tuple(context.forecast_tickers), noun="ticker with forecasts")
+    page_context = TickerContext(context, context.run_data.forecasts.tickers.index(ticker))
+    return {placed.panel.key: (placed.panel, page_context) for placed in ticker_panels(page_context)}
 
 
 def require_known(name: str, known: tuple[str, ...], *, noun: str) -> None:
@@ -205,17 +240,15 @@ def _scale_svg(content: bytes, figure: Figure, size: tuple[float, float]) -> byt
     return head + tag + attributes + end + rest
 
 
-def pages_pdf_bytes(context: PageContext) -> bytes:
-    """Return all pages of a run as one PDF, whatever pages its report draws."""
+def pdf_bytes(pages: Iterable[Figure]) -> bytes:
+    """Return pages as one PDF; they are drawn in fonts that have their letters."""
     from matplotlib.backends.backend_pdf import PdfPages
 
     stream = io.BytesIO()
     with use_matplotlib_defaults(), PdfPages(stream, metadata={"CreationDate": None}) as pdf:
-        for page in PAGES:
-            if page.is_applicable(context):
-                figure = page.draw_figure(context)
-                draw_with_fallback_fonts(figure, figure.draw_without_rendering)
-                pdf.savefig(figure)
+        for figure in pages:
+            draw_with_fallback_fonts(figure, figure.draw_without_rendering)
+            pdf.savefig(figure)
     return stream.getvalue()
 
 

@@ -172,6 +172,7 @@ def read_card_values(report_dir: Path, _dir_mtime_ns: int, _metrics_mtime_ns: in
     metrics = json.loads(read_file(report_dir / METRICS_FILE, max_bytes=MAX_JSON_BYTES), parse_constant=lambda _: None)
     name, files = report_dir.name, {item.name for item in report_dir.iterdir() if item.is_file()}
     data, shown_metrics = metrics["data"], metrics_shown_in("gallery")
+    scored = f" (scored from {data['score_from']})" if data.get("score_from") else ""
     rule, sentence = str(metrics["verdict"]["rule"]), str(metrics["verdict"]["sentence"])
     links = (
         ("report", "report.html", "The whole report on one page"),
@@ -188,7 +189,7 @@ def read_card_values(report_dir: Path, _dir_mtime_ns: int, _metrics_mtime_ns: in
         "thumbnail": first_url(THUMBNAIL_FILE, "tearsheet.png"),
         "report": first_url("report.html", "tearsheet.png"),
         "tickers": ticker_list_text(data["tickers"], max_chars=MAX_TICKER_LIST_CHARS),
-        "dates": f"{data.get('first_fill', data['first'])} to {data['last']}",
+        "dates": f"{data.get('first_fill', data['first'])} to {data['last']}{scored}",
         "verdict_rule": rule,
         "verdict_title": sentence.partition(": ")[0],
         "verdict_sentence": sentence,

@@ -57,20 +57,25 @@ class SavedRun:
     horizon: int
 
 
-def find_run_dir(name_or_path: str, reports_dir: Path) -> Path:
+def find_run_dir(name_or_path: str, reports_dir: Path, file_names: Sequence[str] = (METRICS_FILE,)) -> Path:
     """Return the folder of a run, given as a path or as the name of a folder in `reports_dir`.
+
+    It has one of `file_names`; those of sweeps and comparisons can be looked for too.
 
     Raises
     ------
     UserError : there is no such report; the message lists those of `reports_dir`.
     """
     for folder in (Path(name_or_path), reports_dir / name_or_path):
-        if (folder / METRICS_FILE).is_file():
+        if any((folder / name).is_file() for name in file_names):
             return folder
-    names = sorted(path.parent.name for path in reports_dir.glob(f"[!.]*/{METRICS_FILE}"))
+    names = sorted({path.parent.name for name in file_names for path in reports_dir.glob(f"[!.]*/{name}")})
     more = f" and {len(names) - MAX_LISTED_REPORTS} more" if len(names) > MAX_LISTED_REPORTS else ""
     known = f"; there are {', '.join(names[:MAX_LISTED_REPORTS])}{more}" if names else ""
-    raise UserError(f"{name_or_path}: no report of a run, neither as a folder nor by that name in {reports_dir}{known}")
+    kinds = "a run, a sweep or a comparison" if len(file_names) > 1 else "a run"
+    raise UserError(
+        f"{name_or_path}: no report of {kinds}, neither as a folder nor by that name in {reports_dir}{known}"
+    )
 
 
 def read_saved_run(report_dir: Path, *, name: str) -> SavedRun:

@@ -21,7 +21,7 @@ import re
 import shutil
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -51,8 +51,8 @@ WINDOWS_DEVICE_NAMES = frozenset(
     {"con", "prn", "aux", "nul", *(f"{port}{number}" for port in ("com", "lpt") for number in range(10))}
 )
 """Names that Windows reserves for devices, whatever the extension."""
-METRICS_FILE, CONFIG_FILE = "metrics.json", "config.yaml"
-SUMMARY_FILES = (METRICS_FILE, "sweep.json", "compare.json")
+METRICS_FILE, SWEEP_FILE, COMPARISON_FILE, CONFIG_FILE = "metrics.json", "sweep.json", "compare.json", "config.yaml"
+SUMMARY_FILES = (METRICS_FILE, SWEEP_FILE, COMPARISON_FILE)
 """Files of which every report has one: of a run, a sweep or a comparison."""
 MAX_JSON_BYTES = 50_000_000
 """Size above which a file is not taken for ours: the coefficients of ten thousand tickers need a tenth of that."""
@@ -208,7 +208,13 @@ def write_report(report: Report, reports_dir: Path, *, keep_other_config: bool =
     return target
 
 
-def write_report_files(files: Mapping[str, bytes], report_dir: Path, *, config_yaml: str | None = None) -> list[Path]:
+def write_report_files(
+    files: Mapping[str, bytes],
+    report_dir: Path,
+    *,
+    config_yaml: str | None = None,
+    edits: Mapping[str, Callable[[bytes], bytes]] | None = None,
+) -> list[Path]:
     """Write files into the folder of a report, each whole or not at all, beside those there; return their paths.
 
     Parameters
@@ -217,6 +223,8 @@ def write_report_files(files: Mapping[str, bytes], report_dir: Path, *, config_y
     report_dir : made if it does not exist.
     config_yaml : resolved config that the files are of. Where the folder has none it is written as ``config.yaml``, so
         that a run of another config keeps the files. None for files of any config.
+    edits : functions that take the contents of a file there and return what replaces it, by name; of a file that is not
+        there none is called.
 
     Raises
     ------
@@ -229,7 +237,9 @@ def write_report_files(files: Mapping[str, bytes], report_dir: Path, *, config_y
             require_report_of_config(report_dir, config_yaml)
             own_config = {} if (report_dir / CONFIG_FILE).exists() else {CONFIG_FILE: config_yaml.encode()}
         report_dir.mkdir(exist_ok=True)
-        for name, content in {**own_config, **files}.items():
+        edited = {name: edit((report_dir / name).read_bytes()) for name, edit in (edits or {}).items()
+                  if (report_dir / name).is_file()}  # fmt: skip
+        for name, content in {**own_config, **files, **edited}.items():
             fresh = temp_path(report_dir / name)
             try:
                 write_and_fsync(fresh, content)
@@ -237,7 +247,7 @@ def write_report_files(files: Mapping[str, bytes], report_dir: Path, *, config_y
             finally:
                 fresh.unlink(missing_ok=True)
         fsync_path(report_dir)
-    return [report_dir / name for name in files]
+    return [report_dir / name for name in (*files, *edited)]
 
 
 def require_report_of_config(report_dir: Path, config_yaml: str) -> None:

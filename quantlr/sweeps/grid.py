@@ -37,10 +37,9 @@ from quantlr.config.run_config import (
 )
 from quantlr.config.yaml_tree import ConfigProblem, ParsedYaml, SourceLocation
 from quantlr.core.component_errors import iter_user_defined_components
-from quantlr.core.components import Component, ConfigSection, resolve_config_path
+from quantlr.core.components import Component, ConfigSection, IsoDate, resolve_config_path
 from quantlr.core.errors import ConfigError
 from quantlr.data.features import Feature
-from quantlr.data.prices import IsoDate
 
 MAX_TRIALS = 1_000_000
 """Trials of one sweep: the metrics of all of them are in memory together at the end."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import itertools
 import math
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -12,29 +11,20 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from quantlr.backtest.metrics import find_metric, metrics_shown_in
+from quantlr.backtest.metrics import metrics_shown_in
 from quantlr.config.grid import grid_value_text
 from quantlr.core.text import hide_home_folder
 from quantlr.core.values import BacktestResult
 from quantlr.report.file_formats import csv_bytes, json_bytes, nonfinite_to_none
-from quantlr.report.pages.layout import Table
-from quantlr.report.pages.sweep import ParameterSurface, SweepPageContext
-from quantlr.report.style import TableRow, number_text, p_value_number_text, percent_text, shorten_end
-from quantlr.report.summary import metric_text
+from quantlr.report.pages.sweep import SweepPageContext
+from quantlr.report.sweep_context import sweep_page_context
 from quantlr.stats.verdict import Verdict
 from quantlr.sweeps.analysis import Holdout, SweepStatistics, TrialResults
 from quantlr.sweeps.grid import Sweep
 from quantlr.sweeps.trials import TrialRecord
 
-MAX_LISTED_TRIALS = 8
-"""Trials that the page lists."""
 MIN_ABBREVIATED_INTEGERS = 4
 """Length from which a list of consecutive integers is shown by its ends."""
-MAX_TRIAL_TEXT_LENGTH = 50
-"""Characters of a listed trial's values."""
-MAX_ERROR_TEXT_LENGTH = 112
-"""Characters of a listed trial's error."""
-MAX_GRID_TEXT_LENGTH = 190
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,25 +76,29 @@ class SweepReport:
         return tuple(notes)
 
 
-def make_files_summary_and_table(
+def make_sweep_files(
     report: SweepReport, folder: Path
-) -> tuple[dict[str, bytes], dict[str, Any], pd.DataFrame]:
-    """Return a sweep's files, its summary, and its table of trials; paths in files are relative to `folder`."""
+) -> tuple[dict[str, bytes], dict[str, Any], pd.DataFrame, SweepPageContext]:
+    """Return a sweep's files, its summary, its table of trials and what its page shows.
+
+    Paths in files are relative to `folder`.
+    """
     from quantlr.report.pages.sweep import sweep_page_png
 
     report = _without_home_folder(report)
     table = trials_frame(report)
     summary = sweep_summary_dict(report, table)
+    context = sweep_page_context(summary, table, report.winner_result)
     files = {
         "sweep.json": json_bytes(summary),
         "trials.csv": csv_bytes(table),
-        "sweep.png": sweep_page_png(sweep_page_context(report, summary, table)),
+        "sweep.png": sweep_page_png(context),
     }
     winner = report.results.winner_index
     if winner is not None:
         config = report.sweep.trial_config(report.results.trials[winner].number)
         files["winner.yaml"] = config.run.to_yaml(folder=folder).encode()
-    return files, summary, table
+    return files, summary, table, context
 
 
 def _without_home_folder(report: SweepReport) -> SweepReport:
@@ -201,6 +195,8 @@ def sweep_summary_dict(report: SweepReport, table: pd.DataFrame) -> dict[str, An
     summary = {
         "name": report.sweep.spec.name,
         "grid": {axis.key: list(map(grid_value_text, axis.values)) for axis in axes},
+        "grid_labels": {axis.key: list(map(short_grid_value_text, axis.values)) for axis in axes},
+        "seed": report.sweep.spec.seed,
         "combinations": report.sweep.n_combinations,
         "trials": {"tried": len(results.trials), "evaluated": n_evaluated, "failed": len(results.trials) - n_evaluated},
         "benchmark_name": report.benchmark_name,
@@ -220,50 +216,6 @@ def sweep_summary_dict(report: SweepReport, table: pd.DataFrame) -> dict[str, An
     return dict(nonfinite_to_none(summary))
 
 
-def sweep_page_context(report: SweepReport, summary: dict[str, Any], table: pd.DataFrame) -> SweepPageContext:
-    """Return the values that a sweep's page shows; `summary` and `table` are the report's."""
-    title, _, text = report.verdict.sentence.partition(": ")
-    n_combinations, n_trials = summary["combinations"], summary["trials"]["tried"]
-    keys = " x ".join(f"{len(values)} {key}" for key, values in summary["grid"].items())
-    sampled = "" if n_trials == n_combinations else f", {n_trials:,} drawn by seed {report.sweep.spec.seed}"
-    setup_text = f"{summary['name']}   {n_combinations:,} combinations: {keys}{sampled}"
-    surface = parameter_surface(report, summary)
-    marginals = [_sharpe_marginal_table(surface, index) for index in range(len(surface.grid_keys))]
-    return SweepPageContext(
-        title=title,
-        subtitle=text[:1].upper() + text[1:],
-        setup_text=shorten_end(setup_text, max_chars=MAX_GRID_TEXT_LENGTH),
-        notes=report.notes,
-        surface=surface,
-        marginals=tuple(sorted(marginals, key=lambda marginal: -_range_of_medians(marginal))),
-        winner_curve=_winner_curve_table(report, summary),
-        failure_rows=_failure_rows(report),
-        statistics_rows=_statistics_rows(summary, report.holdout),
-        best_trial_rows=_best_trial_rows(report, table),
-    )
-
-
-def parameter_surface(report: SweepReport, summary: dict[str, Any]) -> ParameterSurface:
-    """Return the trials' Sharpe ratios per year over the grid; keys with a single value are left out."""
-    axes, results, factor = report.sweep.axes, report.results, report.annualization_factor
-    low, high = results.sharpe_interval95
-    varied = [index for index, axis in enumerate(axes) if len(axis.values) > 1] or [0]
-    indices = np.array([report.sweep.axis_value_indices(trial.number) for trial in results.trials], dtype=np.int64)
-    return ParameterSurface(
-        grid_keys=tuple(axes[index].key for index in varied),
-        value_labels=tuple(tuple(map(short_grid_value_text, axes[index].values)) for index in varied),
-        value_index=indices[:, varied],
-        sharpe=results.sharpe_per_session * factor,
-        sharpe_low=low * factor,
-        sharpe_high=high * factor,
-        failed_mask=~results.evaluated_mask,
-        winner_index=results.winner_index,
-        expected_max_sharpe=summary["no_skill"]["expected_max_sharpe"],
-        benchmark_sharpe=summary["winner"]["benchmark_sharpe"] if summary["winner"] else None,
-        benchmark_name=report.benchmark_name,
-    )
-
-
 def short_grid_value_text(value: Any) -> str:
     """Return a grid value in shorter text: a component without parameter names, consecutive integers by their ends."""
     if isinstance(value, dict):
@@ -277,100 +229,3 @@ def short_grid_value_text(value: Any) -> str:
     if is_long and list(value) == list(range(value[0], value[0] + len(value))):
         return f"[{value[0]} … {value[-1]}]"
     return f"[{', '.join(map(short_grid_value_text, value))}]"
-
-
-def _sharpe_marginal_table(surface: ParameterSurface, key_index: int) -> Table:
-    """Return 5, 50 and 95 % quantiles and maximum of the ratios of trials by value of one key; NaN without trials."""
-    labels, value_index = surface.value_labels[key_index], surface.value_index[:, key_index]
-    quantiles = np.full((4, len(labels)), np.nan)
-    for index in range(len(labels)):
-        ratios = surface.sharpe[(value_index == index) & ~np.isnan(surface.sharpe)]
-        if len(ratios):
-            quantiles[:, index] = *np.quantile(ratios, [0.05, 0.5, 0.95]), ratios.max()
-    winner = None if surface.winner_index is None else int(value_index[surface.winner_index])
-    names = ("sharpe_q05", "sharpe_median", "sharpe_q95", "best_sharpe")
-    table = {"grid_key": surface.grid_keys[key_index], "value_labels": labels, "winner_index": winner}
-    return table | dict(zip(names, quantiles, strict=True))
-
-
-def _range_of_medians(marginal: Table) -> float:
-    """Return the largest difference between the medians of a key's values."""
-    medians = marginal["sharpe_median"][~np.isnan(marginal["sharpe_median"])]
-    return float(np.ptp(medians)) if len(medians) else 0.0
-
-
-def _winner_curve_table(report: SweepReport, summary: dict[str, Any]) -> Table | None:
-    result, holdout = report.winner_result, report.holdout
-    if result is None:
-        return None
-    after = "" if holdout is None else f", then {number_text(holdout.sharpe)}"
-    return {
-        "dates": result.fill_dates,
-        "winner_equity": np.concatenate([[1.0], result.equity]),
-        "benchmark_equity": np.concatenate([[1.0], (result.benchmark or result).equity]),
-        "benchmark_name": report.benchmark_name,
-        "holdout_start": None if holdout is None else pd.Timestamp(summary["holdout"]["from"]),
-        "summary_text": f"Sharpe in sample {number_text(summary['winner']['sharpe'])}{after}",
-    }
-
-
-def _failure_rows(report: SweepReport) -> tuple[TableRow, ...]:
-    texts = [f"no. {trial.number}: {trial.error}" for trial in report.results.trials if trial.error is not None]
-    rows = [TableRow(shorten_end(text, max_chars=MAX_ERROR_TEXT_LENGTH)) for text in texts[:MAX_LISTED_TRIALS]]
-    return (TableRow("Failed", is_heading=True), *rows) if rows else ()
-
-
-def _interval_text(low: float | None, high: float | None) -> str:
-    return "–" if low is None else f"{number_text(low)} to {number_text(high)}"
-
-
-def _statistics_rows(summary: dict[str, Any], holdout: Holdout | None) -> tuple[TableRow, ...]:
-    trials, expected, winner, spa = (summary[key] or {} for key in ("trials", "no_skill", "winner", "superior"))
-    superior = f"{len(spa['better']):,} of {spa['compared']:,}" if spa else "–"
-    interval = _interval_text(*winner.get("sharpe_ci95", (None, None)))
-    overfitting = percent_text(summary["overfitting"]["probability"], decimals=0)
-    trial_values = [
-        ("Trials, failed", f"{trials['tried']:,}, {trials['failed']:,}"),
-        ("Sessions in common", f"{summary['common']['sessions']:,}"),
-        ("Maximum Sharpe ratio", number_text(winner.get("sharpe"))),
-        ("95% interval, without correction for selection", interval),
-        (f"Expected maximum of {expected['trials']:,} without skill", number_text(expected["expected_max_sharpe"])),
-        ("Deflated Sharpe ratio", metric_text(find_metric("deflated_sharpe"), winner.get("deflated_sharpe"))),
-        ("Family-wise p value of alpha", p_value_number_text(winner.get("family_wise_p"))),
-        ("Probability of backtest overfitting", overfitting),
-        (f"None beats {summary['benchmark_name']}: p, Hansen", p_value_number_text(spa.get("p_value"))),
-        (f"Better than {summary['benchmark_name']} by StepM", superior),
-    ]
-    rows = [TableRow("All trials", is_heading=True), *(TableRow(label, (text,)) for label, text in trial_values)]
-    if holdout is not None:
-        heading = f"Hold-out, {holdout.sessions:,} sessions from {holdout.first}"
-        holdout_values = [
-            ("Sharpe ratio of the winner", number_text(holdout.sharpe)),
-            ("95% interval", _interval_text(holdout.low95, holdout.high95)),
-            ("Total return", percent_text(holdout.growth)),
-            (f"Total return of {summary['benchmark_name']}", percent_text(holdout.benchmark_growth)),
-            (
-                "Sweeps and trials on it before",
-                f"{holdout.earlier_sweeps:,}, {holdout.earlier_trials:,}",
-            ),
-        ]
-        rows += [TableRow(""), TableRow(heading, is_heading=True)]
-        rows += [TableRow(label, (text,)) for label, text in holdout_values]
-    return tuple(rows)
-
-
-def _best_trial_rows(report: SweepReport, table: pd.DataFrame) -> tuple[TableRow, ...]:
-    """Return the best trials as rows: values of the varied keys, Sharpe ratio, and half the width of its interval."""
-    results, varied = report.results, [len(axis.values) > 1 for axis in report.sweep.axes]
-    rows = []
-    for index, (_, row) in zip(results.ranked_indices.tolist(), table.head(MAX_LISTED_TRIALS).iterrows(), strict=False):
-        if not math.isnan(row["sharpe"]):
-            texts = list(map(short_grid_value_text, results.trials[index].settings.values()))
-            label = f"no. {row['trial']}  {'; '.join(itertools.compress(texts, varied)) or texts[0]}"
-            cells = number_text(row["sharpe"]), number_text(row["sharpe_high95"] - row["sharpe"])
-            rows.append(TableRow(shorten_end(label, max_chars=MAX_TRIAL_TEXT_LENGTH), cells))
-    return (
-        (TableRow("Best trials", (find_metric("sharpe").column_heading, "±95%"), is_heading=True), *rows)
-        if rows
-        else ()
-    )

@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 import pandas as pd
@@ -24,11 +24,12 @@ from quantlr.core.values import IntArray, Report
 from quantlr.data.features import Feature
 from quantlr.experiment.ledger import Ledger
 from quantlr.experiment.trial import Trial, TrialResult
+from quantlr.report.pages.sweep import SweepPageContext
 from quantlr.report.storage import check_report_target, make_reports_dir, write_report
 from quantlr.stats.family_wise import RunningMaxima, TrialFamily
 from quantlr.sweeps.analysis import collect_trial_results, compute_sweep_statistics, sweep_verdict
 from quantlr.sweeps.grid import Sweep, load_sweep
-from quantlr.sweeps.output import SweepReport, make_files_summary_and_table, trial_metric_sections
+from quantlr.sweeps.output import SweepReport, make_sweep_files, trial_metric_sections
 from quantlr.sweeps.trials import (
     TRIALS_FOLDER_NAME,
     StageDigests,
@@ -40,6 +41,9 @@ from quantlr.sweeps.trials import (
 )
 from quantlr.sweeps.winner import WinnerEvaluation, evaluate_winner
 from quantlr.sweeps.worker import PriceSummary, evaluate_task, summarize_prices
+
+if TYPE_CHECKING:
+    from quantlr.report.figures import FigureCollection
 
 MAX_LOCAL_PRICE_REQUESTS = 2
 """Sets of prices that this process reads itself; a worker process takes a second to start."""
@@ -230,12 +234,14 @@ class SweepResult:
     summary : statistics of all trials together, keyed as in ``sweep.json``.
     trials : one row per trial, the best first, with the columns of ``trials.csv``.
     folder : of its report.
+    page_context : what its page shows.
     """
 
     name: str
     summary: dict[str, Any]
     trials: pd.DataFrame
     folder: Path
+    page_context: SweepPageContext
 
     def __repr__(self) -> str:
         return f"<SweepResult {self.name}: {self.verdict}>"
@@ -244,6 +250,14 @@ class SweepResult:
     def verdict(self) -> str:
         """Verdict on the best trial, in one sentence."""
         return str(self.summary["verdict"]["sentence"])
+
+    @property
+    def figures(self) -> FigureCollection:
+        """The panels of ``sweep.png`` as figures of matplotlib, by name, as `Run.figures`."""
+        from quantlr.report.figures import FigureCollection
+        from quantlr.report.pages.sweep import sweep_panels
+
+        return FigureCollection((placed.panel, self.page_context) for placed in sweep_panels(self.page_context))
 
 
 def sweep(
@@ -377,7 +391,7 @@ def run_sweep(sweep: Sweep, options: SweepOptions) -> SweepResult:
         )
     statistics = compute_sweep_statistics(results, family, seed=spec.seed, sessions_per_year=per_year)
     verdict = sweep_verdict(results, statistics, evaluation.verdict, evaluation.holdout, per_year, benchmark)
-    files, summary, table = make_files_summary_and_table(
+    files, summary, table, page_context = make_sweep_files(
         SweepReport(
             sweep,
             holdout_start,
@@ -398,4 +412,4 @@ def run_sweep(sweep: Sweep, options: SweepOptions) -> SweepResult:
     from quantlr.report.gallery import write_gallery
 
     write_gallery(output_folder)
-    return SweepResult(spec.name, summary, table, folder)
+    return SweepResult(spec.name, summary, table, folder, page_context)

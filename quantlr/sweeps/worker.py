@@ -162,8 +162,10 @@ def run_trial_and_forecast_metrics(
         from quantlr.audits.user_components import audit_user_decisions
 
         audit_user_decisions(config, prices, decisions)
-    forecast_metrics = cached_result("forecast_metrics", digests.model, lambda: _compute_forecast_metrics(forecasts))
-    return run_backtest(config, prices, decisions, progress=progress), forecast_metrics
+    run_data = run_backtest(config, prices, decisions, progress=progress)
+    digest = f"{digests.model} {config.report.score_from}"
+    forecast_metrics = cached_result("forecast_metrics", digest, lambda: _compute_forecast_metrics(run_data.forecasts))
+    return run_data, forecast_metrics
 
 
 def _audited_dataset(config: RunConfig, prices: Prices, is_audited: bool, progress: Progress) -> Dataset:

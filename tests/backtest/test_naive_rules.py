@@ -28,15 +28,8 @@ def run() -> Run:
 
 
 def results_by_key(run: Run, prices: Prices | None = None) -> dict[str, NaiveRuleResult]:
-    data = run.run_data
-    results = evaluate_naive_rules(
-        data.forecasts,
-        prices or data.prices,
-        run.config.policy,
-        run.config.execution,
-        sessions_per_year=252,
-        n_sessions=len(data.result.equity),
-    )
+    data = replace(run.run_data, prices=prices or run.run_data.prices)
+    results = evaluate_naive_rules(data, run.config.policy, run.config.execution, sessions_per_year=252)
     return {item.rule.key: item for item in results}
 
 

@@ -10,8 +10,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import quantlr
 from click.testing import Result
-from quantlr.experiment.export import exported_tables, recompute_run
+from matplotlib.figure import Figure
+from quantlr.experiment.export import ExportRequest, export_files, exported_tables
+from quantlr.experiment.saved_pages import open_saved_pages, recompute_run
+from quantlr.report.figures import figure_bytes
+from quantlr.report.pages import PAGES, Page
 
 Call = Callable[..., Result]
 
@@ -67,10 +72,10 @@ def test_figures_are_written_into_the_report_or_another_folder(run: Call) -> Non
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("exp",), "name what to export: --figure NAME, --tables or --pdf; the figures are growth"),
+        (("exp",), "name what to export: --figure NAME, --tables or --pdf"),
         (("exp", "--figure", "grwth"), "did you mean growth?"),
         (("exp", "--figure", "growth", "--size", "10"), "needed WIDTHxHEIGHT"),
-        (("other", "--pdf"), "other: no report of a run"),
+        (("other", "--pdf"), "other: no report of a run, a sweep or a comparison"),
         (("exp", "--figure", "growth", "--size", "60x60", "--dpi", "2400"), "pixels are more than"),
     ],
 )
@@ -96,3 +101,35 @@ def test_other_prices_or_metrics_than_the_reports_are_an_error(run: Call) -> Non
         result = run("export", "exp", "--tables")
         assert result.exit_code == 2
         assert message in result.stderr
+
+
+def test_pages_of_further_verbs_are_exported_where_the_report_has_them(
+    run: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Page, "draw_figure", lambda *_: Figure())
+    result = quantlr.worth("exp.yaml", output="reports")
+    pages = open_saved_pages(Path("reports/exp"))
+    assert pages.run is not None
+    own = list(pages.run.figures)
+    assert pages.figures.names() == (*own, *result.figures)
+    n_own = sum(page.is_applicable(pages.run.page_context) for page in PAGES)
+    assert len(list(pages.draw_pages())) == n_own + 1
+    files, _ = export_files(pages, ExportRequest(["feature_alone"], "svg"))
+    figure = result.figures.draw("feature_alone")
+    assert files == {"figure_feature_alone.svg": figure_bytes(figure, "svg", size=(10.0, 5.0), dpi=200)}
+
+
+def test_panels_of_a_comparison_are_exported_while_its_runs_are_the_same(run: Call) -> None:
+    assert run("run", "exp.yaml", "--name", "other", "--set", "features.0.lags=[3]", "--quiet").exit_code == 0
+    assert run("compare", "exp", "other", "--name", "both", "--quiet").exit_code == 0
+    comparison = quantlr.compare(["exp", "other"])
+    assert run("export", "both", "--list").stdout.split() == list(comparison.figures)
+    path = Path("reports/both/figure_sharpe_differences.svg")
+    assert run("export", "both", "--figure", "sharpe_differences", "--format", "svg").exit_code == 0
+    figure = comparison.figures.draw("sharpe_differences")
+    assert path.read_bytes() == figure_bytes(figure, "svg", size=(10.0, 5.0), dpi=200)
+    assert "tables are exported of a run" in run("export", "both", "--tables").stderr
+    assert run("run", "exp.yaml", "--name", "other", "--set", "features.0.lags=[5]", "--quiet").exit_code == 0
+    result = run("export", "both", "--pdf")
+    assert result.exit_code == 2
+    assert "the runs have changed" in result.stderr

@@ -20,6 +20,7 @@ from refusals import SMALL, config_problems, write_config
     [
         ("featurs: []\n", "exp.yaml:4:1: featurs: unknown key; did you mean features?"),
         ("zzz: 1\n", "exp.yaml:4:1: zzz: unknown key; known here: name, seed, data, features, label, walk_forward"),
+        ("execution: {commission_bps: 1,0}\n", "exp.yaml:4:31: execution.0: unknown key; a number is written with a decimal point"),
         ("model: {l2: much}\n", "exp.yaml:4:13: model.l2: needs a number or 'auto', found 'much'"),
         ("model: 7\n", "exp.yaml:4:8: model: needs a mapping with a kind, found 7; the kind is one of logistic_regression, sklearn"),
         ("seed: 1\nseed: 2\n", "exp.yaml:5:1: seed: duplicate key, first at "),

@@ -39,7 +39,7 @@ def test_defaults_are_the_documented_ones(tmp_path: Path) -> None:
         "per_share": 0.0, "min_per_order": 0.0, "capital": 100_000.0, "spread": None,
     }  # fmt: skip
     assert config.report.model_dump() == {
-        "benchmark": "buy_and_hold", "sessions_per_year": "auto", "per_ticker": False,
+        "benchmark": "buy_and_hold", "sessions_per_year": "auto", "score_from": None, "per_ticker": False,
         "pages": ("tearsheet", "forecast", "model", "selection", "positions", "tickers"),
     }  # fmt: skip
 

@@ -190,7 +190,7 @@ def broken(tmp_path: Path, *changes: tuple[int, str, str], header: str | None = 
         ),
         ([(6, "low", "-3")], r"X 2020-01-07: low needs a positive number, found -3\.0"),
         ([(6, "close", "inf")], r"X 2020-01-07: close needs a positive number, found inf"),
-        ([(6, "close", "")], r"X 2020-01-07: close needs a positive number, found nan"),
+        ([(6, "close", "")], r"X 2020-01-07: close needs a positive number, found none"),
         ([(7, "volume", "-1")], r"X 2020-01-08: volume can't be -1\.0"),
         (
             [(4, "Date", "2020-01-02")],
@@ -262,7 +262,7 @@ def test_parquet_with_cells_that_are_missing(tmp_path: Path) -> None:
     assert np.isnan(load(tmp_path / "x.parquet", "X").volume[3, 0])
     table.loc[4, "close"] = pd.NA
     table.to_parquet(tmp_path / "x.parquet")
-    with pytest.raises(DataError, match="X 2020-01-07: close needs a positive number, found nan"):
+    with pytest.raises(DataError, match="X 2020-01-07: close needs a positive number, found none"):
         load(tmp_path / "x.parquet", "X")
     table.loc[2, "Date"] = pd.NaT
     table.to_parquet(tmp_path / "x.parquet")
@@ -272,7 +272,7 @@ def test_parquet_with_cells_that_are_missing(tmp_path: Path) -> None:
     text.loc[1, "close"] = None
     text["close"] = text["close"].astype("str")
     text.to_parquet(tmp_path / "y.parquet")
-    with pytest.raises(DataError, match="X 2020-01-02: close needs a positive number, found nan"):
+    with pytest.raises(DataError, match="X 2020-01-02: close needs a positive number, found none"):
         load(tmp_path / "y.parquet", "X")
 
 

@@ -190,7 +190,7 @@ def test_a_field_may_be_missing_on_all_bars_of_a_ticker_but_not_on_some() -> Non
     table["open"] = np.nan
     assert not validate_bars(table)[1]
     table.loc[table.index[3], "open"] = 50.0
-    assert "open needs a positive number, found nan (59 such rows)" in validation_error(table).message
+    assert "open needs a positive number, found none (59 such rows)" in validation_error(table).message
     both = PriceRows.from_bars({"X": bars(), "Y": bars(1).assign(open=np.nan)})
     assert not validate_price_rows(both, QualitySpec(), CONTEXT)[1]
 

@@ -38,7 +38,7 @@ STRATEGY = [
     "turnover_per_year", "cost_total", "trades", "win_rate", "profit_factor",
 ]  # fmt: skip
 KEYS: dict[str, list[str]] = {
-    "data": ["tickers", "first", "last", "sessions", "sessions_per_year", "first_fill", "sha256"],
+    "data": ["tickers", "first", "last", "sessions", "sessions_per_year", "score_from", "first_fill", "sha256"],
     "forecast": [
         "n", "up_rate", "accuracy_always_up", "accuracy", "accuracy_ci95", "accuracy_base_rate", "log_loss",
         "log_loss_base_rate", "brier", "auc", "auc_ci95", "clark_west", "pesaran_timmermann",

@@ -14,7 +14,14 @@ from matplotlib.colors import to_hex
 from matplotlib.image import imread
 from matplotlib.text import Text
 from quantlr.core.errors import UserError
-from quantlr.report.figures import FigureCollection, check_pixels, figure_bytes, pages_pdf_bytes, parse_size
+from quantlr.report.figures import (
+    FigureCollection,
+    applicable_pages,
+    check_pixels,
+    figure_bytes,
+    parse_size,
+    pdf_bytes,
+)
 from quantlr.report.pages import PAGES
 from quantlr.report.themes import DARK_BACKGROUND, THEMES
 
@@ -24,7 +31,7 @@ from report.drawn_text import text_collisions
 
 @cache
 def figures(case: str) -> FigureCollection:
-    return FigureCollection(case_context(case))
+    return FigureCollection.from_run(case_context(case))
 
 
 def test_every_panel_of_every_page_is_a_figure_by_its_name() -> None:
@@ -35,7 +42,7 @@ def test_every_panel_of_every_page_is_a_figure_by_its_name() -> None:
         if page.is_applicable(context)
         for placed in page.place_panels(page.make_context(context))
     ]
-    collection = FigureCollection(context)
+    collection = FigureCollection.from_run(context)
     assert list(collection) == list(dict.fromkeys(keys))
     assert len(collection) == len(list(collection))
     assert {"ticker_price", "ticker_growth"} <= set(collection.names(context.forecast_tickers[1]))
@@ -125,5 +132,6 @@ def test_pdf_has_every_page_whatever_the_report_draws_and_names_in_any_script() 
     context = case_context("four sessions")
     report = context.config.report.model_copy(update={"pages": ("tearsheet",)})
     config = context.config.model_copy(update={"report": report, "name": "贵州茅台"})
-    content = pages_pdf_bytes(replace(context, config=config))
+    named = replace(context, config=config)
+    content = pdf_bytes(page.draw_figure(named) for page in applicable_pages(named))
     assert len(re.findall(rb"/Type /Page\b(?!s)", content)) == sum(page.is_applicable(context) for page in PAGES)

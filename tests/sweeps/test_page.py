@@ -16,6 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.dates import date2num
 from matplotlib.figure import Figure
 from matplotlib.image import imread
+from quantlr.experiment.saved_pages import open_saved_pages
 from quantlr.report.pages.layout import figure_png, page_figure
 
 from report.cases import USER_RCPARAMS
@@ -119,3 +120,20 @@ def test_page_bytes_repeat_under_any_matplotlib_settings(tmp_path: Path) -> None
     assert picture.shape[:2] == (1410, 2100)
     assert 0.02 < (picture[..., :3].min(axis=2) < 0.95).mean() < 0.6
     assert pages[0] == pages[1]
+
+
+def test_page_is_drawn_again_from_the_files_of_the_report(drawn_sweep: tuple[quantlr.SweepResult, Figure]) -> None:
+    result, _ = drawn_sweep
+    pages = open_saved_pages(result.folder)
+    assert list(pages.figures) == list(result.figures)
+    assert "winner_growth" in pages.figures
+    (again,) = pages.draw_pages()
+    assert figure_png(again) == (result.folder / "sweep.png").read_bytes()
+    path = result.folder / "sweep.json"
+    former = path.read_bytes()
+    changed = json.loads(former)
+    changed["holdout"]["growth"] += 0.001
+    path.write_text(json.dumps(changed), encoding="utf-8")
+    with pytest.raises(quantlr.UserError, match="prices have changed"):
+        open_saved_pages(result.folder)
+    path.write_bytes(former)

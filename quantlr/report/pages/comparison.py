@@ -11,7 +11,6 @@ import pandas as pd
 from quantlr.backtest.drawdowns import drawdown_series
 from quantlr.core.timing import iso_date
 from quantlr.core.values import Array
-from quantlr.report.compare import Comparison
 from quantlr.report.pages.layout import (
     Panel,
     PlacedPanel,
@@ -54,6 +53,8 @@ from quantlr.report.text_fit import PAGE_WIDTH_POINTS, fit_text, text_width
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+    from quantlr.report.compare import Comparison
 
 RUN_COLORS = (BLUE, VERMILION, GREEN, PURPLE, SKY, ORANGE)
 RUN_LINE_STYLES = ("-", (0, (4, 1.5)))

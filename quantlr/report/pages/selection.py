@@ -175,7 +175,8 @@ def cumulative_selection_table(context: SelectionContext) -> Table:
     """
     forecasts, selection = context.forecasts, context.selection
     index = np.searchsorted(selection.session, forecasts.session[context.known])
-    n_forecasts = np.bincount(np.searchsorted(selection.session, forecasts.session))[index]
+    session = forecasts.session[forecasts.session >= selection.session[0]]
+    n_forecasts = np.bincount(np.searchsorted(selection.session, session))[index]
     base = np.bincount(
         index, context.losses(logit(forecasts.base_rate)) / n_forecasts, minlength=len(selection.session)
     )

@@ -20,9 +20,11 @@ const describeChart = (chart, {title, sentence, table}) => {
   chart.querySelector("h3").textContent = title;
   chart.querySelector("p").textContent = sentence;
   chart.querySelector("[data-table=years] caption").textContent = table.title;
+  chart.querySelector("[data-table=years]").closest("details").hidden = !table.rows.length;
   chart.querySelector("[data-table=years] thead").replaceChildren(tableRow(["", ...table.columns], "th"));
   chart.querySelector("[data-table=years] tbody").replaceChildren(...table.rows.map(([label, cells]) => tableRow([label, ...cells], "td")));
 };
+const DATE_FORMATS = {days: "%d %b\n%Y", months: "%b %Y", years: "%Y"};
 const listTerms = (list, rows) => list.replaceChildren(
   ...rows.flatMap(([label, value]) => [makeElement("dt", label), makeElement("dd", value)]));
 const labelled = (glyphs, colors, label) => glyphs.filter(glyph => glyph.label).map(glyph => {
@@ -72,6 +74,7 @@ const drawInteractiveCharts = async (element, firstData) => {
       min_border_left: 62, min_border_right: 8, min_border_top: 6, outline_line_color: null, background_fill_color: null, border_fill_color: null,
     });
     const [xAxis] = figure.xaxes, [yAxis] = figure.yaxes;
+    xAxis.formatter = new Bokeh.DatetimeTickFormatter(DATE_FORMATS);
     xAxis.minor_tick_line_color = yAxis.minor_tick_line_color = yAxis.major_tick_line_color = null;
     yAxis.axis_line_color = null;
     figure.xgrids[0].visible = false;
@@ -111,10 +114,13 @@ const drawInteractiveCharts = async (element, firstData) => {
     return {figure, span, box, glyphs, names, isLog, key};
   }
 
+  const panels = makePanels(find, {xRange, coarse, HEIGHT: 240, onHover: time => select(nearest(time)), showAll});
+
   function applyTheme() {
     const ink = css("--ink"), soft = css("--soft"), line = css("--line"), [blue, sky] = ["#0072B2", "#56B4E9"];
     const isDark = matchMedia("(prefers-color-scheme: dark)").matches, [strategy, gross] = isDark ? [sky, "#CC79A7"] : [blue, sky];
     const colors = {ink, strategy, gross, baseline: "#E69F00", long: sky, short: "#D55E00"};
+    panels.paint({...colors, soft, line});
     for (const {figure, span, box, glyphs, key} of Object.values(charts)) {
       span.line_color = soft;
       box.fill_color = box.line_color = ink;
@@ -143,6 +149,7 @@ const drawInteractiveCharts = async (element, firstData) => {
 
   function showSession() {
     for (const {span} of Object.values(charts)) span.location = dates[selected];
+    panels.showSession(dates[selected]);
     find("session").value = selected;
     find("session").setAttribute("aria-valuetext", isoDate(dates[selected]));
     const at = name => (tickerColumns[name] || runColumns[name])[selected];
@@ -160,8 +167,8 @@ const drawInteractiveCharts = async (element, firstData) => {
     ];
     const parts = Object.entries(contributions).map(([name, values]) => [name, values[selected]]).filter(([, value]) => known(value));
     parts.sort(([, a], [, b]) => Math.abs(b) - Math.abs(a));
-    const listed = parts.slice(0, 12).map(([name, value]) => `${name} ${value > 0 ? "+" : ""}${fixed(value, 4)}`).join("; ");
-    if (listed) rows.push([data.contributions_text, listed + (parts.length > 12 ? `; ${parts.length - 12} smaller` : "")]);
+    const listed = parts.slice(0, 12).map(([name, value]) => `${name} ${value > 0 ? "+" : ""}${fixed(value, 4)}`).join("\n");
+    if (listed) rows.push([data.contributions_text, listed + (parts.length > 12 ? `\n${parts.length - 12} smaller` : "")]);
     else if (data.contributions_text && known(at("probability")))
       rows.push(["Contributions of the features", Object.keys(contributions).length ? "none: no finite coefficients at this refit" : data.contributions_text]);
     listTerms(find("readout"), rows);
@@ -250,9 +257,10 @@ const drawInteractiveCharts = async (element, firstData) => {
   find("controls").hidden = find("trade-list").hidden = false;
   const places = Object.keys(charts).map(key => find(key).querySelector(".canvas"));
   await Bokeh.embed.add_document_standalone(page, element, places);
-  return {update, xRange, charts, select, source, trades, get session() { return isoDate(dates[selected]); }};
+  await panels.draw();
+  return {update, panels, xRange, charts, select, source, trades, get session() { return isoDate(dates[selected]); }};
 };
 for (const element of document.querySelectorAll("[data-interactive]")) {
-  const text = element.querySelector("script[type='application/json']");
+  const text = element.querySelector("script[data-run]");
   if (text) drawInteractiveCharts(element, JSON.parse(text.textContent)).then(charts => { window.interactiveCharts = charts; });
 }
