@@ -26,7 +26,7 @@ from quantlr.core.file_reading import read_file
 from quantlr.core.values import Report
 from quantlr.report.compare import Comparison, check_comparison_target
 from quantlr.report.file_formats import json_bytes
-from quantlr.report.html import TEMPLATES_DIR, render_template
+from quantlr.report.html import FURTHER_PAGES, TEMPLATES_DIR, render_template
 from quantlr.report.pages import PAGES
 from quantlr.report.storage import MAX_JSON_BYTES, METRICS_FILE, hold_file_lock, write_report
 from quantlr.report.summary import (
@@ -177,6 +177,7 @@ def read_card_values(report_dir: Path, _dir_mtime_ns: int, _metrics_mtime_ns: in
     links = (
         ("report", "report.html", "The whole report on one page"),
         *((page.file_name.removesuffix(".png"), page.file_name, page.heading) for page in PAGES),
+        *((file.removesuffix(".png"), file, heading) for file, heading in FURTHER_PAGES.items()),
         ("numbers", METRICS_FILE, "Every metric"),
         ("config", "config.yaml", "The resolved config; running it gives the same report"),
     )

@@ -63,8 +63,8 @@ def no_descent_text(context: PageContext) -> str:
 def excess_loss_by_refit_table(context: PageContext) -> Table:
     """Return the training loss above its minimum by iteration for some refits: `excess_loss` (refits, iterations + 1).
 
-    In nats; `labels` are the refits' years, or every second one's month where two are of one year and "_" for the
-    others; `iteration_label` is the update rule of the configured solver.
+    In nats; `labels` are the refits' years, or months where two are of one year, `iteration_label` the update rule of
+    the configured solver.
     """
     model, diagnostics = context.logistic_regression, context.model_diagnostics
     curves = diagnostics.loss_curves
@@ -80,7 +80,7 @@ def excess_loss_by_refit_table(context: PageContext) -> Table:
     dates = context.run_data.forecasts.sessions[diagnostics.first_session[curves.refit_index]]
     labels, update_rule = [str(date.year) for date in dates], UPDATE_RULE_LABELS[model.solver]
     if len(set(labels)) < len(labels):
-        labels = ["_" if index % 2 else f"{date:%b %Y}" for index, date in enumerate(dates)]
+        labels = [f"{date:%b %Y}" for date in dates]
     return table | {"excess_loss": curves.excess_loss, "labels": labels, "iteration_label": update_rule}
 
 
@@ -95,7 +95,9 @@ def training_loss_panel(ax: Axes, table: Table) -> None:
     ax.set_xlim(-0.15, max(excess_loss.shape[1] - 1, 1) * 1.02)
     ax.locator_params(axis="x", nbins=6, integer=True)
     ax.set_xlabel(table["iteration_label"], parse_math=True, **LABEL_STYLE)
-    add_legend_above(ax, n_columns=5, font_size=8.2)
+    # Months have room for every second curve.
+    handles = ax.get_lines() if all(map(str.isdecimal, table["labels"])) else ax.get_lines()[::2]
+    add_legend_above(ax, n_columns=len(handles), font_size=8.2, handles=handles)
 
 
 def iteration_count_table(context: PageContext) -> Table:
