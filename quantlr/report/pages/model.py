@@ -50,7 +50,7 @@ SOLVER_SENTENCES = {
     "the lower right take a number.",
 }
 """How the refits were fitted, and what the panels on learning rates show, by solver."""
-MAX_SUBTITLE_CHARS = 395
+MAX_SUBTITLE_CHARS = 460
 """Characters that fit below the page's title."""
 MIN_PROBABILITY = 1e-12
 """Distance from 0 and 1 of a mean forecast whose log odds are drawn."""
