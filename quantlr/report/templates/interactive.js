@@ -33,6 +33,24 @@ const labelled = (glyphs, colors, label) => glyphs.filter(glyph => glyph.label).
   item.append(swatch, label(glyph.label));
   return item;
 });
+const newFigure = options => {
+  const figure = Bokeh.Plotting.figure({
+    sizing_mode: "stretch_width", toolbar_location: null, tools: [], min_border_left: 62, min_border_right: 8, min_border_top: 6,
+    outline_line_color: null, background_fill_color: null, border_fill_color: null, ...options,
+  });
+  const [xAxis] = figure.xaxes, [yAxis] = figure.yaxes;
+  if (options.x_axis_type === "datetime") xAxis.formatter = new Bokeh.DatetimeTickFormatter(DATE_FORMATS);
+  xAxis.minor_tick_line_color = yAxis.minor_tick_line_color = yAxis.major_tick_line_color = yAxis.axis_line_color = null;
+  figure.xgrids[0].visible = false;
+  yAxis.ticker.desired_num_ticks = 5;
+  return figure;
+};
+const paintFigure = (figure, glyphs, colors) => {
+  const [xAxis] = figure.xaxes, [yAxis] = figure.yaxes;
+  for (const {glyph, property, color} of glyphs) glyph[property] = colors[color];
+  for (const axis of [xAxis, yAxis]) axis.major_label_text_color = axis.axis_label_text_color = colors.ink;
+  xAxis.axis_line_color = xAxis.major_tick_line_color = figure.xgrids[0].grid_line_color = figure.ygrids[0].grid_line_color = colors.line;
+};
 /* Bokeh comes compressed; the policy of the page allows this one script by its hash. */
 const bokehIsReady = (async () => {
   const text = await (await inflate(document.querySelector("script[data-bokeh]").textContent)).text();
@@ -68,17 +86,11 @@ const drawInteractiveCharts = async (element, firstData) => {
 
   function makeChart(key, height) {
     const isLog = key === "equity", isPercent = key === "probability" || key === "drawdown";
-    const figure = Bokeh.Plotting.figure({
-      height, sizing_mode: "stretch_width", x_range: xRange, y_range: new Bokeh.Range1d({start: isLog ? 0.5 : 0, end: 1}),
-      x_axis_type: "datetime", y_axis_type: isLog ? "log" : "linear", toolbar_location: null, tools: coarse ? [] : ["xbox_zoom"],
-      min_border_left: 62, min_border_right: 8, min_border_top: 6, outline_line_color: null, background_fill_color: null, border_fill_color: null,
+    const figure = newFigure({
+      height, x_range: xRange, y_range: new Bokeh.Range1d({start: isLog ? 0.5 : 0, end: 1}),
+      x_axis_type: "datetime", y_axis_type: isLog ? "log" : "linear", tools: coarse ? [] : ["xbox_zoom"],
     });
-    const [xAxis] = figure.xaxes, [yAxis] = figure.yaxes;
-    xAxis.formatter = new Bokeh.DatetimeTickFormatter(DATE_FORMATS);
-    xAxis.minor_tick_line_color = yAxis.minor_tick_line_color = yAxis.major_tick_line_color = null;
-    yAxis.axis_line_color = null;
-    figure.xgrids[0].visible = false;
-    yAxis.ticker.desired_num_ticks = 5;
+    const [yAxis] = figure.yaxes;
     yAxis.formatter = new Bokeh.NumeralTickFormatter({format: isPercent ? "0%" : "0,0.[00]"});
     const glyphs = [];  // what is drawn, with the name of its colour and its label
     const line = (name, color, label, line_width = 1.4) =>
@@ -117,16 +129,14 @@ const drawInteractiveCharts = async (element, firstData) => {
   const panels = makePanels(find, {xRange, coarse, HEIGHT: 240, onHover: time => select(nearest(time)), showAll});
 
   function applyTheme() {
-    const ink = css("--ink"), soft = css("--soft"), line = css("--line"), [blue, sky] = ["#0072B2", "#56B4E9"];
+    const [ink, soft, line] = ["--ink", "--soft", "--line"].map(css), [blue, sky] = ["#0072B2", "#56B4E9"];
     const isDark = matchMedia("(prefers-color-scheme: dark)").matches, [strategy, gross] = isDark ? [sky, "#CC79A7"] : [blue, sky];
-    const colors = {ink, strategy, gross, baseline: "#E69F00", long: sky, short: "#D55E00"};
-    panels.paint({...colors, soft, line});
+    const colors = {ink, soft, line, strategy, gross, baseline: "#E69F00", long: sky, short: "#D55E00"};
+    panels.paint(colors);
     for (const {figure, span, box, glyphs, key} of Object.values(charts)) {
       span.line_color = soft;
       box.fill_color = box.line_color = ink;
-      for (const axis of [figure.xaxes[0], figure.yaxes[0]]) axis.major_label_text_color = ink;
-      figure.xaxes[0].axis_line_color = figure.xaxes[0].major_tick_line_color = figure.ygrids[0].grid_line_color = line;
-      for (const {glyph, property, color} of glyphs) glyph[property] = colors[color];
+      paintFigure(figure, glyphs, colors);
       const label = text => text === "benchmark" ? data.benchmark : text;
       find(key).querySelector("ul").replaceChildren(...labelled(glyphs, colors, label));
     }

@@ -5,16 +5,6 @@ const makePanels = (find, {xRange, coarse, HEIGHT, onHover, showAll}) => {
   const shown = {};  // by key: what was drawn, with its document and views
   let colors = {};
 
-  const newFigure = options => {
-    const figure = Bokeh.Plotting.figure({
-      sizing_mode: "stretch_width", toolbar_location: null, tools: [], min_border_left: 62, min_border_right: 8, min_border_top: 6,
-      outline_line_color: null, background_fill_color: null, border_fill_color: null, ...options,
-    });
-    const [xAxis] = figure.xaxes, [yAxis] = figure.yaxes;
-    xAxis.minor_tick_line_color = yAxis.minor_tick_line_color = yAxis.major_tick_line_color = yAxis.axis_line_color = null;
-    figure.xgrids[0].visible = false;
-    return figure;
-  };
   const source = data => new Bokeh.ColumnDataSource({data});
   const field = name => ({field: name});
   const addHover = (figure, renderer, tooltips, mode) => figure.add_tools(new Bokeh.HoverTool({renderers: [renderer], tooltips, mode, line_policy: "nearest"}));
@@ -30,8 +20,6 @@ const makePanels = (find, {xRange, coarse, HEIGHT, onHover, showAll}) => {
       const range = new Bokeh.Range1d({start: xRange.start, end: xRange.end});
       const [start, end] = chart.limits;
       const figure = newFigure({height: HEIGHT, x_axis_type: "datetime", x_range: range, y_range: new Bokeh.Range1d({start, end}), tools: coarse ? [] : ["xbox_zoom"]});
-      figure.xaxes[0].formatter = new Bokeh.DatetimeTickFormatter(DATE_FORMATS);
-      figure.yaxes[0].ticker.desired_num_ticks = 5;
       const follow = (from, to) => from.on_change([from.properties.start, from.properties.end], () => {
         if (from.start !== to.start || from.end !== to.end) to.setv({start: from.start, end: from.end});
       });
@@ -151,10 +139,7 @@ const makePanels = (find, {xRange, coarse, HEIGHT, onHover, showAll}) => {
   };
 
   const paintPanel = (key, {figure, glyphs, paintLegend, update, chart}) => {
-    for (const {glyph, property, color} of glyphs) glyph[property] = colors[color];
-    for (const axis of [figure.xaxes[0], figure.yaxes[0]]) axis.major_label_text_color = axis.axis_label_text_color = colors.ink;
-    figure.xaxes[0].axis_line_color = figure.xaxes[0].major_tick_line_color = colors.line;
-    for (const grid of [figure.xgrids[0], figure.ygrids[0]]) grid.grid_line_color = colors.line;
+    paintFigure(figure, glyphs, colors);
     update(chart);
     const legend = find(key).querySelector(".legend");
     if (paintLegend) paintLegend(legend);
