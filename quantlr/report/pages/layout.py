@@ -79,11 +79,16 @@ def panel(
 
 @dataclass(frozen=True, slots=True)
 class PlacedPanel:
-    """A panel and where on the page its axes are; `has_x_labels` is False where a panel below has the same dates."""
+    """A panel and where on the page its axes are.
+
+    `has_x_labels` is False where a panel below has the same dates, `has_x_offset` where that has the date that is common
+    to all labels, which is written below them.
+    """
 
     panel: Panel
     rectangle: Rectangle
     has_x_labels: bool = True
+    has_x_offset: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,6 +227,7 @@ def draw_panels(figure: Figure, panels: Iterable[PlacedPanel], context: Any) -> 
         if not placed.has_x_labels:
             ax.set_xlabel("")
             ax.tick_params(axis="x", labelbottom=False)
+        if not (placed.has_x_labels and placed.has_x_offset):
             ax.xaxis.get_offset_text().set_visible(False)
     return tables
 
