@@ -81,8 +81,8 @@ def panel(
 class PlacedPanel:
     """A panel and where on the page its axes are.
 
-    `has_x_labels` is False where a panel below has the same dates, `has_x_offset` where that has the date that is common
-    to all labels, which is written below them.
+    `has_x_labels` is False where a panel below has the same dates, `has_x_offset` where that one has the date that is
+    common to all labels, which is written below them.
     """
 
     panel: Panel
@@ -171,7 +171,7 @@ class Picture:
     width: int
     height: int
     how_to_read: str = ""
-    tables: Mapping[str, Table] = field(default_factory=dict)
+    tables: Mapping[str, Table] = field(default_factory=dict, compare=False)
 
     @property
     def is_tall(self) -> bool:
@@ -314,16 +314,18 @@ def figure_to_picture(figure: Figure, *, heading: str) -> Picture:
 
 def figure_png(figure: Figure) -> bytes:
     """Return the figure as PNG bytes that are the same for the same drawing."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from quantlr.report.axis_ticks import one_tick_per_axis
+    from quantlr.report.canvas import PageCanvas
 
-    FigureCanvasAgg(figure)
+    PageCanvas(figure)
     stream = io.BytesIO()
 
     def draw() -> None:
         stream.seek(0)
         stream.truncate()
         # Compression level 2 of 9 writes a tenth more bytes than the default, in two thirds of its time.
-        figure.savefig(stream, format="png", metadata={"Software": None}, pil_kwargs={"compress_level": 2})
+        with one_tick_per_axis(figure):
+            figure.savefig(stream, format="png", metadata={"Software": None}, pil_kwargs={"compress_level": 2})
 
     draw_with_fallback_fonts(figure, draw)
     return stream.getvalue()
