@@ -40,13 +40,16 @@ from quantlr.config.yaml_tree import (
 from quantlr.core.component_errors import is_user_defined, name_component_in_errors
 from quantlr.core.components import Component, ConfigSection, Unit, component_kind, component_union, require_kind
 from quantlr.core.errors import ConfigError, QuantlrError
+from quantlr.core.known_series import FileColumn
 from quantlr.core.text import path_for_sharing
 from quantlr.data.features import AnyFeature, Feature
 from quantlr.data.frame import FrameSource
 from quantlr.data.labels import LABELS, Direction, Label
 from quantlr.data.prices import DataSpec
+from quantlr.model.base import Model
 from quantlr.model.config import AnyModel, LogisticRegression
 from quantlr.model.selection import AUTO_L2_VALUES, SelectSpec
+from quantlr.model.sklearn_classifier import SklearnClassifier
 from quantlr.model.splits import WalkForwardSpec
 
 if TYPE_CHECKING:
@@ -103,6 +106,14 @@ class RunConfig(ConfigSection):
                 raise ValueError(f"{feature.kind} {text}: take a ratio, as relative_volume, or a single ticker")
         return features
 
+    @field_validator("model")
+    @classmethod
+    def _seed_classifier(cls, model: Model, info: ValidationInfo) -> Model:
+        """Give a classifier of scikit-learn without a random state the config's seed."""
+        if isinstance(model, SklearnClassifier) and model.random_state is None:
+            return model.model_copy(update={"random_state": info.data.get("seed", 0) % 2**32})
+        return model
+
     @field_validator("policy")
     @classmethod
     def _validate_policy_has_enough_tickers(cls, policy: Policy, info: ValidationInfo) -> Policy:
@@ -152,6 +163,14 @@ class RunConfig(ConfigSection):
             return ()
         found = iter_candidates(self, _dump_keeping_user_defined(self), ParsedYaml({}))
         return tuple(candidate for candidate, _ in found if candidate)
+
+    @property
+    def file_columns(self) -> tuple[FileColumn, ...]:
+        """The columns of the tickers' files that features need, those of all candidates, each once."""
+        chooses_features = any(key.startswith("features") for key in (self.select.over if self.select else ()))
+        configs = [self, *(candidate.config for candidate in (self.candidates() if chooses_features else ()))]
+        features = (feature for config in configs for feature in config.features)
+        return tuple(dict.fromkeys(column for feature in features for column in feature.file_columns))
 
     def results_sha256(self) -> str:
         """Return the digest of all that results depend on: the config without its name and the contents of its report.

@@ -9,6 +9,7 @@ import numpy as np
 from pydantic import AfterValidator, Field, StrictInt
 
 from quantlr.core.components import ChoiceDescriptions, Component, Unit
+from quantlr.core.known_series import FileColumn
 from quantlr.core.values import Array, FeatureColumns, Prices
 
 T = TypeVar("T")
@@ -76,6 +77,11 @@ class Feature(Component):
         return self.cross_sectional
 
     @property
+    def file_columns(self) -> tuple[FileColumn, ...]:
+        """The columns of the tickers' own files that it needs beside the prices."""
+        return ()
+
+    @property
     def has_volume_level(self) -> bool:
         """Whether values are in proportion to volume, so that a later split multiplies all earlier ones."""
         return False
@@ -115,6 +121,7 @@ def trailing_returns(close: Array, *, n_bars: int, return_kind: ReturnKind) -> A
 
 
 def safe_divide(numerator: Array, denominator: Array, *, fill_value: float) -> Array:
-    """Return numerator / denominator, and `fill_value` where the denominator is 0."""
+    """Return numerator / denominator, and `fill_value` where the denominator is 0; infinite where it overflows."""
     is_zero = denominator == 0
-    return np.where(is_zero, fill_value, numerator / np.where(is_zero, 1.0, denominator))
+    with np.errstate(over="ignore"):
+        return np.where(is_zero, fill_value, numerator / np.where(is_zero, 1.0, denominator))
