@@ -299,7 +299,8 @@ class Proportional(Policy):
     def decide(self, forecasts: Forecasts, context: DecisionContext) -> Array:
         """(p - 1/2) / full_at, or (p - base rate) / full_at, within the cap."""
         centre = 0.5 if self.around == "half" else forecasts.base_rate
-        weight = (forecasts.probability - centre) / self.full_at
+        with np.errstate(over="ignore"):  # beyond the cap in any case
+            weight = (forecasts.probability - centre) / self.full_at
         return np.clip(weight, -self.cap if self.sides == "long_short" else 0.0, self.cap)
 
 

@@ -29,8 +29,10 @@ from pydantic.fields import FieldInfo
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError, PydanticKnownError
 
-from quantlr.core.text import has_unsafe_characters
+from quantlr.core.text import escape_unsafe_characters, has_unsafe_characters
 
+MAX_QUOTED_CHARACTERS = 80
+"""Characters of a path that an error quotes."""
 UNIT_KEY = "unit"
 """JSON Schema key of a number's unit."""
 ENUM_DESCRIPTIONS_KEY = "enumDescriptions"
@@ -45,8 +47,15 @@ def resolve_config_path(path: Any) -> Any:
         absolute = Path(getattr(path, "folder", ".")).joinpath(Path(path).expanduser()).absolute()
     except RuntimeError:
         raise ValueError(f"there is no user of the name in {str(path)!r}; write the whole path") from None
-    # One file has one path, whichever folder it is named from: ".." goes up from where links lead.
-    return absolute.parent.resolve() / absolute.name if ".." in absolute.parts[:-1] else absolute
+    try:
+        with suppress(FileNotFoundError, NotADirectoryError, PermissionError):  # its reader says so
+            absolute.lstat()
+        # One file has one path, whichever folder it is named from: ".." goes up from where links lead.
+        return absolute.parent.resolve() / absolute.name if ".." in absolute.parts[:-1] else absolute
+    except (OSError, RuntimeError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error).partition(":")[0]
+        text = escape_unsafe_characters(str(path)[:MAX_QUOTED_CHARACTERS])
+        raise ValueError(f"needs the path of a file or folder, found '{text}', which can't be one ({reason})") from None
 
 
 ConfigRelativePath = Annotated[Path, BeforeValidator(resolve_config_path)]

@@ -53,7 +53,7 @@ def read_file(path: Path, *, max_bytes: int) -> bytes:
         size = os.fstat(file.fileno()).st_size
         if size > max_bytes:
             raise UnreadableContentError(f"needed at most {max_bytes:,} bytes, found {size:,}")
-        with library_errors_translated("a file that fits into the memory"):
+        with library_errors_translated("a file that fits into the memory", unless=(OSError,)):
             return file.read()
 
 

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from quantlr.core.values import Array
 
 DateArray = npt.NDArray[np.datetime64]
+MAX_FEATURE_MAGNITUDE = 1e100
+"""Largest size of a value of a series, and of a feature: squares and their sums stay finite."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -89,7 +89,8 @@ def with_adjusted_close_and_volume(raw_bars: RawBarFrame, *, ticker: str) -> Bar
     columns = dict(zip(raw_bars.columns, raw_bars.to_numpy(dtype=np.float64).T, strict=True))
     close, split, dividend, gain = (columns[name] for name in ("close", "split", "dividend", "capital_gain"))
     paid = np.where(dividend >= gain, dividend, dividend + gain)
-    ratios = (close[:-1] / split[1:] - paid[1:]) / close[:-1]
+    with np.errstate(divide="ignore", invalid="ignore"):  # a close of 0 is refused with the other prices
+        ratios = (close[:-1] / split[1:] - paid[1:]) / close[:-1]
     if (ratios <= 0).any():
         index = int(np.argmax(ratios <= 0)) + 1
         amounts = f"a dividend of {paid[index]:g} on a close of {close[index - 1]:g} the session before"

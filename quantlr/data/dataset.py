@@ -9,6 +9,7 @@ import numpy as np
 
 from quantlr.core.component_errors import name_component_in_errors, require_returned
 from quantlr.core.errors import DataError
+from quantlr.core.known_series import MAX_FEATURE_MAGNITUDE
 from quantlr.core.market_views import first_session_known_to_all, market_views
 from quantlr.core.timing import NOT_YET_KNOWN, iso_date, label_known_row, label_lag
 from quantlr.core.values import Array, BoolArray, Dataset, FeatureColumns, Labels, Note, Prices
@@ -136,9 +137,9 @@ def build_dataset(
 
 
 def _require_finite_features(prices: Prices, columns: FeatureColumns, row_mask: BoolArray) -> None:
-    """Raise the error for the first row of the first ticker in which a feature is NaN or infinite."""
+    """Raise the error for the first row of the first ticker in which a feature is NaN, infinite or far too large."""
     for name, values in columns.items():
-        invalid = ~np.isfinite(values) & row_mask
+        invalid = ~(np.abs(values) <= MAX_FEATURE_MAGNITUDE) & row_mask
         if invalid.any():
             ticker_index, bar = (int(index[0]) for index in np.nonzero(invalid.T))
             date = iso_date(prices.sessions[prices.session[bar, ticker_index]])

@@ -6,10 +6,12 @@ The server of the Federal Reserve Bank of St. Louis states for every value from 
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import os
 from collections.abc import Mapping
-from typing import Any, Literal
+from pathlib import Path
+from typing import Literal
 from urllib.error import HTTPError
 from urllib.parse import urlencode
 from urllib.request import build_opener
@@ -19,7 +21,9 @@ from pydantic import Field, PrivateAttr
 
 from quantlr.core.atomic import atomic_write, cache_dir
 from quantlr.core.errors import DataError, Fault
+from quantlr.core.file_reading import UnreadableContentError, library_errors_translated, read_json
 from quantlr.data.download import DOWNLOAD_TIMEOUT_SECONDS, HttpEnvironment
+from quantlr.data.http import network_error_text, read_error_text, read_response
 from quantlr.data.series import FileSeries, KnownRule, Observations, SeriesSource
 from quantlr.data.source import sha256_hex
 
@@ -59,13 +63,8 @@ class FredSeries(SeriesSource):
     def read(self, name: str, *, offline: bool) -> Observations:
         """Return every value with the date from which it was the published one."""
         path, today = cache_dir() / "series" / f"fred-{self.id}.json", str(self._environment.clock().date())
-        kept: dict[str, Any] = {}
-        try:
-            kept = json.loads(path.read_bytes())
-            table = _observations(kept["rows"])
-        except (OSError, ValueError, TypeError, KeyError):
-            kept, table = {}, None
-        if table is not None and (offline or kept.get("fetched") == today):
+        table, fetched = _read_kept(path)
+        if table is not None and (offline or fetched == today):
             return table
         if offline:
             text = f"{name}: the series {self.id} of FRED is not stored, and --offline does not use the network"
@@ -73,10 +72,8 @@ class FredSeries(SeriesSource):
         rows = self._download(name, is_kept=table is not None)
         try:
             table = _observations(rows)
-        except (ValueError, TypeError, KeyError) as error:
-            raise Fault(
-                f"{name}: FRED answers with no observations ({type(error).__name__}); try again later"
-            ) from error
+        except UnreadableContentError as error:
+            raise Fault(f"{name}: FRED answers with no observations: {error}; try again later") from error
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             atomic_write(path, json.dumps({"fetched": today, "rows": rows}).encode())
@@ -104,31 +101,52 @@ class FredSeries(SeriesSource):
     def _request(self, name: str, query: Mapping[str, str], advice: str) -> list[list[str]]:
         """Return the rows of one page; no message names the key."""
         opener = self._environment.http_session or build_opener()
+        url, limits = f"{FRED_ADDRESS}?{urlencode(query)}", {"max_bytes": MAX_RESPONSE_BYTES}
         try:
-            with opener.open(f"{FRED_ADDRESS}?{urlencode(query)}", timeout=DOWNLOAD_TIMEOUT_SECONDS) as response:
-                answer = json.loads(response.read(MAX_RESPONSE_BYTES))
-            return [[str(row[part]) for part in ("date", "value", "realtime_start")] for row in answer["observations"]]
+            content = read_response(opener, url, timeout_seconds=DOWNLOAD_TIMEOUT_SECONDS, **limits)
+            with library_errors_translated("observations"):
+                rows = json.loads(content)["observations"]
+                return [[str(row[part]) for part in ("date", "value", "realtime_start")] for row in rows]
         except HTTPError as error:
-            content, status = error.read(10_000).decode("utf-8", "replace"), error.code
-            error.close()
-            if status == 400 and "does not exist" in content:
+            text, status = read_error_text(error), error.code
+            if status == 400 and "does not exist" in text:
                 text = f"{name}: FRED knows no series {self.id!r}; correct its id"
                 raise DataError(text, key=f"data.series.{name}") from None
-            reason = f"the key in {KEY_VARIABLE} is not valid" if "api_key" in content else f"status {status}"
+            reason = f"the key in {KEY_VARIABLE} is not valid" if "api_key" in text else f"status {status}"
             raise Fault(f"{name}: FRED refuses the request ({reason}){advice}") from None
-        except (ValueError, TypeError, KeyError):
+        except UnreadableContentError:
             raise Fault(f"{name}: FRED answers with no observations{advice}") from None
         except OSError as error:
-            reason = str(getattr(error, "reason", None) or error.strerror or type(error).__name__)
-            raise Fault(f"{name}: FRED can't be reached: {reason}{advice}") from None
+            raise Fault(f"{name}: FRED can't be reached: {network_error_text(error)}{advice}") from None
+
+
+def _read_kept(path: Path) -> tuple[Observations | None, str]:
+    """Return the observations of a stored response, and the date on which it was fetched; None if it is damaged."""
+    try:
+        with library_errors_translated("a response of FRED", unless=(OSError,)):
+            kept = read_json(path, max_bytes=MAX_RESPONSE_BYTES)
+            return _observations(kept["rows"]), str(kept["fetched"])
+    except (OSError, UnreadableContentError):
+        return None, ""
 
 
 def _observations(rows: list[list[str]]) -> Observations:
-    """Return observations of rows of date, value and date of the release; those without a value are left out."""
-    kept = [row for row in rows if row[1] != MISSING_VALUE]
-    columns = list(zip(*kept, strict=True)) if kept else [(), (), ()]
-    date, release = (np.array(columns[index], dtype="datetime64[D]") for index in (0, 2))
-    value = np.array(columns[1], dtype=np.float64)
+    """Return observations of rows of date, value and date of the release; those without a value are left out.
+
+    Raises
+    ------
+    UnreadableContentError : a date is no date, or a value no finite number.
+    """
+    with library_errors_translated("rows of date, value and date of the release"):
+        kept = [row for row in rows if row[1] != MISSING_VALUE]
+        columns = list(zip(*kept, strict=True)) if kept else [(), (), ()]
+        date, release = (
+            np.array([dt.date.fromisoformat(text) for text in columns[index]], dtype="datetime64[D]")
+            for index in (0, 2)
+        )
+        value = np.array(columns[1], dtype=np.float64)
+    if not np.isfinite(value).all():
+        raise UnreadableContentError("needed finite values, found others")
     # The server's first vintages may be dated before the end of the period that they are of.
     return Observations(date, value, np.maximum(release, date), None, sha256_hex(json.dumps(rows).encode()))
 

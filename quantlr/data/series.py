@@ -13,7 +13,7 @@ from pydantic import Field, ValidationInfo, field_validator
 from quantlr.core.components import ChoiceDescriptions, Component, ConfigRelativePath
 from quantlr.core.errors import DataError, Fault
 from quantlr.core.file_reading import UnreadableContentError, read_file
-from quantlr.core.known_series import KnownSeries
+from quantlr.core.known_series import MAX_FEATURE_MAGNITUDE, KnownSeries
 from quantlr.core.timing import SECONDS_PER_DAY, Market, iso_date
 from quantlr.core.values import Array, IntArray
 from quantlr.data.csv.formats import read_raw_table
@@ -36,6 +36,8 @@ KNOWN_DESCRIPTIONS = {
     "the next session",
 }
 DAY = np.timedelta64(1, "D")
+FIRST_DATE, END_DATE = np.datetime64("1600-01-01"), np.datetime64("2200-01-01")
+"""Dates between which a calendar can be computed."""
 MAX_CLOSES_AFTER = 15
 """Days after the last date or release up to which closes are computed."""
 
@@ -47,7 +49,7 @@ class Observations:
     Attributes
     ----------
     date : (n,) dates that the values are of, as datetime64[D].
-    value : (n,) values; finite.
+    value : (n,) values, none of them NaN.
     release_date : (n,) local dates of the releases; None where the rule needs none.
     release_seconds : (n,) instants of the releases in seconds since 1970, UTC; None where only dates are stated.
     sha256 : digest of the source.
@@ -128,10 +130,11 @@ class FileSeries(SeriesSource):
     def read(self, name: str, *, offline: bool) -> Observations:
         """Return the observations in the file; rows without a value are left out."""
         key = f"data.series.{name}.path"
+        if self.path.is_dir() or not self.path.exists():
+            found = "is a folder; name a file in it" if self.path.is_dir() else "does not exist"
+            raise DataError(f"{self.path} {found}; a path is relative to its config", key=key)
         try:
             content = read_file(self.path, max_bytes=MAX_FILE_BYTES)
-        except FileNotFoundError as error:
-            raise DataError(f"{self.path} does not exist; a path is relative to its config", key=key) from error
         except UnreadableContentError as error:
             raise DataError(f"{self.path}: {error}", key=key) from error
         except OSError as error:
@@ -143,7 +146,7 @@ class FileSeries(SeriesSource):
                 table, [index for index in range(table.cells.shape[1]) if index != positions["value"]]
             )
             values = parse_numbers(table, positions["value"], decimal_mark=mark)
-            days, has_value = dates.astype("datetime64[D]"), np.isfinite(values)
+            days, has_value = dates.astype("datetime64[D]"), ~np.isnan(values)
             release, seconds = None, None
             if self.release_date is not None:
                 stamps, offsets = parse_dates(table, positions["release_date"])
@@ -162,6 +165,8 @@ class FileSeries(SeriesSource):
         options = ReadingOptions(columns=headings)
         raw_table = read_raw_table(content, path=self.path, options=options)
         table = raw_table.read_cell_table(n_header_lines=1, options=options)
+        if table.cells.empty:
+            raise DataError(f"{self.path} has a header line and no rows; needed values")
         found = [str(heading).strip() for heading in table.cells.columns]
         for heading in headings.values():
             if found.count(heading) != 1:
@@ -211,6 +216,13 @@ def _require_valid(name: str, observations: Observations) -> None:
     key, date, release = f"data.series.{name}", observations.date, observations.release_date
     if not len(date):
         raise DataError(f"{name} has no values", key=key)
+    for day in (date.min(), date.max(), *(() if release is None else (release.min(), release.max()))):
+        if not FIRST_DATE <= day < END_DATE:
+            raise DataError(f"{name} has the date {day}; needed {FIRST_DATE} to {END_DATE}; correct it", key=key)
+    too_large = np.flatnonzero(np.abs(observations.value) > MAX_FEATURE_MAGNITUDE)
+    if len(too_large):
+        text = f"{name} is {observations.value[too_large[0]]:g} on {iso_date(date[too_large[0]])}"
+        raise DataError(f"{text}, and needs values up to {MAX_FEATURE_MAGNITUDE:g}; correct the file", key=key)
     if release is None:
         _, first, count = np.unique(date, return_index=True, return_counts=True)
         if (count > 1).any():

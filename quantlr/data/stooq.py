@@ -26,6 +26,7 @@ from quantlr.data.download import (
     full_days_response,
     raw_bars_from_columns,
 )
+from quantlr.data.http import network_error_text, read_response
 from quantlr.data.markets import hours_of_suffix
 
 STOOQ_ADDRESS = "https://stooq.com"
@@ -96,14 +97,11 @@ class StooqClient(DownloadClient):
 
     def _read(self, url: str) -> bytes:
         try:
-            with self.opener.open(url, timeout=self.timeout_seconds) as response:
-                content: bytes = response.read(MAX_RESPONSE_BYTES)
-                return content
+            return read_response(self.opener, url, timeout_seconds=self.timeout_seconds, max_bytes=MAX_RESPONSE_BYTES)
         except HTTPError as error:
             error.close()
             if error.code == 429:
                 raise FetchError("limited", "Stooq limits the rate of requests (status 429)") from error
             raise FetchError("server", f"Stooq answers with status {error.code}, and with no prices") from error
-        except (OSError, ValueError) as error:
-            reason = getattr(error, "reason", None) or error
-            raise FetchError("network", f"Stooq can't be reached: {reason}") from error
+        except OSError as error:
+            raise FetchError("network", f"Stooq can't be reached: {network_error_text(error)}") from error

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -26,9 +26,16 @@ def require_own_report(config: RunConfig, output: str | Path) -> None:
 
 
 def save_supplement(
-    config: RunConfig, files: Mapping[str, bytes], output: str | Path, *, trials: Sequence[Trial] = ()
+    config: RunConfig,
+    files: Mapping[str, bytes],
+    output: str | Path,
+    *,
+    trials: Sequence[Trial] = (),
+    edits: Mapping[str, Callable[[bytes], bytes]] | None = None,
 ) -> list[Path]:
     """Write files beside the report of a config, record trials together with them, and return the paths.
+
+    Files of the report are edited as in `write_report_files`.
 
     Raises
     ------
@@ -38,7 +45,7 @@ def save_supplement(
     output, report_dir = Path(output), Path(output) / config.name
     make_reports_dir(output, config.name)
     with Ledger.from_output_folder(output).recording(trials) if trials else nullcontext():
-        return write_report_files(files, report_dir, config_yaml=config.to_yaml(folder=report_dir))
+        return write_report_files(files, report_dir, config_yaml=config.to_yaml(folder=report_dir), edits=edits)
 
 
 def save_page(
@@ -48,8 +55,9 @@ def save_page(
     output: str | Path,
     *,
     trials: Sequence[Trial] = (),
+    edits: Mapping[str, Callable[[bytes], bytes]] | None = None,
 ) -> list[Path]:
     """Write a page and its tables, as CSV by file name, beside a run's report; see `save_supplement`."""
     files = {page.file_name: page.render_picture(context).png_bytes}
     files |= {name: csv_bytes(table) for name, table in tables.items()}
-    return save_supplement(context.config, files, output, trials=trials)
+    return save_supplement(context.config, files, output, trials=trials, edits=edits)

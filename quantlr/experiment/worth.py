@@ -5,12 +5,14 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from quantlr.config.run_config import ConfigSource, RunConfig, load_config
+from quantlr.core.file_reading import UnreadableContentError, library_errors_translated
 from quantlr.core.progress import Progress, ignore_progress
 from quantlr.core.values import Dataset, Forecasts, Prices
 from quantlr.data.dataset import compute_feature_columns
@@ -23,6 +25,7 @@ from quantlr.model.base import Model
 from quantlr.model.feature_elimination import EliminationStep, best_step_in_hindsight, eliminate_features
 from quantlr.model.feature_worth import FeatureWorth, feature_sets, measure_feature_worth, walk_forward_each
 from quantlr.pipeline.stages import decide, run_backtest, walk_forward_spec
+from quantlr.report.storage import kept_report_dir
 
 if TYPE_CHECKING:
     from quantlr.report.figures import FigureCollection
@@ -109,13 +112,31 @@ class WorthResult:
     def save(self, output: str | Path = "reports") -> list[Path]:
         """Write ``features.png`` and its tables into the run's report folder, record the trials, return the paths.
 
+        Where that folder has a ``report.html``, the worth is added to its interactive panels.
+
         Raises
         ------
         OutputError : the report in that folder is of another config; or as for `Run.save`.
         Fault : as for `Run.save`.
         """
+        from quantlr.report.html import add_worth_to_report
+
         tables = {WORTH_CSV_FILE: self.table, ELIMINATION_CSV_FILE: self.elimination_table}
-        return save_page(self.page, self.run.page_context, tables, output, trials=self.trials)
+        edits = {"report.html": partial(add_worth_to_report, worth=self.table)}
+        return save_page(self.page, self.run.page_context, tables, output, trials=self.trials, edits=edits)
+
+
+def read_saved_worth(config: RunConfig, report_dir: Path) -> pd.DataFrame | None:
+    """Return the table of ``features.csv`` in a report's folder; None where there is none of this config."""
+    path = report_dir / WORTH_CSV_FILE
+    if not path.is_file() or kept_report_dir(report_dir, config.to_yaml(folder=report_dir)):
+        return None
+    try:
+        with library_errors_translated("the worth of features"):
+            table = pd.read_csv(path)
+            return table.astype({"features": "str", "statistic": float, "holm_p_value": float, "alone_p_value": float})
+    except (OSError, UnreadableContentError):
+        return None
 
 
 def worth(

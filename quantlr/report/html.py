@@ -13,7 +13,8 @@ import pandas as pd
 from quantlr.backtest.metrics import find_metric, metrics_shown_in
 from quantlr.core.text import escape_unsafe_characters
 from quantlr.report.context import PageContext
-from quantlr.report.interactive_page import InteractivePart
+from quantlr.report.interactive_page import InteractivePart, panel_with_json
+from quantlr.report.model_panels import model_panel_tables, worth_panel
 from quantlr.report.pages.layout import figure_png, use_matplotlib_defaults
 from quantlr.report.pages.tearsheet import tearsheet_figure, verdict_title_and_text
 from quantlr.report.style import percent_text
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
     from quantlr.report.pages import Picture
 
 TEMPLATES_DIR = Path(__file__).with_name("templates")
+WORTH_BEGIN, WORTH_END = "<!-- worth of the features -->", "<!-- end of worth -->"
+"""Between these ``report.html`` has the worth of the features."""
 
 
 def render_template(template_name: str, **values: Any) -> str:
@@ -82,7 +85,9 @@ def notebook_html(context: PageContext) -> str:
         fit_text=solver_text(context.metrics["model"]),
         picture_uri=picture_uri,
         interactive_page=render_template(
-            "interactive_page.html", context=context, interactive=InteractivePart.from_context(context)
+            "interactive_page.html",
+            context=context,
+            interactive=InteractivePart.from_context(context, model_panel_tables(context)),
         ),
     )
 
@@ -112,6 +117,7 @@ def report_html(
         _model_fit_table(context.metrics["model"], model_name=context.model_name),
     )
     finding, finding_text = verdict_title_and_text(context)
+    tables_by_panel = {key: table for picture in pictures.values() for key, table in picture.tables.items()}
     text = render_template(
         "report.html",
         context=context,
@@ -130,9 +136,22 @@ def report_html(
         basis=basis_text(context.metrics),
         config_yaml=config_yaml,
         provenance=provenance,
-        interactive=InteractivePart.from_context(context),
+        interactive=InteractivePart.from_context(context, tables_by_panel),
     )
     return text.encode()
+
+
+def add_worth_to_report(html: bytes, worth: pd.DataFrame) -> bytes:
+    """Return ``report.html`` with the worth of the features, as in ``features.csv``, in its interactive part.
+
+    A report without such a place, of an earlier version, is returned as it is.
+    """
+    before, begin, rest = html.decode().partition(WORTH_BEGIN)
+    _, end, after = rest.partition(WORTH_END)
+    if not end:
+        return html
+    panel = render_template("worth_panel.html", panel=panel_with_json(worth_panel(worth)))
+    return f"{before}{begin}{panel}{end}{after}".encode()
 
 
 def _trade_table(trades_by_side: pd.DataFrame, *, bar_unit: str) -> TextTable:

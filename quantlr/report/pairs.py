@@ -87,7 +87,7 @@ def backtest_result_on_dates(run: SavedRun, dates: pd.DatetimeIndex) -> Backtest
 def saved_benchmark_name(config: Mapping[str, Any]) -> str:
     """Return the name of the benchmark in a saved run's config."""
     benchmark = config["report"].get("benchmark", "buy_and_hold")
-    return str(benchmark["ticker"] if isinstance(benchmark, Mapping) else benchmark.replace("_", " "))
+    return str(benchmark.get("ticker")) if isinstance(benchmark, Mapping) else str(benchmark).replace("_", " ")
 
 
 def benchmark_result_on_dates(run: SavedRun, dates: pd.DatetimeIndex) -> BacktestResult:

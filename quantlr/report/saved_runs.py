@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from pandas.api.types import is_datetime64_any_dtype
+from pandas.api.types import is_datetime64_dtype
 
 from quantlr.config.loader import parse_and_merge_config_files
 from quantlr.core.errors import Fault, UserError
@@ -21,6 +21,12 @@ from quantlr.report.storage import MAX_JSON_BYTES, METRICS_FILE
 MAX_PARQUET_BYTES = 2 << 30
 BACKTEST_COLUMNS = ("gross_return", "cost", "net_return", "exposure", "turnover", "benchmark_equity", "cash_rate")
 FORECAST_COLUMNS = ("date", "ticker", "probability", "up", "base_rate")
+CONFIG_SECTIONS = ("data", "label", "execution", "report")
+"""Sections of a config that a comparison uses."""
+MAX_SESSIONS = 10_000
+"""Sessions per year, or of a horizon, above which a file is not taken for ours."""
+MAX_SAVED_NUMBER = 1e12
+"""Size of a number above which a file is not taken for ours: its square and sums of squares stay finite."""
 MAX_LISTED_REPORTS = 20
 """Reports that the error about an unknown name lists."""
 
@@ -110,13 +116,21 @@ def _read_saved_run(report_dir: Path, *, name: str, provenance: dict[str, Any], 
     if problems:
         raise ValueError("\n".join(map(str, problems)))
     config, data = parsed.value, read_json(report_dir / METRICS_FILE, max_bytes=MAX_JSON_BYTES)["data"]
+    missing = [key for key in CONFIG_SECTIONS if not isinstance(config.get(key), dict)]
+    if missing:
+        raise UserError(f"config.yaml has no {', '.join(missing)}")
     stated_per_year, fill = config["report"]["sessions_per_year"], str(config["execution"]["fill"])
     per_year = data.get("sessions_per_year", stated_per_year)
     if per_year == "auto":
         raise UserError(f"{METRICS_FILE} has no data.sessions_per_year")
+    horizon = int(config["label"]["horizon"])
+    if not (0 < int(per_year) <= MAX_SESSIONS and 0 < horizon <= MAX_SESSIONS):
+        raise UserError(f"{per_year} sessions per year or a horizon of {horizon} can't be of a run")
     backtest_frame = _read_backtest_frame(report_dir / "backtest.parquet", config, int(per_year))
     forecast_frame = _read_forecast_frame(report_dir / "forecasts.parquet")
-    first_fill = data.get("first_fill") or _first_fill_by_forecasts(forecast_frame, backtest_frame, fill)
+    first_fill = pd.Timestamp(data.get("first_fill") or _first_fill_by_forecasts(forecast_frame, backtest_frame, fill))
+    if first_fill.tzinfo is not None or not first_fill <= backtest_frame.index[0]:
+        raise UserError(f"{METRICS_FILE} has a data.first_fill after the first session of the backtest")
     return SavedRun(
         name=name,
         report_dir=report_dir,
@@ -126,9 +140,9 @@ def _read_saved_run(report_dir: Path, *, name: str, provenance: dict[str, Any], 
         backtest_frame=backtest_frame,
         forecast_frame=forecast_frame,
         sessions_per_year=CountedSessionsPerYear(per_year) if stated_per_year == "auto" else int(per_year),
-        first_fill=pd.Timestamp(first_fill),
+        first_fill=first_fill,
         fill=fill,
-        horizon=int(config["label"]["horizon"]),
+        horizon=horizon,
     )
 
 
@@ -158,9 +172,11 @@ def _read_parquet_frame(path: Path, columns: Sequence[str], *, optional: Sequenc
     if missing:
         raise UserError(f"{path.name} has no column {', '.join(missing)}")
     table = table[[*columns, *(name for name in optional if name in table)]]
-    if not is_datetime64_any_dtype(table["date"]):
-        raise ValueError(f"{path.name}: the column date does not hold dates")
-    table[[name for name in table if name not in ("date", "ticker")]].astype(np.float64)  # or it raises an error
+    if not is_datetime64_dtype(table["date"]):
+        raise UserError(f"{path.name}: the column date does not hold dates without a time zone")
+    numbers = table[[name for name in table if name not in ("date", "ticker")]].astype(np.float64)
+    if (numbers.abs() > MAX_SAVED_NUMBER).any(axis=None):
+        raise UserError(f"{path.name} has numbers beyond {MAX_SAVED_NUMBER:g}, which no run writes")
     return table
 
 
@@ -169,16 +185,22 @@ def _read_backtest_frame(path: Path, config: Mapping[str, Any], sessions_per_yea
     table = _read_parquet_frame(path, ["date", *BACKTEST_COLUMNS[:-1]], optional=BACKTEST_COLUMNS[-1:])
     table = table.set_index("date")
     if not table.index.is_monotonic_increasing or not table.index.is_unique or table.empty:
-        raise ValueError(f"{path.name}: dates must ascend, and there must be at least one")
-    if not np.isfinite(table["net_return"].to_numpy(dtype=np.float64)).all():
-        raise ValueError(f"{path.name}: net_return has values that are not finite")
+        raise UserError(f"{path.name}: dates must ascend, and there must be at least one")
     if "cash_rate" not in table:
         table["cash_rate"] = float(config["execution"]["cash_rate"]) / sessions_per_year
+    for name in table.columns.drop("benchmark_equity"):  # which is NaN where there is no benchmark
+        if not np.isfinite(table[name].to_numpy(dtype=np.float64)).all():
+            raise UserError(f"{path.name}: {name} has values that are not finite")
     return table
 
 
 def _read_forecast_frame(path: Path) -> pd.DataFrame:
     table = _read_parquet_frame(path, FORECAST_COLUMNS)
     if table.duplicated(["date", "ticker"]).any():
-        raise ValueError(f"{path.name}: a ticker has two forecasts on one date")
+        raise UserError(f"{path.name}: a ticker has two forecasts on one date")
+    for name in ("probability", "base_rate"):
+        if not table[name].astype(np.float64).between(0.0, 1.0).all():
+            raise UserError(f"{path.name}: {name} has values outside 0 to 1")
+    if not table["up"].dropna().astype(np.float64).isin([0.0, 1.0]).all():
+        raise UserError(f"{path.name}: up has values other than true and false")
     return table

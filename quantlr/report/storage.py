@@ -8,8 +8,8 @@ Files that quantlr did not write are carried over: in the folder itself all whos
 in the folder of ticker pages all that its index does not list.
 
 A run replaces the report of the same config. That of another config is kept, with the user's files in it, as
-``NAME@1``, ``NAME@2`` and so on, one folder for each config. Files beside a report, such as ``audit.json``, are only
-written where ``config.yaml`` is of the same config.
+``NAME@1``, ``NAME@2`` and so on, one folder for each config, and none that has files of the user is ever removed.
+Files beside a report, such as ``audit.json``, are only written where ``config.yaml`` is of the same config.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import re
 import shutil
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -148,7 +148,7 @@ def kept_report_dir(report_dir: Path, config_yaml: str) -> Path | None:
 
     It is replaced where it is of the same config, whatever the name and the contents of the report. It is kept in
     ``NAME@1``, or with the first number that is free or has an earlier report of one of the two configs, so that there
-    is one folder for each config.
+    is one folder for each config. An earlier report with files of the user in it is never replaced.
 
     Parameters
     ----------
@@ -162,8 +162,10 @@ def kept_report_dir(report_dir: Path, config_yaml: str) -> Path | None:
         return None
     for number in itertools.count(1):
         kept = report_dir.with_name(f"{report_dir.name}@{number}")
-        is_free = not kept.exists() and not kept.is_symlink()
-        if is_free or (not kept.is_symlink() and _read_result_settings(kept) in {former, new} - {""}):
+        if not kept.exists() and not kept.is_symlink():
+            break
+        is_earlier = not kept.is_symlink() and _read_result_settings(kept) in {former, new} - {""}
+        if is_earlier and not any(_iter_user_paths(kept)):
             break
     return kept
 
@@ -208,7 +210,13 @@ def write_report(report: Report, reports_dir: Path, *, keep_other_config: bool =
     return target
 
 
-def write_report_files(files: Mapping[str, bytes], report_dir: Path, *, config_yaml: str | None = None) -> list[Path]:
+def write_report_files(
+    files: Mapping[str, bytes],
+    report_dir: Path,
+    *,
+    config_yaml: str | None = None,
+    edits: Mapping[str, Callable[[bytes], bytes]] | None = None,
+) -> list[Path]:
     """Write files into the folder of a report, each whole or not at all, beside those there; return their paths.
 
     Parameters
@@ -217,6 +225,8 @@ def write_report_files(files: Mapping[str, bytes], report_dir: Path, *, config_y
     report_dir : made if it does not exist.
     config_yaml : resolved config that the files are of. Where the folder has none it is written as ``config.yaml``, so
         that a run of another config keeps the files. None for files of any config.
+    edits : functions that take the contents of a file there and return what replaces it, by name; of a file that is not
+        there none is called.
 
     Raises
     ------
@@ -229,7 +239,9 @@ def write_report_files(files: Mapping[str, bytes], report_dir: Path, *, config_y
             require_report_of_config(report_dir, config_yaml)
             own_config = {} if (report_dir / CONFIG_FILE).exists() else {CONFIG_FILE: config_yaml.encode()}
         report_dir.mkdir(exist_ok=True)
-        for name, content in {**own_config, **files}.items():
+        edited = {name: edit((report_dir / name).read_bytes()) for name, edit in (edits or {}).items()
+                  if (report_dir / name).is_file()}  # fmt: skip
+        for name, content in {**own_config, **files, **edited}.items():
             fresh = temp_path(report_dir / name)
             try:
                 write_and_fsync(fresh, content)
@@ -237,7 +249,7 @@ def write_report_files(files: Mapping[str, bytes], report_dir: Path, *, config_y
             finally:
                 fresh.unlink(missing_ok=True)
         fsync_path(report_dir)
-    return [report_dir / name for name in files]
+    return [report_dir / name for name in (*files, *edited)]
 
 
 def require_report_of_config(report_dir: Path, config_yaml: str) -> None:
@@ -366,35 +378,45 @@ def _replace_report_dir(report: Report, report_dir: Path, kept_dir: Path | None)
 
 def _move_report_dir(report_dir: Path, kept_dir: Path, fresh: Path) -> None:
     """Move a report to `kept_dir` and the new one in its place; if the process ends meanwhile, both are complete."""
-    remove_file_or_dir(kept_dir)
-    fresh.rename(kept_dir)
+    if not (kept_dir.exists() and exchange_paths(fresh, kept_dir)):
+        remove_file_or_dir(kept_dir)
+        fresh.rename(kept_dir)
     if not exchange_paths(kept_dir, report_dir):
+        remove_file_or_dir(fresh)
         kept_dir.rename(fresh)
         report_dir.rename(kept_dir)
         fresh.rename(report_dir)
     fsync_path(report_dir.parent)
+    remove_file_or_dir(fresh)  # the earlier report that was in `kept_dir`
 
 
 def _copy_user_files(old_dir: Path, new_dir: Path) -> None:
     """Copy the user's files and folders: everything but our own files and listed ticker pages."""
-    for item in old_dir.iterdir():
-        is_folder, target = item.is_dir() and not item.is_symlink(), new_dir / item.name
-        if item.name in REPORT_FILE_NAMES or (not is_folder and EXPORTED_FIGURE_PATTERN.fullmatch(item.name)):
-            if is_folder:
-                raise OutputError(f"{item} is a folder where a file of the report belongs; move it away")
-        elif is_folder and item.name == TICKER_PAGES_DIR:
-            own_files = _listed_ticker_file_names(old_dir)
-            for page in item.iterdir():
-                if page.name not in own_files and not (target / page.name).exists():
-                    target.mkdir(exist_ok=True)
-                    _copy_file_or_dir(page, target / page.name)
-        elif target.exists() and not is_folder:
+    for item in _iter_user_paths(old_dir):
+        target = new_dir / item.relative_to(old_dir)
+        if item.parent != old_dir:  # among the ticker pages
+            if target.exists():
+                continue
+            target.parent.mkdir(exist_ok=True)
+        elif item.name in REPORT_FILE_NAMES:
+            raise OutputError(f"{item} is a folder where a file of the report belongs; move it away")
+        elif target.exists():
             raise OutputError(f"{item} is not a folder, and the report needs one at this path: move or rename the file")
-        else:
-            _copy_file_or_dir(item, target)
+        _copy_file_or_dir(item, target)
     for copied in new_dir.rglob("*"):
         if copied.is_file() and not copied.is_symlink():
             fsync_path(copied)
+
+
+def _iter_user_paths(report_dir: Path) -> Iterator[Path]:
+    """Yield the user's files and folders in a report's folder, and those among its ticker pages."""
+    for item in report_dir.iterdir():
+        is_folder = item.is_dir() and not item.is_symlink()
+        if is_folder and item.name == TICKER_PAGES_DIR:
+            own_files = _listed_ticker_file_names(report_dir)
+            yield from (page for page in item.iterdir() if page.name not in own_files)
+        elif is_folder or not (item.name in REPORT_FILE_NAMES or EXPORTED_FIGURE_PATTERN.fullmatch(item.name)):
+            yield item
 
 
 def _copy_file_or_dir(source: Path, target: Path) -> None:

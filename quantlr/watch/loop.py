@@ -9,15 +9,18 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from quantlr.config.run_config import LoadedConfig, load_config
 from quantlr.core.errors import QuantlrError, UserError
 from quantlr.experiment.ledger import Ledger
 from quantlr.experiment.run import Run
+from quantlr.experiment.worth import read_saved_worth
 from quantlr.report.html import render_template
 from quantlr.report.interactive import interactive_data, json_for_html
+from quantlr.report.model_panels import model_panel_tables, model_panels
 from quantlr.report.pairs import pair_sentence
 from quantlr.report.storage import check_report_target, make_reports_dir
 from quantlr.report.summary import condense_notes, headline_changes, headline_tables, headline_text_rows, note_text
@@ -183,6 +186,7 @@ class WatchLoop:
             "verdict": render_template("live_verdict.html", metrics=None),
             "tables_status": "Pending." if previous is None else "Pending; these are of the previous result.",
             "charts": json_for_html(interactive_data(evaluation.context)),
+            "panels": "",
         }
 
     def _judge_and_publish(self, evaluation: Evaluation, previous: Evaluation | None, ledger: Ledger) -> None:
@@ -198,6 +202,8 @@ class WatchLoop:
         self.publish(parts)
         if previous:
             self.publish({"changes": _changes_html(previous, evaluation, tests=_tests_text(previous, evaluation))})
+        self._check_superseded("publishing", done=0, total=1)
+        self.publish({"panels": _panels_json(evaluation, metrics, self.output / evaluation.config.name)})
         self._is_judged = True
         self._check_superseded("publishing", done=0, total=1)
         if self.writes_pages:
@@ -214,6 +220,13 @@ def _changes_html(previous: Evaluation | None, evaluation: Evaluation, *, tests:
     differences = changed_keys(previous, evaluation) if previous else {}
     has_previous = previous is not None
     return render_template("live_changes.html", has_previous=has_previous, differences=differences, tests=tests)
+
+
+def _panels_json(evaluation: Evaluation, metrics: dict[str, Any], report_dir: Path) -> str:
+    """Return the panels on the model, for JSON; the worth of the features where `quantlr worth` has written it."""
+    context = replace(evaluation.context, metrics=metrics)
+    worth = read_saved_worth(evaluation.config, report_dir)
+    return json_for_html(model_panels(context, model_panel_tables(context), worth))
 
 
 def _tests_text(previous: Evaluation, evaluation: Evaluation) -> str:

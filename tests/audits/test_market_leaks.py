@@ -107,7 +107,7 @@ def test_a_policy_that_compares_by_date_is_convicted(scope: str) -> None:
     def context_by_date(*arguments: Any, **keywords: Any) -> DecisionContext:
         return replace(make_decision_context(*arguments, **keywords), market_rows=())
 
-    assert audit_prices(config, prices, n_cutoffs=4).leaks == ()
-    leaks = audit_prices(config, prices, PipelineStages(decision_context=context_by_date), n_cutoffs=4).leaks
+    assert audit_prices(config, prices, n_cutoffs=2).leaks == ()
+    leaks = audit_prices(config, prices, PipelineStages(decision_context=context_by_date), n_cutoffs=2).leaks
     assert {leak.stage for leak in leaks} == {"decide"}
     assert {leak.ticker[:2] for leak in leaks if leak.ticker} == {"TK"}

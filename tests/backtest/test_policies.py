@@ -95,6 +95,7 @@ def test_proportional_by_arithmetic() -> None:
     sample = replace(one_ticker([0.52, 0.6, 0.46]), base_rate=np.full(3, 0.54))
     assert decide(Proportional(), sample) == pytest.approx([0.4, 1.0, 0.0])
     assert decide(Proportional(cap=0.3), sample) == pytest.approx([0.3, 0.3, 0.0])
+    assert decide(Proportional(full_at=1e-320), sample) == pytest.approx([1.0, 1.0, 0.0]), "without a warning"
     around = Proportional(around="base_rate", sides="long_short")
     assert decide(around, sample) == pytest.approx([-0.4, 1.0, -1.0])
 

@@ -161,6 +161,13 @@ ERRORS = {
     "Date,W\n2019-02-01,1\n": ({"known": "next_session"}, "needs one column 'V'"),
     "Date,V\n2019-02-01,x\n": ({"known": "next_session"}, "needed a number, found 'x'"),
     "Date,V\n2019-02-01,\n": ({"known": "next_session"}, "has no values"),
+    "Date,V\n": ({"known": "next_session"}, "a header line and no rows"),
+    "Date,V\n2019-02-01,1\n2019-02-02,-1e308\n": ({"known": "next_session"}, r"is -1e\+308 on 2019-02-02"),
+    "Date,V\n2019-02-01,1e999\n": ({"known": "next_session"}, "is inf on 2019-02-01"),
+    "Date,V\n9999-12-31,1\n": ({"known": "next_session"}, "the date 9999-12-31"),
+    "Date,V,R\n2019-02-01,1,2019-03-15\n2019-03-01,2,9999-12-31\n": (
+        {"known": "release_date", "release_date": "R"}, "the date 9999-12-31",
+    ),
 }  # fmt: skip
 
 
@@ -182,6 +189,9 @@ def test_a_series_without_an_order_in_time_is_refused(tmp_path: Path, text: str)
         ({"path": "x.csv", "value": "V", "known": "release_date"}, "name the column of the releases"),
         ({"path": "x.csv", "value": "V", "known": "same_close", "release_date": "R"}, "is not used with known"),
         ({"kind": "fred", "id": "a b"}, r"data\.series\.S"),
+        ({"path": "x\0.csv", "value": "V", "known": "same_close"}, r"data\.series\.S\.path.*which can't be one"),
+        ({"path": "\ud800", "value": "V", "known": "same_close"}, r"data\.series\.S\.path.*which can't be one"),
+        ({"path": "x" * 5000, "value": "V", "known": "same_close"}, r"data\.series\.S\.path.*File name too long"),
     ],
 )
 def test_configs_of_series_that_are_refused(tmp_path: Path, series: dict[str, Any], message: str) -> None:
@@ -257,6 +267,11 @@ class FredServer(PriceServer):
         return 200, json.dumps({"count": len(self.rows), "observations": page})
 
 
+def fred_page(**row: str) -> str:
+    """Return an answer with one observation, with other values in it."""
+    return json.dumps({"observations": [{"date": "2024-01-02", "value": "1", "realtime_start": "2024-01-03", **row}]})
+
+
 @pytest.fixture
 def fred_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("QUANTLR_HOME", str(tmp_path))
@@ -297,9 +312,33 @@ def test_fred_has_every_vintage_and_is_asked_once_a_day(monkeypatch: pytest.Monk
             FredSeries(id="NOPE").with_environment(environment).read("X", offline=True)
 
 
+@pytest.mark.parametrize("content", ["[" * 100_000, "5", '{"rows": [["2020-01-01"]], "fetched": ""}', "\xff"])
+def test_a_damaged_stored_response_of_fred_is_fetched_again(fred_home: Path, content: str) -> None:
+    path = fred_home / "series" / "fred-RATE.json"
+    path.parent.mkdir()
+    path.write_text(content, encoding="latin-1")
+    server = FredServer()
+    server.rows = (("2020-01-01", "1", "2020-02-20"),)
+    with serving_prices(server) as address:
+        environment = HttpEnvironment(http_session=LoopbackOpener(address))
+        with pytest.raises(DataError, match="is not stored"):
+            FredSeries(id="RATE").with_environment(environment).read("CPI", offline=True)
+        assert FredSeries(id="RATE").with_environment(environment).read("CPI", offline=False).value.tolist() == [1.0]
+
+
 @pytest.mark.usefixtures("fred_home")
 @pytest.mark.parametrize(
-    "reply", [(500, "oops"), (200, "<html>"), (200, "{}"), (200, "[5]"), (400, '{"error_message": "api_key"}')]
+    "reply",
+    [
+        (500, "oops"),
+        (200, "<html>"),
+        (200, "{}"),
+        (200, "[5]"),
+        (400, '{"error_message": "api_key"}'),
+        (200, "[" * 100_000),
+        *((200, fred_page(**row)) for row in ({"value": "nan"}, {"value": "1e999"}, {"date": ""}, {"date": "today"})),
+    ],
+    ids=lambda reply: reply[1][-30:],
 )
 def test_fred_that_fails_is_a_fault_that_does_not_name_the_key(reply: tuple[int, str]) -> None:
     server = FredServer(reply=reply)

@@ -253,6 +253,17 @@ def test_runs_that_cannot_be_compared_are_refused(output: Path, names: tuple[str
         ("forecasts.parquet", "probability", "written by quantlr 0.0.1, can't be read"),
         ("forecasts.parquet", "date", "written by quantlr 0.0.1, can't be read"),
         ("provenance.json", b'{"versions": {"quantlr": "0.0.1"}, "data": 5}', "0.0.1, can't be read"),
+        ("forecasts.parquet", {"probability": 1e308}, "numbers beyond"),
+        ("forecasts.parquet", {"probability": 1.5}, "probability has values outside 0 to 1"),
+        ("forecasts.parquet", {"base_rate": np.nan}, "base_rate has values outside 0 to 1"),
+        ("forecasts.parquet", {"up": 7.0}, "up has values other than true and false"),
+        ("forecasts.parquet", {"date": pd.Timestamp("2001-01-02", tz="Asia/Tokyo")}, "dates without a time zone"),
+        ("backtest.parquet", {"turnover": np.inf}, "numbers beyond"),
+        ("backtest.parquet", {"cost": np.nan}, "cost has values that are not finite"),
+        ("config.yaml", b"report: {sessions_per_year: 252}\nexecution: {fill: close}\n", "has no data, label"),
+        ("metrics.json", b'{"data": {"sessions_per_year": -5}}', "can't be of a run"),
+        ("metrics.json", b'{"data": {"first_fill": "2099-01-01"}}', "a data.first_fill after"),
+        ("metrics.json", b'{"data": {"first_fill": "2000-01-03T00:00Z"}}', "a data.first_fill after"),
     ],
 )
 def test_incomplete_report_or_other_layout_is_refused(
@@ -263,6 +274,8 @@ def test_incomplete_report_or_other_layout_is_refused(
     if isinstance(content, str):  # a column of other values
         table = pd.read_parquet(tmp_path / "old" / file)
         content = table.assign(**{content: [f"text {number}" for number in range(len(table))]})
+    if isinstance(content, dict):  # other values in a column
+        content = pd.read_parquet(tmp_path / "old" / file).assign(**content)
     (tmp_path / "old" / file).unlink()
     if isinstance(content, pd.DataFrame):
         content.to_parquet(tmp_path / "old" / file)
@@ -327,6 +340,14 @@ def test_a_damaged_provenance_leaves_the_version_unknown(output: Path, tmp_path:
     shutil.copytree(output / "base", tmp_path / "old")
     (tmp_path / "old" / "provenance.json").write_bytes(content)
     assert read_saved_run(tmp_path / "old", name="old").quantlr_version == "unknown"
+
+
+def test_a_benchmark_that_is_none_is_named_so(output: Path, tmp_path: Path) -> None:
+    shutil.copytree(output / "base", tmp_path / "old")
+    config = (tmp_path / "old" / "config.yaml").read_text()
+    (tmp_path / "old" / "config.yaml").write_text(config.replace("benchmark: buy_and_hold", "benchmark: null"))
+    assert "benchmark: null" in (tmp_path / "old" / "config.yaml").read_text()
+    assert compare(output, str(tmp_path / "old"), "lags").benchmark_name == "None"
 
 
 def test_runs_of_the_same_name_are_named_with_their_parent_folder(output: Path, tmp_path: Path) -> None:

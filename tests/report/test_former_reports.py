@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import shutil
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
-from quantlr.core.atomic import write_and_fsync
+from quantlr.core.atomic import exchange_paths, remove_file_or_dir, write_and_fsync
 from quantlr.core.values import Report
 from quantlr.report.storage import recover_interrupted_swap, write_report
 
@@ -52,6 +53,20 @@ def test_files_of_the_user_stay_with_the_report_that_they_are_beside(tmp_path: P
     folder = write_run(tmp_path, "B")
     assert sorted(path.name for path in folder.iterdir()) == ["config.yaml", "metrics.json"]
     assert {path.name for path in (tmp_path / "exp@1").iterdir()} >= {"notes.txt", "on A.txt"}
+
+
+def test_a_kept_report_with_files_of_the_user_is_never_replaced(tmp_path: Path) -> None:
+    (write_run(tmp_path, "A") / "on A.txt").write_text("good")
+    (write_run(tmp_path, "B") / "tickers").mkdir()
+    (tmp_path / "exp" / "tickers" / "mine.png").write_text("good")
+    for ticker in "ABCAB":
+        write_run(tmp_path, ticker)
+    assert {path.name for path in tmp_path.glob("exp*/on A.txt")} == {"on A.txt"}
+    assert {path.name for path in tmp_path.glob("exp*/tickers/mine.png")} == {"mine.png"}
+    n_folders = len(contents(tmp_path))
+    for ticker in "ABCAB":
+        write_run(tmp_path, ticker)
+    assert len(contents(tmp_path)) == n_folders, "one more for each of these two, and no more"
 
 
 @pytest.mark.parametrize("file", ["sweep.json", "compare.json", "metrics.json"])
@@ -109,3 +124,38 @@ def test_both_reports_are_complete_after_an_end_at_any_file_system_call(
     write_run(tmp_path, "B")
     assert contents(tmp_path)["exp"] == "B"
     assert "A" in contents(tmp_path).values()
+
+
+@pytest.mark.parametrize("exchanges", [True, False])
+@pytest.mark.parametrize("n_calls", range(6))
+def test_no_config_loses_its_report_where_an_earlier_one_makes_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, n_calls: int, exchanges: bool
+) -> None:
+    """The process ends after `n_calls` moves of folders, while A goes back in the place of B, and B in that of A."""
+    for ticker in "AB":
+        write_run(tmp_path, ticker)
+    n_done = 0
+
+    def counted(function: Any) -> Any:
+        def call(*arguments: Any) -> Any:
+            nonlocal n_done
+            n_done += 1
+            if n_done > n_calls:
+                raise ProcessEnded
+            return function(*arguments)
+
+        return call
+
+    with monkeypatch.context() as patched:
+        exchange = counted(exchange_paths) if exchanges else lambda *_: False
+        patched.setattr("quantlr.report.storage.exchange_paths", exchange)
+        patched.setattr("quantlr.report.storage.remove_file_or_dir", counted(remove_file_or_dir))
+        patched.setattr(Path, "rename", counted(Path.rename))
+        with suppress(ProcessEnded):
+            write_run(tmp_path, "A", content="A newest")
+    recover_interrupted_swap(tmp_path / "exp")
+    assert "B" in contents(tmp_path).values()
+    if exchanges:
+        assert {"A", "A newest"} & set(contents(tmp_path).values())
+    write_run(tmp_path, "A", content="A newest")
+    assert contents(tmp_path) == {"exp": "A newest", "exp@1": "B"}

@@ -29,7 +29,11 @@ PICTURES = {
         "What & why?", "A <b>model</b>", "Its <i>numbers</i>.", 'A "model".', b"\x89PNG two", 1400, 940, "Read <it> so."
     ),
 }
-SCRIPT_TAGS: list[dict[str, str]] = [{"type": "application/json"}, {"type": "text/plain", "data-bokeh": ""}, {}]
+SCRIPT_TAGS: list[dict[str, str]] = [
+    {"type": "application/json", "data-run": ""},
+    {"type": "text/plain", "data-bokeh": ""},
+    {},
+]
 """The tags of the data of the interactive charts, and of the scripts that draw them."""
 PROVENANCE: dict[str, Any] = {"data": {"source": "made up", "sha256": "ab12"}, "versions": {"python": "3.11"}}
 

@@ -23,7 +23,10 @@ from quantlr.report.context import PageContext
 from quantlr.report.html import render_template, report_html
 from quantlr.report.interactive import interactive_data, json_for_html
 from quantlr.report.interactive_page import InteractivePart, bokeh_script
+from quantlr.report.model_panels import model_panel_tables, model_panels
+from quantlr.report.pages.coefficients import coefficient_table
 from quantlr.report.pages.holdings import price_panel_table
+from quantlr.report.pages.layout import Picture, Table
 from quantlr.report.pages.tearsheet import growth_table
 
 from chromium import BROWSER, NO_BROWSER_REASON, ChromiumTab, open_chromium
@@ -148,7 +151,7 @@ def test_contributions_equal_a_loop_over_forecasts(scope: str) -> None:
 
 @pytest.mark.parametrize("case", EXTREME_CASES)
 def test_every_run_has_charts_with_sentences_and_tables(case: str) -> None:
-    part = InteractivePart.from_context(case_context(case))
+    part = InteractivePart.from_context(case_context(case), {})
     assert list(part.texts) == ["price", "trades", "probability", "equity", "drawdown"]
     for chart in part.texts.values():
         assert chart["sentence"].endswith(".")
@@ -193,9 +196,11 @@ def test_json_can_stand_in_a_script_element() -> None:
     assert json.loads(json_for_html(value)) == {"</script><!--": ["<b>", None]}
 
 
-def page_of(context: PageContext) -> str:
+def page_of(context: PageContext, tables: dict[str, Table] | None = None) -> str:
+    """Return a report without pictures, with the tables of panels of its pages by key."""
     provenance = {"data": {"source": "made up", "sha256": "ab12"}, "versions": {"python": "3.11"}}
-    return report_html(context, {}, config_yaml="", provenance=provenance, trades_by_side=pd.DataFrame()).decode()
+    pictures = {"page.png": Picture("Page", "", "", "", b"", 3, 2, tables=tables)} if tables else {}
+    return report_html(context, pictures, config_yaml="", provenance=provenance, trades_by_side=pd.DataFrame()).decode()
 
 
 def test_policy_allows_the_scripts_of_the_page_by_their_hashes_and_no_other() -> None:
@@ -216,7 +221,8 @@ needs_browser = pytest.mark.skipif(BROWSER is None, reason=NO_BROWSER_REASON)
 def tab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ChromiumTab]:
     """Return a browser that shows the report of a run with several tickers."""
     folder = tmp_path_factory.mktemp("interactive")
-    (folder / "report.html").write_text(page_of(case_context(SEVERAL)))
+    context = case_context(SEVERAL)
+    (folder / "report.html").write_text(page_of(context, model_panel_tables(context)))
     with open_chromium(folder / "profile") as tab:
         tab.resize(1200, 1500)
         tab.open((folder / "report.html").as_uri())
@@ -357,6 +363,38 @@ def test_trade_clicked_in_the_chart_of_the_price_is_shown(tab: ChromiumTab) -> N
 
 
 @needs_browser
+def test_coefficients_share_the_time_axis_and_a_name_shows_its_interval(tab: ChromiumTab) -> None:
+    tab.evaluate("document.querySelector('[data-part=in]').click(); interactiveCharts.select(300)")
+    panel = "interactiveCharts.panels.shown.coefficients"
+    ranges = [
+        tab.evaluate(f"[{name}.start, {name}.end]") for name in ("interactiveCharts.xRange", f"{panel}.figure.x_range")
+    ]
+    assert ranges[0] == ranges[1]
+    tab.wait_for(f"{panel}.crosshair.location === interactiveCharts.charts.price.span.location")
+    names = coefficient_table(case_context(SEVERAL))["features"]
+    buttons = "document.querySelectorAll('[data-part=coefficients] .legend button')"
+    assert tab.evaluate(f"Array.from({buttons}, button => button.textContent)") == names
+    tab.evaluate(f"{buttons}[1].click()")
+    alphas = f"{panel}.glyphs.slice(0, {len(names)}).map(({{glyph}}) => glyph.line_alpha.value)"
+    assert tab.evaluate(alphas) == [0.25, 1]
+    tab.evaluate(f"{buttons}[1].click()")
+    assert tab.evaluate(alphas) == [1, 1]
+
+
+@needs_browser
+def test_newer_panels_replace_the_former_ones(tab: ChromiumTab) -> None:
+    context = case_context(SEVERAL)
+    other = case_context("without coefficients")
+    for source, kind in ((other, "rows"), (context, "paths")):
+        panels = json_for_html(model_panels(source, model_panel_tables(source)))
+        tab.evaluate(f"interactiveCharts.panels.update({panels})")
+        assert tab.evaluate("interactiveCharts.panels.shown.coefficients.chart.kind") == kind
+        assert tab.evaluate("document.querySelectorAll('[data-part=coefficients] .bk-Figure').length") == 1
+    assert tab.evaluate("document.querySelector('[data-part=worth] .canvas').hidden")
+    assert tab.messages == []
+
+
+@needs_browser
 def test_newer_data_keep_zoom_and_session(tab: ChromiumTab) -> None:
     tab.evaluate("document.querySelector('[data-part=in]').click(); interactiveCharts.select(150)")
     state = "[interactiveCharts.xRange.start, interactiveCharts.xRange.end, interactiveCharts.session]"
@@ -389,6 +427,8 @@ def test_page_fits_a_phone(tab: ChromiumTab) -> None:
 
 def test_notebook_page_is_complete_in_itself() -> None:
     context = case_context("three years")
-    page = render_template("interactive_page.html", context=context, interactive=InteractivePart.from_context(context))
+    page = render_template(
+        "interactive_page.html", context=context, interactive=InteractivePart.from_context(context, {})
+    )
     assert "<main data-interactive>" in page
     assert not re.search(r"<(link|script|img)[^>]* (src|href)=\"(?!data:)", page)

@@ -182,8 +182,7 @@ def test_error_stands_beside_the_last_result_until_it_is_mended(
 ) -> None:
     before = {name: live.parts[name] for name in ("charts", "headline", "verdict")}
     break_it(folder / "my.yaml")
-    live.wait_for(lambda: live.parts["status"].startswith("error"))
-    assert found in live.parts["error"]
+    live.wait_for(lambda: live.parts["status"].startswith("error") and found in live.parts["error"])
     assert {name: live.parts[name] for name in before} == before
     (folder / "my.yaml").write_text(CONFIG)
     live.wait_until_up_to_date()

@@ -135,6 +135,7 @@ def coefficient_table(context: PageContext) -> Table:
 
     `coefficients`, `low` and `high` are (refits, features), in log odds per standard deviation; the features are those
     with the largest z statistics, the largest first. `limits` contains them, but for intervals much wider than most.
+    `model` is the ticker or candidate whose model it is, or "pooled", and `remarks` say what is left out.
     """
     summary = ModelSummary.from_context(context)
     paths, n_features = summary.diagnostics.coefficient_paths, len(summary.feature_order)
@@ -145,8 +146,10 @@ def coefficient_table(context: PageContext) -> Table:
     half_width = Z95 * paths.standardized_standard_errors[:, 1 + drawn]
     last_term = {1: "", 2: r"+\theta_2x_2"}.get(n_features, rf"+\cdots+\theta_{{{n_features}}}x_{{{n_features}}}")
     formula = rf"$z=\theta\cdot x=\theta_0+\theta_1x_1{last_term}$"
-    text = _drawn_coefficients_text(summary, paths, len(drawn))
-    table: dict[str, Any] = {"subtitle": f"{formula};  {text}", "has_formula": True}
+    remarks, legend = _drawn_coefficients_text(summary, paths, len(drawn))
+    model = context.candidate or summary.diagnostics.name
+    table: dict[str, Any] = {"subtitle": f"{formula};  {'; '.join([*remarks, legend])}", "has_formula": True}
+    table |= {"model": model, "remarks": remarks}
     if not summary.has_fit:
         return table | {"message": NO_MINIMUM_MESSAGE}
     edges = np.abs([coefficients - half_width, coefficients + half_width])
@@ -165,24 +168,25 @@ def coefficient_table(context: PageContext) -> Table:
     }
 
 
-def _drawn_coefficients_text(summary: ModelSummary, paths: CoefficientPaths, n_drawn: int) -> str:
-    """Return which features and refits are drawn, and what is written above them."""
+def _drawn_coefficients_text(summary: ModelSummary, paths: CoefficientPaths, n_drawn: int) -> tuple[list[str], str]:
+    """Return remarks on which features and refits are drawn, and what is written above them."""
     n_features, size = len(summary.feature_order), "|z|" if paths.has_standard_errors else "size"
     parts = [f"{n_drawn} of {n_features} with the largest {size}"] if n_drawn < n_features else []
     if len(paths.refit_index) < summary.n_refits:
         parts.append(f"{len(paths.refit_index)} of {summary.n_refits:,} refits")
     if not paths.has_standard_errors:
-        return "; ".join([*parts, "newest coefficient, without a standard error"])
+        return parts, "newest coefficient, without a standard error"
     arrays = (paths.standardized_coefficients, paths.standardized_standard_errors)
     n_fitted, n_with_errors = (int((~np.isnan(values[:, 0])).sum()) for values in arrays)
     parts += [f"errors of {n_with_errors}"] if n_with_errors < n_fitted else []
-    return "; ".join([*parts, "newest ± standard error; band 95%, blue: different from zero (5%)"])
+    return parts, "newest ± standard error; band 95%, blue: different from zero (5%)"
 
 
 @panel(
     "Standardised coefficients over the refits: log odds per standard deviation",
     coefficient_table,
     FORMULA_PADDING,
+    is_interactive=True,
 )
 def coefficient_paths_panel(ax: Axes, table: Table) -> None:
     """Draw a small chart per feature: its coefficient over the refits with the 95% interval."""
@@ -228,7 +232,12 @@ def _draw_coefficient_path(ax: Axes, table: Table, feature_index: int) -> None:
                     fontsize=size, color=BLACK, fontweight=weight, va="bottom", annotation_clip=False)  # fmt: skip
 
 
-@panel("Standardised coefficients: log odds per standard deviation", coefficient_table, FORMULA_PADDING)
+@panel(
+    "Standardised coefficients: log odds per standard deviation",
+    coefficient_table,
+    FORMULA_PADDING,
+    is_interactive=True,
+)
 def coefficients_panel(ax: Axes, table: Table) -> None:
     """Draw the coefficients of a single refit, one row per feature."""
     ax.set_axis_off()
@@ -265,7 +274,7 @@ def permutation_importance_table(context: PageContext) -> Table:
     }
 
 
-@panel("Permutation importance (1/1,000 nat)", permutation_importance_table, FORMULA_PADDING)
+@panel("Permutation importance (1/1,000 nat)", permutation_importance_table, FORMULA_PADDING, is_interactive=True)
 def permutation_importance_panel(ax: Axes, table: Table) -> None:
     """Draw a row per feature: its importance with the 95% interval, blue where 0 is below it."""
     ax.set_axis_off()

@@ -113,14 +113,14 @@ def draw_calibration(ax: Axes, table: Table) -> None:
     marker = "o" if n_inside <= 12 else None
     ax.plot(probability, table["curve_observed_frequency"], color=BLUE, linewidth=1.8, marker=marker, markersize=5,
             label="observed frequency")  # fmt: skip
-    ax.set(xlim=limits, ylim=_calibration_y_limits(table, line_top))
+    ax.set(xlim=limits, ylim=calibration_y_limits(table, line_top))
     format_fraction_axis(ax.xaxis, max_ticks=5)
     format_fraction_axis(ax.yaxis, max_ticks=5)
     label_axes(ax, x_label="forecast probability of up", y_label="observed frequency of up")
     add_legend(ax, corner="upper left", n_columns=2)
 
 
-def _calibration_y_limits(table: Table, top: float) -> tuple[float, float]:
+def calibration_y_limits(table: Table, top: float) -> tuple[float, float]:
     """Return vertical limits between which curve and band of nearly all forecasts take the fraction `top` at most."""
     count, limits, band = table["curve_count"], table["bin_edges"][[0, -1]], table["band_probability"]
     cumulative, fraction = np.cumsum(count) / count.sum(), count / count.sum()
@@ -247,7 +247,12 @@ def rolling_accuracy_table(context: PageContext) -> Table:
 
 
 CALIBRATION_PANEL = Panel(
-    "calibration", "Calibration (reliability diagram)", calibration_table, draw_calibration, LONG_PADDING
+    "calibration",
+    "Calibration (reliability diagram)",
+    calibration_table,
+    draw_calibration,
+    LONG_PADDING,
+    is_interactive=True,
 )
 ROLLING_ACCURACY_PANEL = Panel(
     "rolling_accuracy",

@@ -57,6 +57,7 @@ class Panel:
     make_table : returns the panel's numbers for a context, without importing matplotlib.
     draw : draws such numbers on axes, and computes none.
     title_padding : points between the title and the axes, the room of subtitle and legend.
+    is_interactive : whether ``report.html`` draws its table too, in the browser.
     """
 
     key: str
@@ -64,13 +65,16 @@ class Panel:
     make_table: Callable[[Any], Table]
     draw: Callable[[Axes, Table], None]
     title_padding: float = 6.0
+    is_interactive: bool = False
 
 
 def panel(
-    title: str, make_table: Callable[[Any], Table], title_padding: float = 6.0
+    title: str, make_table: Callable[[Any], Table], title_padding: float = 6.0, *, is_interactive: bool = False
 ) -> Callable[[Callable[[Axes, Table], None]], Panel]:
     """Return a decorator that makes a panel of a drawing function, whose name without `_panel` is the key."""
-    return lambda draw: Panel(draw.__name__.removesuffix("_panel"), title, make_table, draw, title_padding)
+    return lambda draw: Panel(
+        draw.__name__.removesuffix("_panel"), title, make_table, draw, title_padding, is_interactive
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,23 +118,25 @@ class Page:
 
     def draw_figure(self, context: PageContext) -> Figure:
         """Return the page of a run as a figure."""
+        return self._draw(context)[0]
+
+    def _draw(self, context: PageContext) -> tuple[Figure, dict[str, Table]]:
+        """Return the page of a run as a figure, and the tables of the panels that are interactive."""
         page_context = self.make_context(context)
         title, subtitle = self.title_and_text(page_context)
         setup, notes = f"{context.config.name}   {context.setup_text}", context.notes
         figure = page_figure(
             title, subtitle, setup_text=setup, notes=notes, notes_file="provenance.json", extra_height=self.extra_height
         )
-        draw_panels(
-            figure, [_place_in_figure(figure, placed) for placed in self.place_panels(page_context)], page_context
-        )
-        return figure
+        panels = [_place_in_figure(figure, placed) for placed in self.place_panels(page_context)]
+        return figure, draw_panels(figure, panels, page_context)
 
     def render_picture(self, context: PageContext) -> Picture:
         """Return the page of a run as it is written; the bytes are the same for the same run."""
         with use_matplotlib_defaults(), garbage_collection_paused():
-            return replace(
-                figure_to_picture(self.draw_figure(context), heading=self.heading), how_to_read=self.how_to_read
-            )
+            figure, tables = self._draw(context)
+            picture = figure_to_picture(figure, heading=self.heading)
+            return replace(picture, how_to_read=self.how_to_read, tables=tables)
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +152,7 @@ class Picture:
     png_bytes : the file.
     width, height : in pixels.
     how_to_read : one sentence; empty where the picture is not in the HTML report.
+    tables : of the panels that are interactive, by key.
     """
 
     header_height: ClassVar[int] = 223
@@ -159,6 +166,7 @@ class Picture:
     width: int
     height: int
     how_to_read: str = ""
+    tables: Mapping[str, Table] = field(default_factory=dict)
 
     @property
     def is_tall(self) -> bool:
@@ -184,12 +192,17 @@ def grid_rectangles(
     return [grid[index].get_position(Figure()).bounds for index in range(n_rows * n_columns)]
 
 
-def draw_panels(figure: Figure, panels: Iterable[PlacedPanel], context: Any) -> None:
-    """Compute and draw panels at their positions; titles and subtitles end before the next panel at their height."""
-    panels = tuple(panels)
+def draw_panels(figure: Figure, panels: Iterable[PlacedPanel], context: Any) -> dict[str, Table]:
+    """Compute and draw panels at their positions; titles and subtitles end before the next panel at their height.
+
+    Returns the tables of the panels that are interactive, by key.
+    """
+    panels, tables = tuple(panels), dict[str, Table]()
     for placed in panels:
         max_width = _room_to_the_right(placed, panels) * figure.get_figwidth() * 72.0
         table, padding = placed.panel.make_table(context), placed.panel.title_padding
+        if placed.panel.is_interactive:
+            tables[placed.panel.key] = table
         ax = figure.add_axes(placed.rectangle)
         style_axes(ax)
         if placed.panel.title:
@@ -210,6 +223,7 @@ def draw_panels(figure: Figure, panels: Iterable[PlacedPanel], context: Any) -> 
             ax.set_xlabel("")
             ax.tick_params(axis="x", labelbottom=False)
             ax.xaxis.get_offset_text().set_visible(False)
+    return tables
 
 
 def _place_in_figure(figure: Figure, placed: PlacedPanel) -> PlacedPanel:

@@ -16,7 +16,7 @@ from quantlr.report.pages.coefficients import (
     coefficients_panel,
     permutation_importance_panel,
 )
-from quantlr.report.pages.layout import Page, PlacedPanel, Table, fields_table, panel
+from quantlr.report.pages.layout import Page, Panel, PlacedPanel, Table, fields_table, panel
 from quantlr.report.pages.learning_rate import (
     FORMULA_PADDING,
     iteration_counts_panel,
@@ -162,12 +162,19 @@ def _draw_log_odds_curve(
     ax.tick_params(labelsize=SMALL_SIZE - 1.5)
 
 
+def feature_panel(context: PageContext) -> Panel:
+    """Return the panel on the features: coefficients over the refits or of a single one, or permutation importance."""
+    if context.permutation_importance is not None:
+        return permutation_importance_panel
+    has_one_refit = len(context.model_diagnostics.first_session) == 1
+    return coefficients_panel if has_one_refit else coefficient_paths_panel
+
+
 def place_model_panels(context: PageContext) -> tuple[PlacedPanel, ...]:
     """Return the panels of the page; coefficients are drawn over the refits, or as rows if there is only one.
 
     A single panel says why there is no loss to draw if the model is no logistic regression.
     """
-    has_one_refit = len(context.model_diagnostics.first_session) == 1
     descent: tuple[PlacedPanel, ...] = (
         PlacedPanel(training_loss_panel, (0.045, 0.062, 0.215, 0.211)),
         PlacedPanel(iteration_counts_panel, (0.305, 0.062, 0.07, 0.185)),
@@ -179,11 +186,8 @@ def place_model_panels(context: PageContext) -> tuple[PlacedPanel, ...]:
         if len(context.run_data.forecasts.refits.iterations):
             iterations = PlacedPanel(iteration_counts_panel, (0.085, 0.062, 0.14, 0.185))
             descent = (iterations, PlacedPanel(no_descent_panel, (0.305, 0.062, 0.675, 0.235)))
-    features = coefficients_panel if has_one_refit else coefficient_paths_panel
-    if context.permutation_importance is not None:
-        features = permutation_importance_panel
     return (
-        PlacedPanel(features, (0.045, 0.43, 0.545, 0.312)),
+        PlacedPanel(feature_panel(context), (0.045, 0.43, 0.545, 0.312)),
         PlacedPanel(sigmoid_panel, (0.645, 0.43, 0.235, 0.312)),
         PlacedPanel(full_sigmoid_panel, (0.915, 0.615, 0.065, 0.115), has_x_labels=False),
         PlacedPanel(sigmoid_slope_panel, (0.915, 0.43, 0.065, 0.115)),

@@ -20,9 +20,11 @@ const describeChart = (chart, {title, sentence, table}) => {
   chart.querySelector("h3").textContent = title;
   chart.querySelector("p").textContent = sentence;
   chart.querySelector("[data-table=years] caption").textContent = table.title;
+  chart.querySelector("[data-table=years]").closest("details").hidden = !table.rows.length;
   chart.querySelector("[data-table=years] thead").replaceChildren(tableRow(["", ...table.columns], "th"));
   chart.querySelector("[data-table=years] tbody").replaceChildren(...table.rows.map(([label, cells]) => tableRow([label, ...cells], "td")));
 };
+const DATE_FORMATS = {days: "%d %b\n%Y", months: "%b %Y", years: "%Y"};
 const listTerms = (list, rows) => list.replaceChildren(
   ...rows.flatMap(([label, value]) => [makeElement("dt", label), makeElement("dd", value)]));
 const labelled = (glyphs, colors, label) => glyphs.filter(glyph => glyph.label).map(glyph => {
@@ -31,6 +33,24 @@ const labelled = (glyphs, colors, label) => glyphs.filter(glyph => glyph.label).
   item.append(swatch, label(glyph.label));
   return item;
 });
+const newFigure = options => {
+  const figure = Bokeh.Plotting.figure({
+    sizing_mode: "stretch_width", toolbar_location: null, tools: [], min_border_left: 62, min_border_right: 8, min_border_top: 6,
+    outline_line_color: null, background_fill_color: null, border_fill_color: null, ...options,
+  });
+  const [xAxis] = figure.xaxes, [yAxis] = figure.yaxes;
+  if (options.x_axis_type === "datetime") xAxis.formatter = new Bokeh.DatetimeTickFormatter(DATE_FORMATS);
+  xAxis.minor_tick_line_color = yAxis.minor_tick_line_color = yAxis.major_tick_line_color = yAxis.axis_line_color = null;
+  figure.xgrids[0].visible = false;
+  yAxis.ticker.desired_num_ticks = 5;
+  return figure;
+};
+const paintFigure = (figure, glyphs, colors) => {
+  const [xAxis] = figure.xaxes, [yAxis] = figure.yaxes;
+  for (const {glyph, property, color} of glyphs) glyph[property] = colors[color];
+  for (const axis of [xAxis, yAxis]) axis.major_label_text_color = axis.axis_label_text_color = colors.ink;
+  xAxis.axis_line_color = xAxis.major_tick_line_color = figure.xgrids[0].grid_line_color = figure.ygrids[0].grid_line_color = colors.line;
+};
 /* Bokeh comes compressed; the policy of the page allows this one script by its hash. */
 const bokehIsReady = (async () => {
   const text = await (await inflate(document.querySelector("script[data-bokeh]").textContent)).text();
@@ -66,16 +86,11 @@ const drawInteractiveCharts = async (element, firstData) => {
 
   function makeChart(key, height) {
     const isLog = key === "equity", isPercent = key === "probability" || key === "drawdown";
-    const figure = Bokeh.Plotting.figure({
-      height, sizing_mode: "stretch_width", x_range: xRange, y_range: new Bokeh.Range1d({start: isLog ? 0.5 : 0, end: 1}),
-      x_axis_type: "datetime", y_axis_type: isLog ? "log" : "linear", toolbar_location: null, tools: coarse ? [] : ["xbox_zoom"],
-      min_border_left: 62, min_border_right: 8, min_border_top: 6, outline_line_color: null, background_fill_color: null, border_fill_color: null,
+    const figure = newFigure({
+      height, x_range: xRange, y_range: new Bokeh.Range1d({start: isLog ? 0.5 : 0, end: 1}),
+      x_axis_type: "datetime", y_axis_type: isLog ? "log" : "linear", tools: coarse ? [] : ["xbox_zoom"],
     });
-    const [xAxis] = figure.xaxes, [yAxis] = figure.yaxes;
-    xAxis.minor_tick_line_color = yAxis.minor_tick_line_color = yAxis.major_tick_line_color = null;
-    yAxis.axis_line_color = null;
-    figure.xgrids[0].visible = false;
-    yAxis.ticker.desired_num_ticks = 5;
+    const [yAxis] = figure.yaxes;
     yAxis.formatter = new Bokeh.NumeralTickFormatter({format: isPercent ? "0%" : "0,0.[00]"});
     const glyphs = [];  // what is drawn, with the name of its colour and its label
     const line = (name, color, label, line_width = 1.4) =>
@@ -111,16 +126,17 @@ const drawInteractiveCharts = async (element, firstData) => {
     return {figure, span, box, glyphs, names, isLog, key};
   }
 
+  const panels = makePanels(find, {xRange, coarse, HEIGHT: 240, onHover: time => select(nearest(time)), showAll});
+
   function applyTheme() {
-    const ink = css("--ink"), soft = css("--soft"), line = css("--line"), [blue, sky] = ["#0072B2", "#56B4E9"];
+    const [ink, soft, line] = ["--ink", "--soft", "--line"].map(css), [blue, sky] = ["#0072B2", "#56B4E9"];
     const isDark = matchMedia("(prefers-color-scheme: dark)").matches, [strategy, gross] = isDark ? [sky, "#CC79A7"] : [blue, sky];
-    const colors = {ink, strategy, gross, baseline: "#E69F00", long: sky, short: "#D55E00"};
+    const colors = {ink, soft, line, strategy, gross, baseline: "#E69F00", long: sky, short: "#D55E00"};
+    panels.paint(colors);
     for (const {figure, span, box, glyphs, key} of Object.values(charts)) {
       span.line_color = soft;
       box.fill_color = box.line_color = ink;
-      for (const axis of [figure.xaxes[0], figure.yaxes[0]]) axis.major_label_text_color = ink;
-      figure.xaxes[0].axis_line_color = figure.xaxes[0].major_tick_line_color = figure.ygrids[0].grid_line_color = line;
-      for (const {glyph, property, color} of glyphs) glyph[property] = colors[color];
+      paintFigure(figure, glyphs, colors);
       const label = text => text === "benchmark" ? data.benchmark : text;
       find(key).querySelector("ul").replaceChildren(...labelled(glyphs, colors, label));
     }
@@ -143,6 +159,7 @@ const drawInteractiveCharts = async (element, firstData) => {
 
   function showSession() {
     for (const {span} of Object.values(charts)) span.location = dates[selected];
+    panels.showSession(dates[selected]);
     find("session").value = selected;
     find("session").setAttribute("aria-valuetext", isoDate(dates[selected]));
     const at = name => (tickerColumns[name] || runColumns[name])[selected];
@@ -160,8 +177,8 @@ const drawInteractiveCharts = async (element, firstData) => {
     ];
     const parts = Object.entries(contributions).map(([name, values]) => [name, values[selected]]).filter(([, value]) => known(value));
     parts.sort(([, a], [, b]) => Math.abs(b) - Math.abs(a));
-    const listed = parts.slice(0, 12).map(([name, value]) => `${name} ${value > 0 ? "+" : ""}${fixed(value, 4)}`).join("; ");
-    if (listed) rows.push([data.contributions_text, listed + (parts.length > 12 ? `; ${parts.length - 12} smaller` : "")]);
+    const listed = parts.slice(0, 12).map(([name, value]) => `${name} ${value > 0 ? "+" : ""}${fixed(value, 4)}`).join("\n");
+    if (listed) rows.push([data.contributions_text, listed + (parts.length > 12 ? `\n${parts.length - 12} smaller` : "")]);
     else if (data.contributions_text && known(at("probability")))
       rows.push(["Contributions of the features", Object.keys(contributions).length ? "none: no finite coefficients at this refit" : data.contributions_text]);
     listTerms(find("readout"), rows);
@@ -250,9 +267,10 @@ const drawInteractiveCharts = async (element, firstData) => {
   find("controls").hidden = find("trade-list").hidden = false;
   const places = Object.keys(charts).map(key => find(key).querySelector(".canvas"));
   await Bokeh.embed.add_document_standalone(page, element, places);
-  return {update, xRange, charts, select, source, trades, get session() { return isoDate(dates[selected]); }};
+  await panels.draw();
+  return {update, panels, xRange, charts, select, source, trades, get session() { return isoDate(dates[selected]); }};
 };
 for (const element of document.querySelectorAll("[data-interactive]")) {
-  const text = element.querySelector("script[type='application/json']");
+  const text = element.querySelector("script[data-run]");
   if (text) drawInteractiveCharts(element, JSON.parse(text.textContent)).then(charts => { window.interactiveCharts = charts; });
 }

@@ -9,10 +9,16 @@
     if (window.interactiveCharts) await window.interactiveCharts.update(data);
     else window.interactiveCharts = await drawInteractiveCharts(section, data);
   };
-  const show = async ({charts, controls: html, values, ...others}) => {
+  /* Those of the former result are pale until the new ones, which take longer, are there. */
+  const showPanels = async panels => {
+    if (panels) await window.interactiveCharts.panels.update(JSON.parse(panels));
+    section.classList.toggle("pending", !panels);
+  };
+  const show = async ({charts, panels, controls: html, values, ...others}) => {
     if (html) controls.showHtml(html);
     if (values) controls.showValues(JSON.parse(values));
     if (charts) await showCharts(JSON.parse(charts));
+    if (charts || panels) await showPanels(panels);
     for (const [name, value] of Object.entries(others)) {
       const element = document.querySelector(`[data-live="${name}"]`);
       if (texts.has(name)) element.textContent = value;
