@@ -16,7 +16,7 @@ EXPORTER_FILES = {
     "crsp.csv": "AAPL",
     "finrl.csv": "AAPL",
     "stooq_polish.csv": "X",
-    "stooq_german.csv": "X",
+    "onvista.csv": "X",
     "utf16.csv": "X",
     "semicolon_comma.csv": "X",
     "preamble.csv": "X",

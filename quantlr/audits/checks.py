@@ -13,7 +13,7 @@ from quantlr.core.errors import DataError
 from quantlr.core.market_views import MarketView, has_several_markets, market_views, with_own_dates
 from quantlr.core.timing import iso_date, label_known_row
 from quantlr.core.values import Array, BoolArray, FeatureColumns, Labels, Prices
-from quantlr.data.scenarios import apply_scenarios
+from quantlr.data.scenarios import EXTRA_HOLIDAYS, apply_scenarios
 from quantlr.model.walk_forward import ModelSplit
 
 CutoffCount = int | Literal["auto", "all"]
@@ -233,7 +233,13 @@ class InputChecker:
         prices = apply_scenarios(
             self.prices, scenarios, after_session=session, seed=self.seed, last_session=last_session
         )
-        inputs, collector = self._compute_inputs(prices), LeakCollector()
+        try:
+            inputs, collector = self._compute_inputs(prices), LeakCollector()
+        except DataError:
+            if EXTRA_HOLIDAYS not in scenarios:
+                raise
+            others = [scenario for scenario in scenarios if scenario != EXTRA_HOLIDAYS]
+            return self._compare(session, others, last_session)  # a value is older than a feature allows
         cutoff = self.make_cutoff(session, ", ".join(scenarios), collector)
         record_changed_inputs(self.original, inputs, cutoff, horizon=self.horizon)
         for view in self.market_views:

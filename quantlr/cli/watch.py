@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from quantlr.cli.options import Options, config_argument, verb
-from quantlr.core.errors import UserError
+from quantlr.core.errors import INTERRUPTED_EXIT_STATUS, UserError
 
 
 @verb("watch", "settings", "name", "offline", "output")
@@ -43,5 +43,7 @@ def command(options: Options, *, config_path: Path, port: int, open_page: bool, 
         click.launch(url)
     try:
         serve(config_path.stem, parts, loop.controls.change_value, connection, token=token)
+    except KeyboardInterrupt:
+        raise SystemExit(INTERRUPTED_EXIT_STATUS) from None
     finally:
         loop.stop()

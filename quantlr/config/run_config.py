@@ -40,6 +40,7 @@ from quantlr.config.yaml_tree import (
 from quantlr.core.component_errors import is_user_defined, name_component_in_errors
 from quantlr.core.components import Component, ConfigSection, Unit, component_kind, component_union, require_kind
 from quantlr.core.errors import ConfigError, QuantlrError
+from quantlr.core.known_series import FileColumn
 from quantlr.core.text import path_for_sharing
 from quantlr.data.features import AnyFeature, Feature
 from quantlr.data.frame import FrameSource
@@ -152,6 +153,14 @@ class RunConfig(ConfigSection):
             return ()
         found = iter_candidates(self, _dump_keeping_user_defined(self), ParsedYaml({}))
         return tuple(candidate for candidate, _ in found if candidate)
+
+    @property
+    def file_columns(self) -> tuple[FileColumn, ...]:
+        """The columns of the tickers' files that features need, those of all candidates, each once."""
+        chooses_features = any(key.startswith("features") for key in (self.select.over if self.select else ()))
+        configs = [self, *(candidate.config for candidate in (self.candidates() if chooses_features else ()))]
+        features = (feature for config in configs for feature in config.features)
+        return tuple(dict.fromkeys(column for feature in features for column in feature.file_columns))
 
     def results_sha256(self) -> str:
         """Return the digest of all that results depend on: the config without its name and the contents of its report.

@@ -20,16 +20,43 @@ MAX_FEATURE_MAGNITUDE = 1e100
 
 
 @dataclass(frozen=True, slots=True)
+class FileColumn:
+    """A column of the tickers' own files beside the prices, and when its values are known.
+
+    Attributes
+    ----------
+    name : its heading.
+    known : a key of `quantlr.data.series.KNOWN_DESCRIPTIONS`.
+    release_date : heading of the column of the releases; None where the rule needs none.
+    """
+
+    name: str
+    known: str
+    release_date: str | None = None
+
+    @property
+    def prefix(self) -> str:
+        """What precedes the names of its columns in a table of bars."""
+        return f"{self.name}, {self.release_date}: "
+
+    @property
+    def headings(self) -> tuple[str, ...]:
+        """The headings of all columns that are read."""
+        return (self.name,) if self.release_date is None else (self.name, self.release_date)
+
+
+@dataclass(frozen=True, slots=True)
 class KnownSeries:
     """Observations of a series, as they were released; several of one date are its vintages.
 
     Attributes
     ----------
-    name : its key in `data.series`.
+    name : its key in `data.series`; of a column of a ticker's file the ticker and the heading.
     date : (n,) dates that the observations are of, as datetime64[D].
     value : (n,) values; finite.
     known_from : (n,) first date at whose close the value is known, as datetime64[D]; NaT for never.
     known_from_by_market : the same by the name of a market, where there are several; `known_from` is of none then.
+    ticker, column : the ticker of the file that it is from, and the column; "" and None for a series of `data.series`.
     """
 
     name: str
@@ -37,6 +64,8 @@ class KnownSeries:
     value: Array
     known_from: DateArray
     known_from_by_market: Mapping[str, DateArray] = field(default_factory=dict)
+    ticker: str = ""
+    column: FileColumn | None = None
 
     def in_market(self, market_name: str) -> KnownSeries:
         """Return the series as the closes of a market know it."""

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from multiprocessing import active_children, parent_process
 from multiprocessing.context import SpawnContext, SpawnProcess
 from multiprocessing.queues import SimpleQueue
+from multiprocessing.reduction import ForkingPickler
 from typing import Any, TypeVar
 
 from quantlr.core.errors import Fault, UserError
@@ -203,6 +204,8 @@ def parallel_map(
     BrokenProcessPool : a process was killed.
     """
     indices, futures, lock = iter(range(len(jobs))), dict[int, Future[Result]](), threading.Lock()
+    # Pickled here, since this thread computes too, and so caches properties, while a thread of the pool pickles jobs.
+    pickled = bytes(ForkingPickler.dumps(function))
 
     def submit_next_job(finished: Future[Result] | None = None) -> None:
         if finished is not None and (finished.cancelled() or finished.exception() is not None):
@@ -211,7 +214,7 @@ def parallel_map(
             index = next(indices, None)
             if index is None:
                 return
-            futures[index] = future = pool.submit(function, jobs[index])
+            futures[index] = future = pool.submit(_call_pickled, pickled, jobs[index])
         future.add_done_callback(submit_next_job)
 
     for _ in range(n_queued * pool_size):
@@ -230,6 +233,10 @@ def parallel_map(
             n_yielded += 1
     for index in range(n_yielded, len(jobs)):
         yield futures.pop(index).result()
+
+
+def _call_pickled(pickled: bytes, job: Any) -> Any:
+    return ForkingPickler.loads(pickled)(job)
 
 
 def map_in_processes(function: Callable[[Job], Result], jobs: Sequence[Job], *, workers: int) -> Iterator[Result]:

@@ -21,21 +21,26 @@ def source_path(component_class: type) -> Path | None:
     return Path(file) if file is not None and Path(file).is_file() else None
 
 
-def source_file_digests(components: Iterable[Component]) -> dict[str, str]:
-    """Return the SHA-256 digests of the files that define components, and of those that they import.
+def source_files(components: Iterable[Component]) -> dict[Path, str]:
+    """Return the files that define components, and those that they import, with names that are the same everywhere.
 
-    Only imports from the folder of the defining file or from one below it count. Keys are paths relative to that
+    Only imports from the folder of the defining file or from one below it count. A name is the path relative to that
     folder.
     """
-    paths: dict[Path, str] = {}
+    names: dict[Path, str] = {}
     for component_class in dict.fromkeys(map(type, components)):
         path = source_path(component_class)
         if path is not None:
             root = _import_root(path, component_class.__module__)
             for file in _imported_files(path, root):
-                paths.setdefault(file, file.relative_to(path.parent).as_posix())
-    digests = {name: hashlib.sha256(file.read_bytes()).hexdigest() for file, name in paths.items()}
-    return dict(sorted(digests.items()))
+                names.setdefault(file, file.relative_to(path.parent).as_posix())
+    return names
+
+
+def source_file_digests(components: Iterable[Component]) -> dict[str, str]:
+    """Return the SHA-256 digests of the `source_files` of components, by their names."""
+    files = source_files(components).items()
+    return dict(sorted((name, hashlib.sha256(file.read_bytes()).hexdigest()) for file, name in files))
 
 
 def source_digests(components: Iterable[Component], *, session_token: str) -> list[str]:

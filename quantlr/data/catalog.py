@@ -22,7 +22,7 @@ from quantlr.core.components import (
     units_and_choice_descriptions,
 )
 from quantlr.core.errors import UserError
-from quantlr.core.known_series import KnownSeries
+from quantlr.core.known_series import FileColumn, KnownSeries
 from quantlr.core.values import Prices
 from quantlr.data.features import FEATURES, Feature
 from quantlr.data.prices import DataSpec, load_prices
@@ -117,11 +117,24 @@ def _feature_catalog_entry(feature_class: type[Feature], prices: Prices) -> Cata
     try:
         with name_component_in_errors():
             example = cast("Feature", feature_class.examples()[0])
+            prices = _with_file_columns(prices, example.file_columns)
             columns, warm_up = tuple(example.compute(prices)), example.warm_up()
     except (ValueError, UserError) as error:
         reason = str(error.errors()[0]["msg"] if isinstance(error, ValidationError) else error)
         return replace(entry, unavailable_reason=reason.removeprefix("Value error, "))
     return replace(entry, example=_to_config_value(example), columns=columns, warm_up=warm_up)
+
+
+def _with_file_columns(prices: Prices, columns: Sequence[FileColumn]) -> Prices:
+    """Return prices with columns of each ticker's file, which have the days of all sessions and some values."""
+    days = prices.sessions.to_numpy().astype("datetime64[D]")
+    values = np.arange(len(days), dtype=np.float64)
+    series = [
+        KnownSeries(column.name, days, values, days, ticker=ticker, column=column)
+        for column in columns
+        for ticker in prices.tickers
+    ]
+    return replace(prices, series=(*prices.series, *series))
 
 
 def _catalog_entry_without_example(component_class: type[Component], method: Any) -> CatalogEntry:

@@ -40,7 +40,8 @@ class FrameSource(Source):
         Parameters
         ----------
         data : as yfinance's `download` and `history` return them, or one row per bar, or one column of closes per
-            ticker: a DataFrame of pandas; any table that Arrow reads, as polars'; or a mapping of tickers to such.
+            ticker: a DataFrame of pandas, or a Series of closes by date; any table that Arrow reads, as polars'; or a
+            mapping of tickers to such.
 
         Raises
         ------
@@ -65,7 +66,8 @@ class FrameSource(Source):
 
     def fetch(self, request: FetchRequest) -> FetchedPrices:
         """Return the bars of the request's tickers from the table."""
-        bars, notes = bars_from_raw_table(self._raw_table(), request.tickers, ReadingOptions())
+        options = ReadingOptions(file_columns=request.columns_of(request.tickers))
+        bars, notes = bars_from_raw_table(self._raw_table(), request.tickers, options)
         return FetchedPrices(bars, "data= from Python", self.sha256, tuple(notes))
 
     def _raw_table(self) -> RawTable:
@@ -75,6 +77,8 @@ class FrameSource(Source):
 
 
 def _to_pandas(data: Any) -> pd.DataFrame:
+    if isinstance(data, pd.Series):
+        data = data.to_frame("close" if data.name is None else data.name)
     if isinstance(data, pd.DataFrame):
         return data.copy()
     if isinstance(data, Mapping):

@@ -18,6 +18,7 @@ import numpy as np
 from quantlr.core.errors import DataError
 from quantlr.core.timing import SECONDS_PER_DAY, UNKNOWN_MARKET, Market
 from quantlr.core.values import IntArray, Note, Prices
+from quantlr.data.bars import bar_period
 from quantlr.data.calendars import RegularClose, load_sessions
 from quantlr.data.csv.raw_table import DateArray
 from quantlr.data.price_rows import PriceRows
@@ -50,6 +51,11 @@ EARLIEST_CLOSE_SECONDS, LATEST_CLOSE_SECONDS = SECONDS_PER_DAY // 2, SECONDS_PER
 """Local time of day between which a market closes of which only the offset is known."""
 MIN_MISSING_DATES, MIN_MISSING_DATES_PER_YEAR = 3, 1.0
 """Dates that two tickers each lack of the other's, from which on they are of different markets."""
+
+RECENT_DAYS = np.timedelta64(3, "D")
+"""Age of a last bar above which its session is over in any zone."""
+SETTLEMENT_DELAY_AFTER_CLOSE = dt.timedelta(minutes=30)
+"""Time after the close from which on a session's bar is final."""
 
 MarketHours = str | RegularClose
 """A calendar's code, or a regular close."""
@@ -136,7 +142,20 @@ def market_with_closes(name: str, hours: MarketHours, dates: DateArray) -> tuple
     return Market(name, days, closes, closes), notes
 
 
-def latest_close(rows: PriceRows, row: int, sources: MarketSources) -> dt.datetime | None:
+def unfinished_reason(rows: PriceRows, row: int, sources: MarketSources, now: dt.datetime) -> str:
+    """Return why the last bar of a ticker is not over at a time, "" if it is or if that is not known."""
+    first = int(np.searchsorted(rows.ticker_index, rows.ticker_index[row]))
+    dates = rows.date[first : row + 1].astype("datetime64[D]")
+    period, has_weekends = bar_period(dates), sources.hours(rows.ticker_of_row(row)) == CRYPTO_CLOSE
+    if period is not None and period.starts_on_date:
+        is_over = np.datetime64(now.date()) > period.last_days(dates[-1:], has_weekends=has_weekends)[0]
+        return "" if is_over else f"its {period.unit} is not over"
+    close = _latest_close(rows, row, sources) if np.datetime64(now.date()) - dates[-1] <= RECENT_DAYS else None
+    is_open = close is not None and now < close + SETTLEMENT_DELAY_AFTER_CLOSE
+    return f"the session is not over: its market closes at {close:%Y-%m-%d %H:%M} UTC" if is_open else ""
+
+
+def _latest_close(rows: PriceRows, row: int, sources: MarketSources) -> dt.datetime | None:
     """Return the latest time at which the market of a row closes on its date, None where the market is not known."""
     hours, date, offset = sources.hours(rows.ticker_of_row(row)), rows.date[row : row + 1], rows.utc_offset_minutes[row]
     if hours is None and not (np.isfinite(offset) and offset):

@@ -17,12 +17,14 @@ from pydantic_core import PydanticCustomError
 from quantlr.core.component_errors import name_component_in_errors, require_returned
 from quantlr.core.components import ChoiceDescriptions, ConfigSection, IsoDate, Ticker, component_union
 from quantlr.core.errors import DataError, did_you_mean_text
+from quantlr.core.known_series import FileColumn
 from quantlr.core.progress import Progress, ProgressCounter, ignore_progress
 from quantlr.core.timing import Market, iso_date
 from quantlr.core.values import Array, BoolArray, Note, Prices
 from quantlr.data.bars import BARS_DESCRIPTIONS, Bars, aggregate_rows, daily_rows_of_intraday
 from quantlr.data.csv.headings import BAR_FIELDS
 from quantlr.data.csv.reader import BarFrame
+from quantlr.data.file_columns import load_file_columns
 from quantlr.data.fred import SERIES_SOURCES
 from quantlr.data.markets import MarketSources, find_markets
 from quantlr.data.price_rows import PriceRows
@@ -223,7 +225,12 @@ def tickers_to_fetch(spec: DataSpec, benchmark: str | None) -> tuple[str, ...]:
 
 
 def load_prices(
-    spec: DataSpec, *, benchmark: str | None = None, offline: bool = False, progress: Progress = ignore_progress
+    spec: DataSpec,
+    *,
+    benchmark: str | None = None,
+    file_columns: Sequence[FileColumn] = (),
+    offline: bool = False,
+    progress: Progress = ignore_progress,
 ) -> Prices:
     """Return the prices of a config, validated, adjusted and cut to its dates.
 
@@ -231,6 +238,7 @@ def load_prices(
     ----------
     spec : the section `data` of the config.
     benchmark : ticker whose prices `Prices.benchmark` has; None for none.
+    file_columns : columns of the tickers' files beside the prices, which `Prices.series` has for each ticker.
     offline : whether to work without the network.
     progress : called with the number of steps done.
 
@@ -240,11 +248,11 @@ def load_prices(
     Fault : the network or the disk failed.
     """
     tickers = tickers_to_fetch(spec, benchmark)
-    fetched = fetch_prices(spec, benchmark=benchmark, offline=offline, progress=progress)
+    fetched = fetch_prices(spec, benchmark=benchmark, file_columns=file_columns, offline=offline, progress=progress)
     counter = ProgressCounter("checking", 3, progress)
     rows = PriceRows.from_bars(fetched.bars, file_paths=fetched.file_paths)
-    rows, notes = resolve_stamps(rows, spec.timezone)
-    rows = rows.slice_dates(spec.start, spec.end)
+    all_rows, notes = resolve_stamps(rows, spec.timezone)
+    rows = all_rows.slice_dates(spec.start, spec.end)
     if spec.bars is not None and len(rows):
         rows = daily_rows_of_intraday(rows)
     counter.step()
@@ -283,6 +291,12 @@ def load_prices(
     member_mask = membership_mask(prices, spec.membership)
     prices = replace(prices, context=context_prices, benchmark=benchmark_prices, member_mask=member_mask)
     prices = _with_series(prices, spec, sources, offline=offline)
+    if file_columns:
+        traded_markets = {ticker: markets[ticker] for ticker in traded.tickers}
+        series = load_file_columns(
+            file_columns, fetched.bars, all_rows, traded_markets, sources, start=spec.start, end=spec.end
+        )
+        prices = replace(prices, series=(*prices.series, *series))
     counter.step()
     return prices
 
@@ -299,7 +313,12 @@ def _with_series(prices: Prices, spec: DataSpec, sources: MarketSources, *, offl
 
 
 def fetch_prices(
-    spec: DataSpec, *, benchmark: str | None = None, offline: bool = False, progress: Progress = ignore_progress
+    spec: DataSpec,
+    *,
+    benchmark: str | None = None,
+    file_columns: Sequence[FileColumn] = (),
+    offline: bool = False,
+    progress: Progress = ignore_progress,
 ) -> FetchedPrices:
     """Return what the source of a config returns, checked as far as the rules of validation rely on it.
 
@@ -310,7 +329,8 @@ def fetch_prices(
     ComponentError : a user-defined source fails, or returns something else than bars by ticker.
     """
     source, key = spec.source, "data.source"
-    request = FetchRequest(tickers_to_fetch(spec, benchmark), spec.start, spec.end, offline, progress)
+    columns = dict.fromkeys(spec.tickers, tuple(file_columns)) if file_columns else {}
+    request = FetchRequest(tickers_to_fetch(spec, benchmark), spec.start, spec.end, offline, progress, columns)
     try:
         with name_component_in_errors(source, key=key):
             fetched = source.fetch(request)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 import numpy as np
+import pandas as pd
 from pydantic import Field, ValidationInfo, field_validator
 
 from quantlr.core.components import ChoiceDescriptions, Component, ConfigRelativePath
@@ -17,7 +18,8 @@ from quantlr.core.known_series import MAX_FEATURE_MAGNITUDE, KnownSeries
 from quantlr.core.timing import SECONDS_PER_DAY, Market, iso_date
 from quantlr.core.values import Array, IntArray
 from quantlr.data.csv.formats import read_raw_table
-from quantlr.data.csv.numbers import decide_decimal_mark, parse_numbers
+from quantlr.data.csv.known_values import parse_released_values
+from quantlr.data.csv.numbers import decide_decimal_mark
 from quantlr.data.csv.raw_table import (
     MAX_FILE_BYTES,
     CellTable,
@@ -40,6 +42,20 @@ FIRST_DATE, END_DATE = np.datetime64("1600-01-01"), np.datetime64("2200-01-01")
 """Dates between which a calendar can be computed."""
 MAX_CLOSES_AFTER = 15
 """Days after the last date or release up to which closes are computed."""
+
+
+def validate_release_date(heading: str | None, known: str | None) -> str | None:
+    """Return the heading of the releases; ValueError if it is needed and missing, or not used.
+
+    Parameters
+    ----------
+    known : a key of `KNOWN_DESCRIPTIONS`; None where it is not valid itself.
+    """
+    if known == "release_date" and heading is None:
+        raise ValueError("is needed with known: release_date; name the column of the releases")
+    if heading is not None and known not in ("release_date", None):
+        raise ValueError(f"is not used with known: {known}; write known: release_date")
+    return heading
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,12 +131,7 @@ class FileSeries(SeriesSource):
     @field_validator("release_date")
     @classmethod
     def _validate_release_date(cls, heading: str | None, info: ValidationInfo) -> str | None:
-        is_needed = info.data.get("known") == "release_date"
-        if is_needed and heading is None:
-            raise ValueError("is needed with known: release_date; name the column of the releases")
-        if heading is not None and not is_needed and "known" in info.data:
-            raise ValueError(f"is not used with known: {info.data['known']}; write known: release_date")
-        return heading
+        return validate_release_date(heading, info.data.get("known"))
 
     @property
     def known_rule(self) -> KnownRule:
@@ -142,21 +153,12 @@ class FileSeries(SeriesSource):
         try:
             table, positions = self._read_table(content)
             dates, _ = parse_dates(table, positions["date"])
-            mark = decide_decimal_mark(
-                table, [index for index in range(table.cells.shape[1]) if index != positions["value"]]
-            )
-            values = parse_numbers(table, positions["value"], decimal_mark=mark)
-            days, has_value = dates.astype("datetime64[D]"), ~np.isnan(values)
-            release, seconds = None, None
-            if self.release_date is not None:
-                stamps, offsets = parse_dates(table, positions["release_date"])
-                release = stamps.astype("datetime64[D]")[has_value]
-                if not np.isnan(offsets).any():
-                    utc = stamps.astype("datetime64[s]").astype(np.int64) - (60 * offsets).astype(np.int64)
-                    seconds = utc[has_value]
+            value, release = positions["value"], positions.get("release_date")
+            mark = decide_decimal_mark(table, [index for index in range(table.cells.shape[1]) if index != value])
+            values = parse_released_values(table, value, release, decimal_mark=mark)
         except DataError as error:
             raise DataError(error.message, key=key) from error
-        return Observations(days[has_value], values[has_value], release, seconds, sha256_hex(content))
+        return observations_from_values(dates, values, self.known, sha256=sha256_hex(content))
 
     def _read_table(self, content: bytes) -> tuple[CellTable, dict[str, int]]:
         """Return the cells of the file, and the position of each column that is used."""
@@ -164,17 +166,30 @@ class FileSeries(SeriesSource):
         headings |= {"release_date": self.release_date} if self.release_date is not None else {}
         options = ReadingOptions(columns=headings)
         raw_table = read_raw_table(content, path=self.path, options=options)
+        positions = raw_table.column_positions(list(headings.values()), key="data.series")
         table = raw_table.read_cell_table(n_header_lines=1, options=options)
         if table.cells.empty:
             raise DataError(f"{self.path} has a header line and no rows; needed values")
-        found = [str(heading).strip() for heading in table.cells.columns]
-        for heading in headings.values():
-            if found.count(heading) != 1:
-                listed = ", ".join(found[:20])
-                raise DataError(
-                    f"{self.path} needs one column {heading!r}, found {found.count(heading)} among {listed}"
-                )
-        return table, {field: found.index(heading) for field, heading in headings.items()}
+        return table, dict(zip(headings, positions, strict=True))
+
+
+def observations_from_values(dates: DateArray, values: pd.DataFrame, rule: str, *, sha256: str = "") -> Observations:
+    """Return the rows that have a value, those that are alike once.
+
+    Parameters
+    ----------
+    dates : (rows,) that the values are of.
+    values : values and releases, as of `parse_released_values`.
+    rule : when a value is known; releases are used with `release_date` only.
+    """
+    rows = values.assign(date=dates)[values["value"].notna().to_numpy()].drop_duplicates()
+    days, value = rows["date"].to_numpy().astype("datetime64[D]"), rows["value"].to_numpy()
+    if rule != "release_date":
+        return Observations(days, value, None, None, sha256)
+    release, offset = rows["release"].to_numpy(), rows["release_offset"].to_numpy()
+    utc = release.astype("datetime64[s]").astype(np.int64)
+    seconds = None if np.isnan(offset).any() else utc - (60 * offset).astype(np.int64)
+    return Observations(days, value, release.astype("datetime64[D]"), seconds, sha256)
 
 
 def load_series(
@@ -200,9 +215,9 @@ def load_series(
     all_series, digests = [], {}
     for name, source in sources.items():
         observations = source.read(name, offline=offline)
-        _require_valid(name, observations)
+        require_order_in_time(name, observations, key=f"data.series.{name}")
         known = {
-            market: _first_known_dates(name, source.known_rule, observations, hours, own_hours.get(name))
+            market: first_known_dates(name, source.known_rule, observations, hours, own_hours.get(name))
             for market, hours in markets.items()
         }
         single = next(iter(known.values()))
@@ -211,9 +226,9 @@ def load_series(
     return tuple(all_series), digests
 
 
-def _require_valid(name: str, observations: Observations) -> None:
+def require_order_in_time(name: str, observations: Observations, *, key: str) -> None:
     """Raise an error for a series without values, with a release before its date, or with a date twice."""
-    key, date, release = f"data.series.{name}", observations.date, observations.release_date
+    date, release = observations.date, observations.release_date
     if not len(date):
         raise DataError(f"{name} has no values", key=key)
     for day in (date.min(), date.max(), *(() if release is None else (release.min(), release.max()))):
@@ -243,10 +258,17 @@ def _require_valid(name: str, observations: Observations) -> None:
         raise DataError(f"{name} has two values of one date and one release; keep one", key=key)
 
 
-def _first_known_dates(
-    name: str, rule: KnownRule, observations: Observations, hours: MarketHours | None, own_hours: MarketHours | None
+def first_known_dates(
+    name: str, rule: str, observations: Observations, hours: MarketHours | None, own_hours: MarketHours | None
 ) -> DateArray:
-    """Return the first date at whose close in a market each value is known, (n,)."""
+    """Return the first date at whose close in a market each value is known, (n,).
+
+    Parameters
+    ----------
+    rule : a key of `KNOWN_DESCRIPTIONS`.
+    hours : of the market; None where they are not known.
+    own_hours : of the market that a value of `same_close` is of; None: the same.
+    """
     date, release, instants = observations.date, observations.release_date, observations.release_seconds
     if rule == "next_session":
         return date + DAY

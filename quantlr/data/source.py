@@ -11,6 +11,7 @@ from typing import ClassVar
 
 from quantlr.core.components import Component
 from quantlr.core.errors import DataError
+from quantlr.core.known_series import FileColumn
 from quantlr.core.progress import Progress, ignore_progress
 from quantlr.core.values import Note
 from quantlr.data.csv.reader import BarFrame
@@ -50,6 +51,7 @@ class FetchRequest:
     start, end : the dates used, both included; a source may return more. None leaves that side open.
     offline : whether to work without the network.
     progress : is called with the number of tickers or files done.
+    file_columns : by ticker the columns beside the prices that are needed; a source that has none leaves them out.
     """
 
     tickers: Sequence[str]
@@ -57,6 +59,11 @@ class FetchRequest:
     end: dt.date | None = None
     offline: bool = False
     progress: Progress = ignore_progress
+    file_columns: Mapping[str, tuple[FileColumn, ...]] = field(default_factory=dict)
+
+    def columns_of(self, tickers: Sequence[str]) -> tuple[FileColumn, ...]:
+        """Return the columns that some of the tickers of one file need, each once."""
+        return tuple(dict.fromkeys(column for ticker in tickers for column in self.file_columns.get(ticker, ())))
 
 
 class Source(Component):

@@ -13,7 +13,7 @@ from pydantic import Field, field_validator
 from quantlr.core.components import ChoiceDescriptions, ConfigRelativePath
 from quantlr.core.errors import Fault
 from quantlr.core.file_reading import UnreadableContentError, iter_files_below, read_file
-from quantlr.core.progress import Progress, ProgressCounter
+from quantlr.core.progress import ProgressCounter
 from quantlr.core.text import escape_unsafe_characters
 from quantlr.core.values import Note
 from quantlr.data.crypto import CcxtSource
@@ -133,7 +133,7 @@ class FileSource(Source):
         else:
             folder, path_by_ticker = self.path.parent, dict.fromkeys(request.tickers, _existing(self.path))
         source, options = f"file {escape_unsafe_characters(self.path.name)}", self.reading_options
-        fetched = _read_price_files(path_by_ticker, folder, request.progress, source=source, options=options)
+        fetched = _read_price_files(path_by_ticker, folder, request, source=source, options=options)
         return replace(fetched, file_paths={ticker: str(path) for ticker, path in path_by_ticker.items()})
 
 
@@ -162,7 +162,7 @@ def _read_price_file(path: Path) -> bytes:
 def _read_price_files(
     path_by_ticker: Mapping[str, Path],
     folder: Path,
-    progress: Progress,
+    request: FetchRequest,
     *,
     source: str,
     options: ReadingOptions | None = None,
@@ -174,11 +174,15 @@ def _read_price_files(
     bars: dict[str, BarFrame] = {}
     notes: list[Note] = []
     digests: dict[str, str] = {}
-    counter = ProgressCounter("reading", len(tickers_by_path), progress)
+    options = options or ReadingOptions()
+    counter = ProgressCounter("reading", len(tickers_by_path), request.progress)
     for path, tickers in counter.iter_items(tickers_by_path.items()):
         content = _read_price_file(path)
         digests[path.relative_to(folder).as_posix()] = sha256_hex(content)
-        file_bars, file_notes = read_bars(content, path=path, tickers=tickers, options=options)
+        columns = request.columns_of(tickers)
+        file_bars, file_notes = read_bars(
+            content, path=path, tickers=tickers, options=replace(options, file_columns=columns)
+        )
         bars |= file_bars
         notes += file_notes
     sorted_bars = {ticker: bars[ticker] for ticker in path_by_ticker}
@@ -274,7 +278,8 @@ class SampleSource(Source):
         folder = Path(__file__).parent / "samples"
         path_by_ticker = {ticker: folder / file_by_ticker[ticker] for ticker in request.tickers}
         names = ", ".join(sorted({path.name for path in path_by_ticker.values()}))
-        fetched = _read_price_files(path_by_ticker, folder, request.progress, source=f"sample ({names})")
+        prices_only = replace(request, file_columns={})
+        fetched = _read_price_files(path_by_ticker, folder, prices_only, source=f"sample ({names})")
         return replace(fetched, markets=dict.fromkeys(request.tickers, "XNYS"))
 
 

@@ -28,7 +28,7 @@ MIN_WEEKEND_BARS = 3
 """Bars on a day of the weekend from which on the missing weekday beside it counts."""
 WELL_KNOWN_ZONES = (
     "America/New_York", "Europe/London", "Europe/Berlin", "Asia/Tokyo", "Asia/Hong_Kong", "Asia/Kolkata",
-    "Australia/Sydney", "America/Toronto", "America/Sao_Paulo",
+    "Australia/Sydney", "Pacific/Auckland", "America/Toronto", "America/Sao_Paulo",
 )  # fmt: skip
 """Zones that are named before others with the same days."""
 N_SAMPLED_STAMPS = 40
@@ -64,7 +64,8 @@ def resolve_stamps(rows: PriceRows, timezone: str | None) -> tuple[PriceRows, li
             date[own] = _local_days(utc, new_offset[own])
         elif len(own) and (offset[own] == 0).all() and minutes[own].any() and not is_intraday[ticker]:
             date[own], new_offset[own], zone = _find_local_days(rows, own)
-            text = f"its days are written in UTC; dated by those of {zone}"
+            text = "its times are in UTC; dated as they are written"
+            text = text if zone == "UTC" else f"its days are written in UTC; dated by those of {zone}"
             notes.append(Note("data", text, ticker=rows.tickers[ticker], key="data.timezone"))
     return replace(rows, date=date, utc_offset_minutes=new_offset), notes
 
@@ -88,8 +89,12 @@ def _find_local_days(rows: PriceRows, own: IntArray) -> tuple[DateArray, Array, 
     for zone, offset, is_midnight in sorted(_iter_fitting_zones(utc), key=lambda fitting: not fitting[2]):
         days = _local_days(utc, offset)
         if not is_shifted_by_a_day(days):
-            known_offset = offset if is_midnight else np.full(len(utc), np.nan)
-            columns.setdefault(days.tobytes(), (days, known_offset, zone))
+            # The same hour of UTC on the same date may be an Asian close as well as an American midnight.
+            is_known = is_midnight and not (offset[0] < 0 and (offset == offset[0]).all())
+            column = (
+                (days, offset, zone) if is_known else (days, np.full(len(utc), np.nan), "UTC" if is_midnight else zone)
+            )
+            columns.setdefault(days.tobytes(), column)
     weekday_columns = [column for column in columns.values() if weekday_numbers(column[0]).max() < SATURDAY]
     for candidates in (list(columns.values()), weekday_columns):
         if len(candidates) == 1:

@@ -18,7 +18,7 @@ from quantlr.core.values import Array, BoolArray, IntArray
 from quantlr.data.bars import SATURDAY, SUNDAY, intraday_ticker_mask, weekday_numbers
 from quantlr.data.calendars import CalendarSessions, load_sessions
 from quantlr.data.csv.reader import PRICE_FIELDS
-from quantlr.data.markets import latest_close
+from quantlr.data.markets import unfinished_reason
 from quantlr.data.price_jumps import flag_hundredfold_prices, flag_large_moves, flag_spikes
 from quantlr.data.price_rows import PriceRows
 from quantlr.data.rule_results import RuleResult, ValidationContext, ValidationRule, pair_mask_to_row_mask
@@ -42,10 +42,8 @@ MIN_OTHER_BASIS_ROWS = 20
 """Consecutive rows with the close on one side of the bar from which on the columns differ in their adjustment."""
 SUNDAY_CALENDARS = ("XTAE", "XSAU")
 """Calendars of exchanges that are open on Sundays and closed on Fridays."""
-RECENT_TIME = dt.timedelta(days=3)
-"""Age of a last bar above which its session is over in any zone."""
-SETTLEMENT_DELAY_AFTER_CLOSE = dt.timedelta(minutes=30)
-"""Time after the close from which on a session's bar is final."""
+RECENT_TIME = dt.timedelta(days=100)
+"""Age of a last bar above which its session, week, month or quarter is over."""
 MAX_DST_SHIFT_MINUTES = 60
 """Minutes by which daylight saving time changes a zone's offset from UTC."""
 
@@ -118,24 +116,16 @@ def flag_future_dates(rows: PriceRows, context: ValidationContext) -> RuleResult
 
 
 def flag_unfinished_last_bars(rows: PriceRows, context: ValidationContext) -> RuleResult:
-    """A ticker's last bar that has prices but no close yet, or whose market has not closed for half an hour."""
+    """A ticker's last bar that has no close yet, or whose session, week or month is not over."""
     is_last = np.append(~rows.same_ticker_as_previous_row[1:], True)
-    lacks_close = np.isnan(rows.columns["close"])
-    suspect = is_last & lacks_close
-    final_times: dict[int, dt.datetime] = {}
+    suspect = is_last & np.isnan(rows.columns["close"])
+    reasons = dict.fromkeys(np.flatnonzero(suspect).tolist(), "the last bar has no close: it isn't finished")
     now = context.now or dt.datetime.max.replace(tzinfo=dt.UTC)
     is_recent = rows.date >= np.datetime64((now - RECENT_TIME).replace(tzinfo=None))
-    for row in np.flatnonzero(is_last & is_recent).tolist():
-        close = latest_close(rows, row, context.market_sources)
-        if close is not None and now < close + SETTLEMENT_DELAY_AFTER_CLOSE:
-            suspect[row], final_times[row] = True, close
-
-    def reason_text(row: int) -> str:
-        if lacks_close[row]:
-            return "the last bar has no close: it isn't finished"
-        return f"the session is not over: its market closes at {final_times[row]:%Y-%m-%d %H:%M} UTC"
-
-    return RuleResult(suspect, reason_text)
+    for row in np.flatnonzero(is_last & is_recent & ~suspect).tolist():
+        if reason := unfinished_reason(rows, row, context.market_sources, now):
+            suspect[row], reasons[row] = True, reason
+    return RuleResult(suspect, reasons.__getitem__)
 
 
 def flag_shifted_weekdays(rows: PriceRows, context: ValidationContext) -> RuleResult:
@@ -148,7 +138,8 @@ def flag_shifted_weekdays(rows: PriceRows, context: ValidationContext) -> RuleRe
 
     def reason_text(row: int) -> str:
         days, missing = ("Sundays", "Fridays") if weekday[row] == SUNDAY else ("Saturdays", "Mondays")
-        return f"bars on {days} and none on {missing}: the dates are a day off, as local days written in UTC"
+        advice = "" if np.isnan(rows.utc_offset_minutes[row]) else "; the market's zone as data.timezone moves them"
+        return f"bars on {days} and none on {missing}: the dates are a day off, as local days written in UTC{advice}"
 
     return RuleResult(suspect, reason_text)
 

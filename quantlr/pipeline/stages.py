@@ -28,6 +28,7 @@ from quantlr.core.values import (
     Prices,
     RunData,
 )
+from quantlr.data.bars import require_equal_periods
 from quantlr.data.dataset import build_dataset, compute_feature_columns
 from quantlr.data.labels import Label, labels_of_fills
 from quantlr.data.markets import check_unknown_markets
@@ -57,8 +58,12 @@ def load_run_prices(config: RunConfig, *, offline: bool = False, progress: Progr
     DataError : prices can't be used, or a part looks across tickers of different markets that are not known.
     """
     benchmark = config.report.benchmark_ticker
-    prices = load_prices(config.data, benchmark=benchmark, offline=offline, progress=progress)
-    notes = check_unknown_markets(prices, parts_across_tickers(config))
+    prices = load_prices(
+        config.data, benchmark=benchmark, file_columns=config.file_columns, offline=offline, progress=progress
+    )
+    parts = parts_across_tickers(config)
+    require_equal_periods(prices, parts)
+    notes = check_unknown_markets(prices, parts)
     return replace(prices, notes=(*prices.notes, *notes)) if notes else prices
 
 

@@ -11,7 +11,7 @@ import hashlib
 import io
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +58,7 @@ class StageDigests:
 
     Attributes
     ----------
-    data : data section and ticker of the benchmark.
+    data : data section, ticker of the benchmark, and the columns of files that features need.
     dataset : data, features, label and choice among candidates, and the fill if the label is of fills.
     model : dataset, folds and model.
     decision_context : model, execution, sessions per year, and the overlay that needs betas.
@@ -78,7 +78,8 @@ class StageDigests:
         # The parameters of a user-defined component do not determine its values: its code does, too.
         sources = source_digests(iter_user_defined_components(config), session_token=session_token)
         sections |= {"sources": sources} if sources else {}
-        data = sha256_of_json(sections["data"], config.report.benchmark_ticker, *sources)
+        columns = map(asdict, config.file_columns)
+        data = sha256_of_json(sections["data"], config.report.benchmark_ticker, *sources, *columns)
         label = sections["label"], *([config.execution.fill] if config.label.of == "fill" else [])
         chosen = [config.selection.model_dump(mode="json")] if config.selection else []
         dataset = sha256_of_json(data, sections["features"], *label, *chosen)

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from quantlr.core.components import component_kind
-from quantlr.core.known_series import KnownSeries
+from quantlr.core.known_series import FileColumn, KnownSeries
 from quantlr.core.timing import iso_date
 from quantlr.core.values import PRICE_ARRAYS, Array, BoolArray, FeatureColumns, Prices
 from quantlr.data.csv.reader import BarFrame
@@ -41,6 +41,7 @@ def check_feature(feature: Feature, *, context: tuple[str, ...] = CONTEXT_TICKER
     """
     sessions = feature.warm_up() + EXTRA_SESSIONS
     prices = random_walk_prices(seed, n_sessions=2 * sessions, n_tickers=3, with_gaps=True, context_tickers=context)
+    prices = with_random_file_columns(prices, feature.file_columns, seed=seed)
     for check in FEATURE_CHECKS:
         check(feature, prices)
 
@@ -249,6 +250,25 @@ def random_monthly_series(rng: np.random.Generator, dates: pd.DatetimeIndex) -> 
     known_from = np.append(release, release[is_revised] + pd.Timedelta(days=20)).astype("datetime64[D]")
     value = np.append(value, value[is_revised] + rng.normal(0.0, 0.2, int(is_revised.sum())))
     return KnownSeries(SERIES_NAME, date, value, known_from)
+
+
+def with_random_file_columns(prices: Prices, columns: Sequence[FileColumn], *, seed: int) -> Prices:
+    """Return prices with columns of each ticker's file, which have a value at each bar.
+
+    With `release_date` a value is known from the next day, and a tenth of them is revised twenty days later.
+    """
+    rng = np.random.default_rng([seed, len(columns)])
+    series = []
+    for column in columns:
+        for index, ticker in enumerate(prices.tickers):
+            date = prices.sessions[prices.session[: prices.n_bars[index], index]].to_numpy().astype("datetime64[D]")
+            known_from = (date + int(column.known != "same_close")).astype("datetime64[D]")
+            is_revised = (rng.random(len(date)) < 0.1) & (column.known == "release_date")
+            date = np.append(date, date[is_revised])
+            known_from = np.append(known_from, known_from[is_revised] + np.timedelta64(20, "D"))
+            value = rng.normal(0.0, 1.0, len(date)).cumsum()
+            series.append(KnownSeries(column.name, date, value, known_from, ticker=ticker, column=column))
+    return replace(prices, series=(*prices.series, *series))
 
 
 def single_ticker_prices(prices: Prices, ticker_index: int) -> Prices:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from quantlr.config.run_config import LoadedConfig
 from quantlr.core.component_errors import iter_user_defined_components
-from quantlr.core.source_files import source_path
+from quantlr.core.errors import UserError
+from quantlr.core.source_files import source_files
 from quantlr.watch.evaluation import named_paths
 
 DEBOUNCE_MILLISECONDS, STEP_MILLISECONDS = 50, 10
@@ -23,8 +25,8 @@ def config_paths(loaded: LoadedConfig) -> set[Path]:
 
 
 def component_paths(loaded: LoadedConfig) -> set[Path]:
-    """Return the files that define the user's own components."""
-    return {path for item in iter_user_defined_components(loaded.run) if (path := source_path(type(item)))}
+    """Return the files that define the user's own components, and those that they import from their folders."""
+    return set(source_files(iter_user_defined_components(loaded.run)))
 
 
 def data_paths(loaded: LoadedConfig) -> set[Path]:
@@ -44,6 +46,28 @@ def files_digest(paths: Iterable[Path]) -> str:
             text = f"{path}\0missing\n"
         digest.update(text.encode(errors="surrogateescape"))
     return digest.hexdigest()
+
+
+@dataclass
+class ImportedFiles:
+    """The files of the user's own components as they were when they were first used.
+
+    Python keeps a module that it has imported. To import it again would leave objects of its former classes in the
+    stages that are kept, and in modules that have imported names from it, so that a result could be of both; only a new
+    process has the new code throughout.
+    """
+
+    _digest_by_path: dict[Path, str] = field(default_factory=dict)
+
+    def require_unchanged(self, paths: Iterable[Path]) -> None:
+        """Raise a UserError if one of these files is not as it was when it was first among them."""
+        digests = {path: hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
+        changed = [path.name for path, digest in digests.items() if self._digest_by_path.get(path, digest) != digest]
+        if changed:
+            raise UserError(
+                f"{', '.join(changed)} has changed: end quantlr watch and start it again, to use the new code"
+            )
+        self._digest_by_path |= digests
 
 
 def watch_files(paths: set[Path], on_change: Callable[[], None], stop: threading.Event) -> None:

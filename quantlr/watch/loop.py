@@ -33,11 +33,10 @@ from quantlr.watch.evaluation import (
     judge,
     trial_to_record,
 )
-from quantlr.watch.files import component_paths, config_paths, data_paths, files_digest, watch_files
+from quantlr.watch.files import ImportedFiles, component_paths, config_paths, data_paths, files_digest, watch_files
 
 Publish = Callable[[Mapping[str, str]], None]
 """Function that is given the parts of the page that have changed, by name."""
-RESTART_TEXT = "A file of your own components has changed: start quantlr watch again to use it."
 
 
 class SupersededError(Exception):
@@ -74,7 +73,7 @@ class WatchLoop:
     _paths: set[Path] = field(default_factory=set)
     _watched_paths: set[Path] = field(default_factory=set)
     _watched_digest: str = ""
-    _component_digest: str = ""
+    _imported_files: ImportedFiles = field(default_factory=ImportedFiles)
     _watcher_stop: threading.Event = field(default_factory=threading.Event)
 
     def __post_init__(self) -> None:
@@ -147,10 +146,7 @@ class WatchLoop:
         threading.Thread(target=watch_files, args=arguments, daemon=True, name="quantlr watch").start()
 
     def _evaluate_and_publish(self, loaded: LoadedConfig) -> None:
-        component_digest = files_digest(component_paths(loaded))
-        if self._component_digest not in ("", component_digest):
-            raise UserError(RESTART_TEXT)
-        self._component_digest = component_digest
+        self._imported_files.require_unchanged(component_paths(loaded))
         digest = files_digest(data_paths(loaded))
         ledger = Ledger.from_output_folder(self.output)
         if self._last and loaded.run == self._last.config and digest == self._last_digest:

@@ -9,6 +9,7 @@ import threading
 from concurrent.futures import wait
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import active_children
+from typing import Any, ClassVar
 
 import pytest
 from quantlr.core.errors import Fault
@@ -35,6 +36,25 @@ def killed_while_sending() -> bytes:
 
     threading.Thread(target=kill).start()
     return bytes(50_000_000)
+
+
+class PickledBy:
+    """The identity, which notes the threads that pickle it."""
+
+    threads: ClassVar[set[int]] = set()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        self.threads.add(threading.get_ident())
+        return PickledBy, ()
+
+    def __call__(self, job: int) -> int:
+        return job
+
+
+def test_function_is_pickled_by_the_thread_that_may_change_it() -> None:
+    with process_pool(1) as pool:
+        assert list(parallel_map(PickledBy(), range(6), pool, pool_size=1, n_queued=2)) == list(range(6))
+    assert PickledBy.threads == {threading.get_ident()}
 
 
 def test_parallel_map_gives_results_in_order_and_raises_errors_of_jobs_and_killed_processes() -> None:

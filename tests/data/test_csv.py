@@ -117,6 +117,16 @@ def test_every_layout_is_documented_and_has_an_example() -> None:
     }  # fmt: skip
 
 
+def test_a_file_with_two_columns_that_may_be_the_close_asks_which(tmp_path: Path) -> None:
+    text = "Date,Price,Last{}\n2020-01-02,5,6{}\n2020-01-03,5.5,6.5{}\n"
+    path = write_file(tmp_path, text.format("", "", ""))
+    with pytest.raises(DataError, match=r"has 'Price' and 'Last'; name the close"):
+        load(path, "X")
+    named = FileSource(path=path, columns={"close": "Last"})
+    assert load_prices(DataSpec(source=named, tickers=("X",))).close[0, 0] == 6
+    assert load(write_file(tmp_path, text.format(",Close", ",7", ",7.5")), "X").close[0, 0] == 7
+
+
 def test_a_wide_file_may_have_tickers_that_are_named_like_columns(tmp_path: Path) -> None:
     path = write_file(tmp_path, "Date,LOW,OPEN\n2020-01-02,5,6\n2020-01-03,5.5,6.5\n")
     np.testing.assert_array_equal(load(path, "OPEN", "LOW").close, [[6, 5], [6.5, 5.5]])

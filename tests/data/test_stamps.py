@@ -54,6 +54,16 @@ def test_local_days_in_utc_get_their_dates_back(zone: str, clock: str) -> None:
             assert [note.key for note in notes] == ["data.timezone"]
 
 
+def test_one_hour_of_utc_does_not_tell_the_market() -> None:
+    """06:00 UTC is the close of Tokyo as well as midnight of a zone without daylight saving time in America."""
+    rows, notes = resolve_stamps(
+        rows_of((WEEKDAYS + pd.Timedelta("15:00:00")).tz_localize("Asia/Tokyo").tz_convert("UTC")), None
+    )
+    assert dates_of(rows).equals(WEEKDAYS)
+    assert np.isnan(rows.utc_offset_minutes).all()
+    assert [note.key for note in notes] == ["data.timezone"]
+
+
 @pytest.mark.parametrize("zone", ["Asia/Tokyo", "America/New_York", "Europe/London"])
 def test_an_offset_keeps_the_local_date(zone: str) -> None:
     for stamps in (WEEKDAYS.tz_localize(zone), (WEEKDAYS + pd.Timedelta("15:00:00")).tz_localize(zone)):

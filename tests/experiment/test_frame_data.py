@@ -63,6 +63,13 @@ def test_a_table_of_each_shape_holds_the_same_prices(shape: str) -> None:
     assert list(prices.sessions) == list(pd.DatetimeIndex(WIDE.index).tz_localize(None))
 
 
+@pytest.mark.parametrize(
+    "closes", [A["Close"].rename("A"), A["Close"], A["Close"].rename(None)], ids=["A", "Close", ""]
+)
+def test_a_series_of_closes_is_read(closes: Any) -> None:
+    np.testing.assert_array_equal(load(closes, "A").close, A[["Close"]].to_numpy())
+
+
 def test_a_history_needs_the_name_of_its_ticker() -> None:
     np.testing.assert_array_equal(load(A, "X").close[:, 0], A["Close"])
     np.testing.assert_array_equal(load(A, "X").volume[:, 0], A["Volume"])

@@ -384,10 +384,17 @@ def test_coefficients_share_the_time_axis_and_a_name_shows_its_interval(tab: Chr
 @needs_browser
 def test_newer_panels_replace_the_former_ones(tab: ChromiumTab) -> None:
     context = case_context(SEVERAL)
-    other = case_context("without coefficients")
-    for source, kind in ((other, "rows"), (context, "paths")):
-        panels = json_for_html(model_panels(source, model_panel_tables(source)))
-        tab.evaluate(f"interactiveCharts.panels.update({panels})")
+    panels = model_panels(context, model_panel_tables(context))
+    chart = {
+        "kind": "rows",
+        "names": ["a", "b"],
+        "values": [1.0, -1.0],
+        "texts": ["1", "-1"],
+        "significant": [True, False],
+    }
+    other = {**panels, "coefficients": panels["coefficients"] | {"chart": chart}}
+    for newer, kind in ((other, "rows"), (panels, "paths")):
+        tab.evaluate(f"interactiveCharts.panels.update({json_for_html(newer)})")
         assert tab.evaluate("interactiveCharts.panels.shown.coefficients.chart.kind") == kind
         assert tab.evaluate("document.querySelectorAll('[data-part=coefficients] .bk-Figure').length") == 1
     assert tab.evaluate("document.querySelector('[data-part=worth] .canvas').hidden")

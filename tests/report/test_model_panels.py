@@ -11,6 +11,7 @@ import pytest
 from quantlr.experiment.worth import read_saved_worth
 from quantlr.report.html import add_worth_to_report
 from quantlr.report.model_panels import model_panel_tables, model_panels, worth_panel
+from quantlr.report.pages import layout
 from quantlr.report.pages.coefficients import coefficient_paths_panel
 from quantlr.report.pages.features import alone_loss_reduction_table, loss_reduction_table
 from quantlr.report.pages.forecast import FORECAST_PAGE
@@ -36,7 +37,8 @@ def test_picture_and_chart_of_the_calibration_have_the_same_numbers() -> None:
     assert chart["x_limits"] == pytest.approx(axes.get_xlim())
 
 
-def test_pages_hand_over_the_tables_of_their_interactive_panels() -> None:
+def test_pages_hand_over_the_tables_of_their_interactive_panels(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(layout, "figure_png", lambda _: b"")
     context = case_context("three years")
     tables, expected = FORECAST_PAGE.render_picture(context).tables, model_panel_tables(context)
     assert list(tables) == ["calibration"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import sqlite3
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -21,6 +22,8 @@ from quantlr.experiment.ledger import Ledger
 from quantlr.pipeline.stages import forecasts_from_config
 from quantlr.watch.evaluation import Evaluation, evaluate, trial_to_record
 from quantlr.watch.loop import WatchLoop
+
+from user_components import install_user_module
 
 CONFIG = """\
 name: live
@@ -238,6 +241,53 @@ def test_rules_are_recorded_as_trials_and_costs_as_variations(live: Recorder, fo
     save_and_wait(live, folder, "lags: [1, 2]", "lags: [2]")
     assert trials_and_variations(folder) == ["", "", "execution.commission_bps 7.0", ""]
     assert "Trials on these prices: 4." in live.parts["verdict"]
+
+
+OWN_FEATURE = """
+from typing import Literal
+import quantlr
+from scaling import FACTOR
+
+class Scaled(quantlr.Feature):
+    "The close times a factor."
+    kind: Literal["scaled"] = "scaled"
+    def compute(self, prices):
+        "One column."
+        return {"scaled": FACTOR * (prices.close / prices.close)}
+    def warm_up(self):
+        "None."
+        return 0
+"""
+
+
+@pytest.fixture
+def own_files(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Install a package with a feature, and return the folder of its modules."""
+    install_user_module(folder, {"features": {"scaled": "Scaled"}}, name="scaled_feature")
+    (folder / "scaled_feature.py").write_text(OWN_FEATURE)
+    (folder / "scaling.py").write_text("FACTOR = 1.0")
+    monkeypatch.syspath_prepend(str(folder))
+    yield folder
+    for name in ("scaled_feature", "scaling"):
+        sys.modules.pop(name, None)
+
+
+@pytest.mark.parametrize("name", ["scaled_feature.py", "scaling.py"])
+def test_changed_module_of_a_component_needs_a_new_process(own_files: Path, live: Recorder, name: str) -> None:
+    n_charts = live.n_charts
+    save(own_files, "features:\n", "features:\n  - {kind: scaled}\n")
+    live.wait_for(lambda: live.n_charts > n_charts)
+    live.wait_until_up_to_date()
+    assert live.parts["error"] == ""  # a component that is new in the config is no change of its module
+    charts, path = live.parts["charts"], own_files / name
+    text = path.read_text()
+    path.write_text(f"{text}\n# changed")
+    live.wait_for(lambda: live.parts["status"].startswith("error"))
+    assert f"{name} has changed" in live.parts["error"]
+    assert live.parts["charts"] == charts
+    path.write_text(text)
+    live.wait_until_up_to_date()
+    assert live.parts["error"] == ""
 
 
 def evaluation_of(folder: Path, **overrides: Any) -> Evaluation:

@@ -9,6 +9,10 @@ from collections.abc import Sequence
 from quantlr.data.ticker_list import TICKER_HEADINGS
 
 BAR_FIELDS = ("open", "high", "low", "close", "adj_close", "volume")
+VAGUE_CLOSE_HEADINGS = (
+    "Price", "last", "Ostatnio", "Zuletzt", "Dernier", "Último", "Ultimo", "Цена", "Şimdi", "Laatste",
+)  # fmt: skip
+"""Headings of closes of Investing.com, which may mean another price beside a second one of them."""
 HEADINGS_BY_FIELD = {
     "date": (
         ("date", "datetime", "trade_date", "DlyCalDt", "open time", "timestamp", "day", "session"),
@@ -37,18 +41,7 @@ HEADINGS_BY_FIELD = {
         ("close", "Close/Last", "DlyClose", "PRC", "DlyPrc", "PX_LAST"),
         ("Zamknięcie", "Zamkniecie", "Schluss", "Schlusskurs", "Clôture", "Cierre", "Chiusura", "Fechamento"),
         ("Закрытие", "Kapanış", "Slot", "Stängning", "收盘", "收盘价", "收盤", "收盤價", "終値", "종가"),
-        (
-            "Price",
-            "last",
-            "Ostatnio",
-            "Zuletzt",
-            "Dernier",
-            "Último",
-            "Ultimo",
-            "Цена",
-            "Şimdi",
-            "Laatste",
-        ),  # Investing.com
+        VAGUE_CLOSE_HEADINGS,
     ),
     "adj_close": (("Adj Close", "adjusted_close", "close_adj", "close adjusted", "Adj. Close", "复权收盘价"),),
     "volume": (

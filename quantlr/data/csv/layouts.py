@@ -21,12 +21,14 @@ from quantlr.data.csv.headings import (
     KNOWN_DECIMAL_HEADINGS,
     SIGNED_CLOSE_HEADINGS,
     SPELLINGS_BY_FIELD,
+    VAGUE_CLOSE_HEADINGS,
     is_date_heading,
     normalize_heading,
 )
 from quantlr.data.csv.raw_table import RawTable, ReadingOptions, printable, source_path_error
 from quantlr.data.ticker_list import shortened_list_text
 
+VAGUE_CLOSE_SPELLINGS = {normalize_heading(heading) for heading in VAGUE_CLOSE_HEADINGS}
 NO_TICKER = ""
 """Key of `TableLayout.column_indices_by_ticker` in a file whose columns do not belong to tickers."""
 
@@ -132,9 +134,18 @@ def detect_long_layout(raw_table: RawTable) -> TableLayout | None:
             raise source_path_error(f"{raw_table.path} has the column {name} twice: {names}; keep one")
         if matches:
             columns[name] = matches[0]
+    _require_one_vague_close(raw_table, headings, columns)
     if "date" not in columns or not {"close", "adj_close"} & columns.keys():
         return None
     return _long_layout(raw_table, columns)
+
+
+def _require_one_vague_close(raw_table: RawTable, headings: Sequence[str], columns: Mapping[str, int]) -> None:
+    """Raise an error if the close could be either of two columns, as of Price and Last."""
+    vague = [index for index, heading in enumerate(headings) if heading in VAGUE_CLOSE_SPELLINGS]
+    if columns.get("close") in vague and len(vague) > 1:
+        names = " and ".join(repr(raw_table.first_lines[0][index]) for index in vague)
+        raise source_path_error(f"{raw_table.path} has {names}; name the close, as data.source.columns: {{close: ...}}")
 
 
 def _long_layout(raw_table: RawTable, columns: Mapping[str, int]) -> TableLayout:

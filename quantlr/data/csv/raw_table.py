@@ -16,9 +16,11 @@ from pandas.api.types import is_datetime64_any_dtype, is_string_dtype
 
 from quantlr.core.errors import DataError
 from quantlr.core.file_reading import UnreadableContentError, library_errors_translated
+from quantlr.core.known_series import FileColumn
 from quantlr.core.values import Array, BoolArray, IntArray
 from quantlr.data.csv.date_texts import to_iso_texts
 from quantlr.data.csv.headings import has_bar_headings, has_wide_headings
+from quantlr.data.ticker_list import shortened_list_text
 
 MAX_HEADER_LINES = 3
 """Number of lines from which a file's layout is detected: no known header is longer."""
@@ -44,6 +46,7 @@ class ReadingOptions:
     encoding : of text, by its name in Python.
     date_format : of dates, as for Python's strptime; or one of `date_texts.BARE_NUMBER_UNITS`.
     sheet : name of the sheet of a workbook.
+    file_columns : columns to read beside those of the bars.
     """
 
     columns: Mapping[str, str] = field(default_factory=dict)
@@ -52,6 +55,7 @@ class ReadingOptions:
     encoding: str | None = None
     date_format: str | None = None
     sheet: str | None = None
+    file_columns: tuple[FileColumn, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +120,16 @@ class RawTable:
         names = [printable(heading) or f"column {number}" for number, heading in enumerate(headings, start=1)]
         cells = body.set_axis(names, axis=1)
         return CellTable(self.path, cells, self.decimal_mark, options.date_format, self.refuses_serial_dates)
+
+    def column_positions(self, headings: Sequence[str], *, key: str) -> list[int]:
+        """Return the position of the column of each heading; DataError with that key if one is not there once."""
+        header = [cell.strip() for cell in self.first_lines[0]]
+        for heading in headings:
+            if header.count(heading) != 1:
+                listed = shortened_list_text([printable(cell) for cell in header])
+                text = f"{self.path} needs one column {heading!r}, found {header.count(heading)} among {listed}"
+                raise DataError(text, key=key)
+        return [header.index(heading) for heading in headings]
 
 
 def printable(text: str) -> str:

@@ -10,11 +10,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from quantlr.core.errors import did_you_mean_text
+from quantlr.core.errors import DataError, did_you_mean_text
 from quantlr.core.file_reading import UnreadableContentError, library_errors_translated
 from quantlr.core.values import Array, Note
 from quantlr.data.csv.formats import read_raw_table
 from quantlr.data.csv.headings import BAR_FIELDS
+from quantlr.data.csv.known_values import parse_released_values
 from quantlr.data.csv.layouts import (
     COLUMNS_ADVICE,
     NO_TICKER,
@@ -40,7 +41,8 @@ BarFrame = pd.DataFrame
 """One ticker's bars: index of dates without time zone, columns open, high, low, close, adj_close, volume.
 
 Bars from a file have two more columns: `line`, the line of each row, and `utc_offset`, the minutes ahead of UTC that
-its time is written in (NaN if no zone is written).
+its time is written in (NaN if no zone is written); and those of `parse_released_values` of each column beside the
+prices that is asked for, with `FileColumn.prefix` before their names.
 """
 
 PRICE_FIELDS = ("open", "high", "low", "close", "adj_close")
@@ -107,10 +109,12 @@ def bars_from_raw_table(
     layout, table, notes = _layout_and_table(raw_table, options)
     _require_daily_bars(table, layout)
     _require_unambiguous_close(raw_table, layout, tickers, options)
-    mark = "." if layout.has_decimal_point and not options.decimal else decide_decimal_mark(table, layout.other_columns)
+    positions = _file_column_positions(raw_table, layout, options)
+    no_numbers = layout.other_columns | {release for _, release in positions.values() if release is not None}
+    mark = "." if layout.has_decimal_point and not options.decimal else decide_decimal_mark(table, no_numbers)
     table = replace(table, decimal_mark=mark)
     if NO_TICKER in layout.column_indices_by_ticker:
-        bars = _long_table_to_bars_by_ticker(table, layout, tickers)
+        bars = _long_table_to_bars_by_ticker(table, layout, tickers, positions)
         return (_unsigned_closes(bars, path, notes) if layout.has_signed_closes else bars), notes
     headings = list(layout.column_indices_by_ticker)
     known = any(find_matching_ticker(name, headings) or did_you_mean_text(name.upper(), headings) for name in tickers)
@@ -124,6 +128,20 @@ def bars_from_raw_table(
         text = f"{path.name} has rows before a ticker's first price or after its last, where this ticker has no bar"
         notes.append(Note("data", text, count=n_outside))
     return bars, notes
+
+
+def _file_column_positions(
+    raw_table: RawTable, layout: TableLayout, options: ReadingOptions
+) -> dict[str, tuple[int, int | None]]:
+    """Return by prefix the position of each column beside the prices that is asked for, and of its releases."""
+    if options.file_columns and (NO_TICKER not in layout.column_indices_by_ticker or layout.n_header_lines != 1):
+        text = f"{raw_table.path} has no row for each bar under one header line, so that no column belongs to a ticker"
+        raise DataError(f"{text}; rewrite it so, or read the column as data.series", key="features")
+    positions = {}
+    for column in options.file_columns:
+        value, *release = raw_table.column_positions(column.headings, key="features")
+        positions[column.prefix] = (value, release[0] if release else None)
+    return positions
 
 
 def _require_unambiguous_close(
@@ -177,15 +195,19 @@ def _require_daily_bars(table: CellTable, layout: TableLayout) -> None:
         raise table.cell_error(layout.period_column_index, row, reason)
 
 
-def _long_table_to_bars_by_ticker(table: CellTable, layout: TableLayout, tickers: Sequence[str]) -> dict[str, BarFrame]:
-    """Return the bars of a file that has one row per bar."""
-    fields = layout.column_indices_by_ticker[NO_TICKER]
+def _long_table_to_bars_by_ticker(
+    table: CellTable,
+    layout: TableLayout,
+    tickers: Sequence[str],
+    positions: Mapping[str, tuple[int, int | None]],
+) -> dict[str, BarFrame]:
+    """Return the bars of a file that has one row per bar, with the columns beside the prices at these positions."""
     if layout.ticker_column_index is None:
         if len(tickers) > 1:
             text = f"{table.path} has no ticker column, so it can hold one ticker"
             advice = "add a column 'ticker', or give a folder with one file per ticker"
             raise source_path_error(f"{text}, and data.tickers names {len(tickers)}; {advice}")
-        return {tickers[0]: _to_bar_frame(table, fields, *parse_dates(table, layout.date_column_index))}
+        return {tickers[0]: _long_table_to_frame(table, layout, positions)}
     with table.column_errors(layout.ticker_column_index, needed="tickers"):
         row_tickers = cells_to_text(table.cells.iloc[:, layout.ticker_column_index])
     tickers_in_file = row_tickers.unique().tolist()
@@ -193,9 +215,21 @@ def _long_table_to_bars_by_ticker(table: CellTable, layout: TableLayout, tickers
     name_by_ticker = {ticker: str(find_matching_ticker(ticker, tickers_in_file)) for ticker in tickers}
     keep = row_tickers.isin(name_by_ticker.values())
     table = replace(table, cells=table.cells[keep])
-    frame = _to_bar_frame(table, fields, *parse_dates(table, layout.date_column_index))
+    frame = _long_table_to_frame(table, layout, positions)
     rows_by_name = frame.groupby(row_tickers[keep].to_numpy()).indices
     return {ticker: frame.iloc[rows_by_name[name]] for ticker, name in name_by_ticker.items()}
+
+
+def _long_table_to_frame(
+    table: CellTable, layout: TableLayout, positions: Mapping[str, tuple[int, int | None]]
+) -> BarFrame:
+    fields, dates = layout.column_indices_by_ticker[NO_TICKER], parse_dates(table, layout.date_column_index)
+    frame = _to_bar_frame(table, fields, *dates)
+    parts = [frame]
+    for prefix, (value, release) in positions.items():
+        values = parse_released_values(table, value, release, decimal_mark=table.decimal_mark or ".")
+        parts.append(values.add_prefix(prefix).set_axis(frame.index))
+    return pd.concat(parts, axis=1) if positions else frame
 
 
 def _wide_table_to_bars_by_ticker(table: CellTable, layout: TableLayout, tickers: Sequence[str]) -> dict[str, BarFrame]:

@@ -9,6 +9,7 @@ import numpy as np
 from pydantic import AfterValidator, Field, StrictInt
 
 from quantlr.core.components import ChoiceDescriptions, Component, Unit
+from quantlr.core.known_series import FileColumn
 from quantlr.core.values import Array, FeatureColumns, Prices
 
 T = TypeVar("T")
@@ -74,6 +75,11 @@ class Feature(Component):
     def reads_other_tickers(self) -> bool:
         """Whether its values depend on another ticker, one that is traded or one of the context."""
         return self.cross_sectional
+
+    @property
+    def file_columns(self) -> tuple[FileColumn, ...]:
+        """The columns of the tickers' own files that it needs beside the prices."""
+        return ()
 
     @property
     def has_volume_level(self) -> bool:

@@ -15,6 +15,7 @@ import pandas as pd
 from pydantic import Field, StrictFloat, ValidationInfo, field_validator
 
 from quantlr.core.components import Unit, component_union
+from quantlr.core.known_series import FileColumn
 from quantlr.core.price_series import keep_member_values
 from quantlr.core.values import Array, FeatureColumns, Prices
 from quantlr.data.features import calendar, other_series, returns, talib, trend, volatility, volumes
@@ -41,6 +42,11 @@ class FeatureTransform(Feature):
     def reads_other_tickers(self) -> bool:
         """Whether the inner feature does, or the transform is cross-sectional."""
         return self.cross_sectional or self.of.reads_other_tickers
+
+    @property
+    def file_columns(self) -> tuple[FileColumn, ...]:
+        """Those of the inner feature."""
+        return self.of.file_columns
 
     @property
     def has_volume_level(self) -> bool:

@@ -14,7 +14,7 @@ from quantlr.core.components import component_kind
 from quantlr.core.values import FeatureColumns, Prices
 from quantlr.data.features import FEATURES, Feature
 from quantlr.data.scenarios import FEATURE_SCENARIOS
-from quantlr.testing.contract import FEATURE_CHECKS, check_feature
+from quantlr.testing.contract import FEATURE_CHECKS, check_feature, with_random_file_columns
 
 from markets import apply_scenario, random_walk_prices
 
@@ -36,6 +36,7 @@ def test_values_up_to_a_session_are_identical_in_every_scenario(
     feature: Feature, seed: int, cut: int, scenario: str
 ) -> None:
     prices = random_walk_prices(seed, n_sessions=90, n_tickers=3, with_gaps=True, context_tickers=("^GSPC",))
+    prices = with_random_file_columns(prices, feature.file_columns, seed=seed)
     other = feature.compute(apply_scenario(prices, scenario, after_session=cut, seed=seed))
     past = (prices.session >= 0) & (prices.session <= cut)
     for name, values in feature.compute(prices).items():
