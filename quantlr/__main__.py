@@ -11,6 +11,7 @@ from quantlr.core.errors import (
     SYSTEM_ERROR_EXIT_STATUS,
     system_error_text,
 )
+from quantlr.core.memory import collect_garbage_rarely
 
 
 def _exit_at_once(*_: object) -> None:
@@ -23,6 +24,7 @@ def main() -> None:
     """Import the command line and run it; while a verb runs, Ctrl-C raises KeyboardInterrupt."""
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, _exit_at_once)
+    collect_garbage_rarely()
     try:
         from quantlr.cli import main as command_line
     except OSError as error:  # such as too few descriptors

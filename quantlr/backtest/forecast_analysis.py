@@ -22,6 +22,7 @@ from quantlr.stats.hac import (
     horizon_block_index,
     newey_west_variance,
     pivot_sums,
+    weighted_pivot_sums,
 )
 from quantlr.stats.reliability import log_loss_decomposition, probability_group_index
 
@@ -135,7 +136,7 @@ def roc_band(probability: Array, up: Array, *, session: IntArray, horizon: int, 
         return None
     group = probability_group_index(probability, max_groups=200)
     draws = stationary_bootstrap_counts(n_blocks, block_length=1, rng=rng, n_draws=400)
-    counts = [draws @ pivot_sums(block, group, outcome) for outcome in (1.0 - up, up)]
+    counts = [weighted_pivot_sums(draws, block, group, outcome) for outcome in (1.0 - up, up)]
     has_both = np.all([count.any(axis=1) for count in counts], axis=0)
     rates = [_cumulative_fraction_from_top(count[has_both]) for count in counts]
     false_positive_rate = np.linspace(0.0, 1.0, 101)

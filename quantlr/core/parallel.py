@@ -17,6 +17,7 @@ from multiprocessing.reduction import ForkingPickler
 from typing import Any, TypeVar
 
 from quantlr.core.errors import Fault, UserError
+from quantlr.core.memory import collect_garbage_rarely
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
@@ -166,7 +167,11 @@ def _defer_interrupts() -> Iterator[None]:
 
 
 def init_worker(initializer: Callable[[], None] = do_nothing) -> None:
-    """Prepare a worker process: ignore Ctrl-C, exit with the parent, use one BLAS thread, call the initializer."""
+    """Prepare a worker process: ignore Ctrl-C, exit with the parent, use one BLAS thread, call the initializer.
+
+    It also looks for garbage rarely.
+    """
+    collect_garbage_rarely()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_exit_with_parent, daemon=True).start()
     import numpy as np

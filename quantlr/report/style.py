@@ -97,8 +97,20 @@ def label_rows(ax: Axes, positions: Sequence[int], labels: Sequence[str], *, lab
         (size for (text, size), label in zip(fitted, labels, strict=True) if text == label), default=sizes[-1][0]
     )
     texts = [fit_text(label, max_width=label_width, sizes=((size, 1),))[0] for label in labels]
-    ax.set_yticks(positions, texts)
+    set_fixed_ticks(ax.yaxis, positions, texts)
     ax.tick_params(axis="y", labelsize=size)
+
+
+def set_fixed_ticks(axis: Axis, positions: Iterable[float], labels: Sequence[str] | None = None) -> None:
+    """Give an axis ticks at some positions, with labels if its formatter makes none; its limits stay.
+
+    `Axis.set_ticks` would make lines and texts for each, of which one each is drawn (`one_tick_per_axis`).
+    """
+    from matplotlib.ticker import FixedFormatter, FixedLocator
+
+    axis.set_major_locator(FixedLocator(list(positions)))
+    if labels is not None:
+        axis.set_major_formatter(FixedFormatter(labels))
 
 
 def format_date_axis(ax: Axes, dates: Any = None, *, max_ticks: int = 11) -> None:
@@ -117,7 +129,7 @@ def format_log_axis(ax: Axes, values: Array, *, margins: tuple[float, float] = (
     positive = values[values > 0]
     low, high = (float(positive.min()), float(positive.max())) if len(positive) else (1.0, 1.0)
     ax.set(yscale="log", ylim=np.maximum([low, high], MIN_PLOTTED_EQUITY) * margins)
-    ax.set_yticks(round_tick_values(*ax.get_ylim()))
+    set_fixed_ticks(ax.yaxis, round_tick_values(*ax.get_ylim()))
     ax.yaxis.minorticks_off()
     ax.yaxis.set_major_formatter(number_tick_label)
 
@@ -127,7 +139,7 @@ def format_fraction_axis(axis: Axis, *, max_ticks: int) -> None:
     from matplotlib.ticker import MaxNLocator
 
     low, high = (float(np.clip(limit, 0.0, 1.0)) for limit in axis.get_view_interval())
-    axis.set_ticks([tick for tick in MaxNLocator(max_ticks).tick_values(low, high) if low <= tick <= high])
+    set_fixed_ticks(axis, [tick for tick in MaxNLocator(max_ticks).tick_values(low, high) if low <= tick <= high])
     axis.set_major_formatter(percent_tick_label)
 
 

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.random import Generator
 
 from quantlr.core.values import Array, IntArray
-from quantlr.stats.hac import INTERVAL_95_QUANTILES, horizon_block_index, pivot_sums
+from quantlr.stats.hac import INTERVAL_95_QUANTILES, horizon_block_index, weighted_pivot_sums
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +141,7 @@ def reliability_band(
     mean_probability = np.bincount(group, weights=probability) / count
     cluster = horizon_block_index(session, horizon=horizon)
     signs = rng.choice([-1.0, 1.0], size=(n_draws, int(cluster.max()) + 1))
-    draws = mean_probability + signs @ pivot_sums(cluster, group, up - probability) / count
+    draws = mean_probability + weighted_pivot_sums(signs, cluster, group, up - probability) / count
     # Each draw is shifted above the one before, so that no two are pooled: one regression serves all of them.
     shift = (np.ptp(draws) + 1.0) * np.arange(n_draws)[:, None]
     curves = isotonic_regression((draws + shift).ravel(), np.tile(count, n_draws)).reshape(draws.shape) - shift

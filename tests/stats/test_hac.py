@@ -12,6 +12,7 @@ from quantlr.stats.hac import (
     newey_west_variance,
     pivot_sums,
     sum_by_session,
+    weighted_pivot_sums,
 )
 
 
@@ -37,6 +38,17 @@ def test_sums_equal_a_loop() -> None:
     for row in range(len(pivot)):
         for index in range(4):
             assert pivot[row, index] == pytest.approx(values[(session == row) & (column == index)].sum())
+
+
+@pytest.mark.parametrize("n_rows", [150, 12])
+def test_weighted_sums_of_columns_equal_a_loop_with_few_values_a_row_and_with_many(n_rows: int) -> None:
+    rng = np.random.default_rng(1)
+    values, row, column = rng.normal(size=200), rng.integers(0, n_rows, 200), rng.permutation(np.arange(200) % 7)
+    weights = rng.normal(size=(3, n_rows))
+    expected = np.zeros((3, 7))
+    for value, row_index, column_index in zip(values, row, column, strict=True):
+        expected[:, column_index] += weights[:, row_index] * value
+    np.testing.assert_allclose(weighted_pivot_sums(weights, row, column, values), expected)
 
 
 @pytest.mark.parametrize("horizon", [0, 1, 5])

@@ -28,6 +28,7 @@ from quantlr.report.style import (
     label_rows,
     percent_text,
     percent_tick_label,
+    set_fixed_ticks,
     set_percent_ticks,
     shorten_end,
 )
@@ -68,7 +69,7 @@ def return_by_probability_panel(ax: Axes, table: Table) -> None:
     ax.errorbar(positions, mean, yerr=half_width, markersize=5, label="mean and 95% interval", **MODEL_STYLE)
     _set_y_limits_with_headroom(ax, float((mean - half_width).min()), float((mean + half_width).max()))
     ax.yaxis.set_major_formatter(percent_tick_label)
-    ax.set_xticks(positions, _distinct_percent_labels(table["mean_probability"]))
+    set_fixed_ticks(ax.xaxis, positions, _distinct_percent_labels(table["mean_probability"]))
     label_axes(ax, x_label="groups of equal size, by mean probability of up (%)", y_label="mean return")
     add_legend(ax, corner="upper left", n_columns=2)
 
@@ -135,7 +136,7 @@ def accuracy_by_year_panel(ax: Axes, table: Table) -> None:
     drawn = np.concatenate([table["accuracy_low"][is_full], table["accuracy_high"][is_full], accuracy, baseline])
     margin = 0.06 * max(float(np.ptp(drawn)), 0.01)
     ax.set(xlim=(first - 0.7, last + 0.7), ylim=(float(drawn.min()) - margin, float(drawn.max()) + margin))
-    ax.set_xticks(range(first, last + 1, 1 + (last - first) // 20))
+    set_fixed_ticks(ax.xaxis, range(first, last + 1, 1 + (last - first) // 20))
     format_fraction_axis(ax.yaxis, max_ticks=5)
     add_legend(ax, corner="lower right", n_columns=2, is_above_axes=True)
 

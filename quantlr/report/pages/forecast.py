@@ -49,6 +49,7 @@ from quantlr.report.style import (
     p_value_text,
     percent_text,
     percent_tick_label,
+    set_fixed_ticks,
 )
 from quantlr.report.summary import naive_rules_table
 from quantlr.stats.hac import Z95
@@ -145,7 +146,8 @@ def forecast_counts_panel(ax: Axes, table: Table) -> None:
     ax.axvline(table["base_rate"], color=ORANGE, linewidth=1.2)
     tallest = int(table["count"].max())
     ax.set(xlim=table["bin_edges"][[0, -1]], ylim=(0, 1.3 * tallest))
-    ax.set_yticks([tick for tick in MaxNLocator(2, integer=True).tick_values(0, tallest) if tick <= tallest])
+    ticks: Any = MaxNLocator(2, integer=True).tick_values(0, tallest)
+    set_fixed_ticks(ax.yaxis, ticks[ticks <= tallest])
     ax.yaxis.set_major_formatter(lambda count, _: f"{count:,.0f}" if count < 10_000 else f"{count / 1000:,g}k")
     format_fraction_axis(ax.xaxis, max_ticks=5)
     label_axes(ax, x_label="forecast probability of up", y_label="forecasts")

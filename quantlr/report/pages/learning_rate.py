@@ -27,6 +27,7 @@ from quantlr.report.style import (
     number_text,
     number_tick_label,
     power_of_ten_tick_label,
+    set_fixed_ticks,
 )
 
 ROUNDING_EXCESS_LOSS = 1e-15
@@ -118,7 +119,7 @@ def iteration_counts_panel(ax: Axes, table: Table) -> None:
     for row, count in enumerate(counts):
         ax.text(count + 0.04 * max(counts), row, f"{count:,}", va="center", fontsize=SMALL_SIZE - 0.8, color=BLACK)
     ax.set(xlim=(0, 1.5 * max(counts)), ylim=(max(len(counts), 4) - 0.4, -0.6), xticks=[])
-    ax.set_yticks(range(len(counts)), table["labels"])
+    set_fixed_ticks(ax.yaxis, range(len(counts)), table["labels"])
     ax.grid(visible=False)
     ax.spines["bottom"].set_visible(False)
 
@@ -199,7 +200,7 @@ def loss_against_learning_rate_panel(ax: Axes, table: Table) -> None:
         ax.annotate("configured", (configured, bottom), (4, 26), textcoords="offset points", **style)
     ax.set_xlim(left, right)
     ticks = [step * 10.0**power for power in range(-8, 7) for step in (1.0, 3.0)]
-    ax.set_xticks([tick for tick in ticks if left <= tick <= right])
+    set_fixed_ticks(ax.xaxis, [tick for tick in ticks if left <= tick <= right])
     ax.xaxis.minorticks_off()
     ax.xaxis.set_major_formatter(number_tick_label)
     ax.set_xlabel(r"learning rate $\alpha$, log scale (▲: the four at the left)", parse_math=True, **LABEL_STYLE)
@@ -226,6 +227,6 @@ def _format_excess_loss_axis(ax: Axes, excess_loss: Array, *, label_side: Litera
     ax.axhspan(MIN_PLOTTED_EXCESS_LOSS, ROUNDING_EXCESS_LOSS, color=BAND_GREY, alpha=0.3, linewidth=0)
     ax.text(0.01 if label_side == "left" else 0.99, ROUNDING_EXCESS_LOSS, "rounding error", ha=label_side, va="top",
             transform=ax.get_yaxis_transform(), fontsize=SMALL_SIZE - 1, color=GREY)  # fmt: skip
-    ax.set_yticks([10.0**power for power in range(-16, top + 1, 4)])
+    set_fixed_ticks(ax.yaxis, [10.0**power for power in range(-16, top + 1, 4)])
     ax.yaxis.set_major_formatter(power_of_ten_tick_label)
     ax.yaxis.minorticks_off()

@@ -39,6 +39,7 @@ from quantlr.report.style import (
     number_tick_label,
     percent_text,
     percent_tick_label,
+    set_fixed_ticks,
 )
 from quantlr.stats.hac import SIGNIFICANCE_LEVEL
 
@@ -157,7 +158,7 @@ def _draw_log_odds_curve(
     ax.plot(log_odds, curve, color=BLUE, linewidth=1.2)
     ax.plot(log_odds[is_used], curve[is_used], color=ORANGE, linewidth=3.6, solid_capstyle="butt")
     ax.set(xlim=(log_odds[0], log_odds[-1]), ylim=(0.0, 1.08 * y_ticks[-1]), xticks=[-MAX_LOG_ODDS, 0, MAX_LOG_ODDS])
-    ax.set_yticks(y_ticks, y_labels)
+    set_fixed_ticks(ax.yaxis, y_ticks, y_labels)
     ax.xaxis.set_major_formatter(number_tick_label)
     ax.tick_params(labelsize=SMALL_SIZE - 1.5)
 

@@ -29,6 +29,7 @@ from quantlr.report.style import (
     draw_text_table,
     number_text,
     percent_text,
+    set_fixed_ticks,
     set_percent_ticks,
 )
 from quantlr.report.summary import TextTable, basis_text, benchmark_label, drawdown_table, risk_table
@@ -69,7 +70,7 @@ def yearly_returns_panel(ax: Axes, table: Table) -> None:
     ax.set_xlim(-0.6, len(years) - 0.4)
     room = axes_width_points(ax) / (1.3 * text_width("2000", font_size=YEAR_LABEL_SIZE))
     step = -(-len(years) // int(room))
-    ax.set_xticks(rows[::step], years[::step])
+    set_fixed_ticks(ax.xaxis, rows[::step], years[::step])
     set_percent_ticks(ax.yaxis, max_intervals=5)
     bars, points = ax.containers, ax.lines[: len(RULE_MARKERS)]
     add_legend_above(ax, n_columns=6, font_size=7.5, handles=[*bars, *points])
