@@ -81,7 +81,7 @@ def monthly_histogram_table(context: PageContext) -> Table:
     result, metrics = context.run_data.result, context.metrics
     returns = returns_by_period(result, n_months=1)[1]
     if len(returns) < MIN_HISTOGRAM_MONTHS:
-        return {"message": "There are too few months."}
+        return {"message": "There are too few months.", "remark": ""}
     benchmark = returns_by_period(result.benchmark or result, n_months=1)[1]
     edges = histogram_around_zero(
         np.append(returns, benchmark[~np.isnan(benchmark)]), max_bins=MAX_MONTH_BINS
