@@ -46,8 +46,10 @@ from quantlr.data.features import AnyFeature, Feature
 from quantlr.data.frame import FrameSource
 from quantlr.data.labels import LABELS, Direction, Label
 from quantlr.data.prices import DataSpec
+from quantlr.model.base import Model
 from quantlr.model.config import AnyModel, LogisticRegression
 from quantlr.model.selection import AUTO_L2_VALUES, SelectSpec
+from quantlr.model.sklearn_classifier import SklearnClassifier
 from quantlr.model.splits import WalkForwardSpec
 
 if TYPE_CHECKING:
@@ -103,6 +105,14 @@ class RunConfig(ConfigSection):
                 text = "uses the level of volume, in which tickers differ by their later splits"
                 raise ValueError(f"{feature.kind} {text}: take a ratio, as relative_volume, or a single ticker")
         return features
+
+    @field_validator("model")
+    @classmethod
+    def _seed_classifier(cls, model: Model, info: ValidationInfo) -> Model:
+        """Give a classifier of scikit-learn without a random state the config's seed."""
+        if isinstance(model, SklearnClassifier) and model.random_state is None:
+            return model.model_copy(update={"random_state": info.data.get("seed", 0) % 2**32})
+        return model
 
     @field_validator("policy")
     @classmethod

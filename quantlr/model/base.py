@@ -5,12 +5,12 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, StrictFloat
 
-from quantlr.core.components import ChoiceDescriptions, Component
+from quantlr.core.components import ChoiceDescriptions, Component, ConfigSection, Unit
 from quantlr.core.values import Array, BoolArray, IntArray
 
 if TYPE_CHECKING:
@@ -21,6 +21,36 @@ DescribeRefit = Callable[[int], str]
 """Takes the index of a refit and returns its description for a message."""
 RefitProgressCallback = Callable[[int], None]
 """Receives the number of refits that have just been fitted."""
+
+
+PositiveWeight = Annotated[StrictFloat, Unit("none (rows count in this proportion)"), Field(gt=0, le=1e6)]
+
+
+class ClassWeights(ConfigSection):
+    """Weight of a training row by its label."""
+
+    up: PositiveWeight = Field(1.0, description="Weight of a row labelled up.")
+    down: PositiveWeight = Field(1.0, description="Weight of a row labelled down.")
+
+
+ClassWeightSetting = (
+    Annotated[Literal["balanced"], ChoiceDescriptions({"balanced": "ups and downs have the same total weight"})]
+    | ClassWeights
+    | None
+)
+HalfLife = Annotated[StrictFloat, Unit("sessions"), Field(ge=1, le=1e9)] | None
+
+
+def class_weight_field() -> Any:
+    """Return the field of a model that weighs its training rows by their label."""
+    text = "Weights of ups and downs; null: all 1. Others move the probabilities away from the observed frequencies."
+    return Field(None, description=text, examples=["balanced", {"up": 1.0, "down": 2.0}])
+
+
+def half_life_field() -> Any:
+    """Return the field of a model that weighs its training rows by their age."""
+    text = "Age at which the weight of a training row has halved; null: no decay."
+    return Field(None, description=text, examples=[500])
 
 
 def ignore_refit_progress(n_refits: int) -> None:

@@ -7,8 +7,18 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, StrictFloat, StrictInt, ValidationInfo, field_validator
 
-from quantlr.core.components import ChoiceDescriptions, ConfigSection, Unit, component_union
-from quantlr.model.base import DescribeRefit, FittedModel, Model, RefitProgressCallback, ignore_refit_progress
+from quantlr.core.components import ChoiceDescriptions, Unit, component_union
+from quantlr.model.base import (
+    ClassWeightSetting,
+    DescribeRefit,
+    FittedModel,
+    HalfLife,
+    Model,
+    RefitProgressCallback,
+    class_weight_field,
+    half_life_field,
+    ignore_refit_progress,
+)
 from quantlr.model.batched.fit import fit_many
 from quantlr.model.sklearn_classifier import SklearnClassifier
 
@@ -17,15 +27,6 @@ if TYPE_CHECKING:
 
 AUDIT_TOLERANCE, MIN_AUDIT_NEWTON_UPDATES = 1e-12, 1000
 """Tolerance and number of updates of a fit whose probabilities are compared to 1e-7."""
-
-PositiveWeight = Annotated[StrictFloat, Unit("none (rows count in this proportion)"), Field(gt=0, le=1e6)]
-
-
-class ClassWeights(ConfigSection):
-    """Weight of a training row by its label."""
-
-    up: PositiveWeight = Field(1.0, description="Weight of a row labelled up.")
-    down: PositiveWeight = Field(1.0, description="Weight of a row labelled down.")
 
 
 class LogisticRegression(Model):
@@ -67,19 +68,8 @@ class LogisticRegression(Model):
     max_iter: Annotated[StrictInt, Unit("updates"), Field(ge=1)] = Field(
         1000, description="Largest number of updates; a note says if it was reached before tol."
     )
-    class_weight: (
-        Annotated[Literal["balanced"], ChoiceDescriptions({"balanced": "ups and downs have the same total weight"})]
-        | ClassWeights
-        | None
-    ) = Field(
-        None,
-        description="Weights of ups and downs; null: all 1. Others move the probabilities away from the observed "
-        "frequencies.",
-        examples=["balanced", {"up": 1.0, "down": 2.0}],
-    )
-    half_life: Annotated[StrictFloat, Unit("sessions"), Field(ge=1, le=1e9)] | None = Field(
-        None, description="Age at which the weight of a training row has halved; null: no decay.", examples=[500]
-    )
+    class_weight: ClassWeightSetting = class_weight_field()
+    half_life: HalfLife = half_life_field()
 
     @property
     def resolved_l2(self) -> float:

@@ -12,15 +12,26 @@ from inspect import signature
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import numpy as np
-from pydantic import Field, StrictInt, field_validator, model_validator
-from threadpoolctl import threadpool_limits
+from pydantic import Field, StrictInt, ValidationInfo, field_validator, model_validator
+from threadpoolctl import ThreadpoolController, threadpool_limits
 
 from quantlr.core.components import Unit
-from quantlr.core.errors import DegenerateFold, did_you_mean_text
+from quantlr.core.errors import DegenerateFold, ModelError, did_you_mean_text
 from quantlr.core.parallel import available_core_count
 from quantlr.core.values import Array, IntArray
-from quantlr.model.base import DescribeRefit, FittedModel, Model, RefitProgressCallback, ignore_refit_progress
+from quantlr.model.base import (
+    ClassWeightSetting,
+    DescribeRefit,
+    FittedModel,
+    HalfLife,
+    Model,
+    RefitProgressCallback,
+    class_weight_field,
+    half_life_field,
+    ignore_refit_progress,
+)
 from quantlr.model.logistic import logit
+from quantlr.model.training import mean_one_weights
 
 if TYPE_CHECKING:
     from quantlr.model.training import TrainingData
@@ -51,14 +62,15 @@ class FittedSklearnClassifier(FittedModel):
         rows allow: Laplace's (rows + 1) / (rows + 2).
         """
         probability = np.empty(len(X))
-        for refit in np.unique(refit_index).tolist():
-            rows, classifier = refit_index == refit, self.classifiers[refit]
-            if classifier is None:
-                probability[rows] = self.base_rate[refit]
-                continue
-            scaled = (X[rows] - self.mean[refit]) / self.std[refit]
-            by_class = classifier.predict_proba(scaled)
-            probability[rows] = by_class[:, list(classifier.classes_).index(1)]
+        with _loaded_thread_pools().limit(limits=1, user_api="openmp"):
+            for refit in np.unique(refit_index).tolist():
+                rows, classifier = refit_index == refit, self.classifiers[refit]
+                if classifier is None:
+                    probability[rows] = self.base_rate[refit]
+                    continue
+                scaled = (X[rows] - self.mean[refit]) / self.std[refit]
+                by_class = classifier.predict_proba(scaled)
+                probability[rows] = by_class[:, list(classifier.classes_).index(1)]
         bound = self.bound[refit_index]
         return logit(np.clip(probability, 1.0 - bound, bound))
 
@@ -84,9 +96,14 @@ class SklearnClassifier(Model):
         description="Parameters of the classifier that differ from scikit-learn's defaults.",
         examples=[{"max_iter": 100}],
     )
-    random_state: Annotated[StrictInt, Unit("none (a seed)"), Field(ge=0, le=2**32 - 1)] = Field(
-        0, description="Seed of each refit, where the classifier draws random numbers, so that runs repeat."
+    random_state: Annotated[StrictInt, Unit("none (a seed)"), Field(ge=0, le=2**32 - 1)] | None = Field(
+        None,
+        description="Seed of each refit, where the classifier draws random numbers; null: the config's `seed`, so that "
+        "runs repeat.",
+        examples=[1],
     )
+    class_weight: ClassWeightSetting = class_weight_field()
+    half_life: HalfLife = half_life_field()
 
     @model_validator(mode="before")
     @classmethod
@@ -110,7 +127,7 @@ class SklearnClassifier(Model):
 
     @field_validator("params")
     @classmethod
-    def _validate_params(cls, params: dict[str, Any], info: Any) -> dict[str, Any]:
+    def _validate_params(cls, params: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
         estimator = info.data.get("estimator")
         if estimator is None:
             return params
@@ -124,7 +141,18 @@ class SklearnClassifier(Model):
             classifier_classes()[estimator](**params)._validate_params()  # scikit-learn's own constraints
         except ValueError as error:
             raise ValueError(str(error)) from error
-        return params
+        return {name: _plain_value(value) for name, value in params.items()}
+
+    @field_validator("class_weight", "half_life")
+    @classmethod
+    def _validate_takes_weights(cls, setting: Any, info: ValidationInfo) -> Any:
+        """Refuse weights of rows for a classifier whose `fit` takes no `sample_weight`."""
+        estimator = info.data.get("estimator")
+        if setting is not None and estimator is not None:
+            fit_parameters = signature(classifier_classes()[estimator].fit).parameters
+            if "sample_weight" not in fit_parameters:
+                raise ValueError(f"{estimator} takes no weights of training rows: leave it out, or take another one")
+        return setting
 
     @property
     def display_name(self) -> str:
@@ -140,8 +168,9 @@ class SklearnClassifier(Model):
         on_refits_done: RefitProgressCallback = ignore_refit_progress,
     ) -> list[FittedModel]:
         """Return the fitted classifiers of all refits; several refits are fitted at once, each by one thread."""
-        n_threads = available_core_count()
-        with threadpool_limits(1 if n_threads > 1 else None), ThreadPoolExecutor(n_threads) as pool:
+        # OpenMP has a limit for each thread, BLAS one for all of them, which the outer block resets.
+        threads = ThreadPoolExecutor(available_core_count(), initializer=threadpool_limits, initargs=(1,))
+        with threadpool_limits(1), threads as pool:
             fits: list[FittedModel] = []
             for training, describe in zip(training_sets, describe_refits, strict=True):
                 fits.append(self._fit_refits(training, describe, pool))
@@ -164,8 +193,14 @@ class SklearnClassifier(Model):
             if degenerate[refit]:
                 return None
             rows = training.refit_rows(refit)
-            scaled = (training.X[rows] - mean[refit]) / std[refit]
-            return make_classifier().fit(scaled, training.y[rows].astype(np.int64))
+            scaled, up = (training.X[rows] - mean[refit]) / std[refit], training.y[rows].astype(np.int64)
+            is_weighted = self.class_weight is not None or self.half_life is not None
+            weights = {"sample_weight": mean_one_weights(training, self, refit)} if is_weighted else {}
+            try:
+                return make_classifier().fit(scaled, up, **weights)
+            except ValueError as error:
+                text = f"{describe(refit)}: {self.estimator} cannot be fitted: {error}; take another classifier"
+                raise ModelError(text, key="model.estimator") from error
 
         return FittedSklearnClassifier(
             converged=np.ones(len(n_rows), dtype=np.bool_),
@@ -183,6 +218,16 @@ class SklearnClassifier(Model):
         if "random_state" in classifier_class().get_params():
             params["random_state"] = self.random_state
         return lambda: classifier_class(**params)
+
+
+def _plain_value(value: Any) -> Any:
+    """Return a parameter without the place in a file that numbers and texts of a config carry."""
+    if isinstance(value, Mapping):
+        return {key: _plain_value(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_plain_value(item) for item in value]
+    plain_type = next((kind for kind in (bool, int, float, str) if isinstance(value, kind)), None)
+    return value if plain_type is None else plain_type(value)
 
 
 def find_classifier(name: str) -> str:
@@ -207,6 +252,16 @@ def _short_name(name: str) -> str:
     """Return a class name in snake case without its ending: hist_gradient_boosting."""
     words = re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name.removesuffix("Classifier"))
     return words.lower()
+
+
+@cache
+def _loaded_thread_pools() -> ThreadpoolController:
+    """Return the thread pools of OpenMP and BLAS, whose limits can be set in little time once scikit-learn is loaded.
+
+    One thread forecasts: on two busy cores, the threads of OpenMP that wait for each other double the processor time of
+    HistGradientBoostingClassifier's forecasts.
+    """
+    return ThreadpoolController()
 
 
 @cache

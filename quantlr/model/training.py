@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from quantlr.model.splits import fold_sums
 from quantlr.model.standardize import Scaling, local_units, to_local_units
 
 if TYPE_CHECKING:
+    from quantlr.model.base import ClassWeights
     from quantlr.model.config import LogisticRegression
 
 SAMPLE_ROWS = 2**14
@@ -101,38 +102,31 @@ def refit_row_slices(training_data: TrainingData, refit_slice: slice) -> list[sl
     ]
 
 
+class RowWeights(Protocol):
+    """The settings of a model that weigh its training rows."""
+
+    @property
+    def class_weight(self) -> Literal["balanced"] | ClassWeights | None:
+        """Weights of ups and downs."""
+
+    @property
+    def half_life(self) -> float | None:
+        """Age in sessions at which the weight of a row has halved."""
+
+
 def make_loss(training_data: TrainingData, model: LogisticRegression, refit_slice: slice) -> LogisticLoss:
     """Return the loss of consecutive refits, on the rows of `refit_row_slices` one after the other.
 
-    A row's share in a refit's mean is its sample weight, times 2^(-age / half_life) in sessions, times the weight of
-    its class, over the sum of these. `balanced` classes have the same total weight. Platt's targets are
+    A row's share in a refit's mean is its weight by `weigh_rows` over the sum of these. Platt's targets are
     1 / (downs + 2) and (ups + 1) / (ups + 2) (Platt 1999). The weights of a single refit are vectors.
     """
-    row_slices = refit_row_slices(training_data, refit_slice)
-
-    def take_rows(values: Array) -> Array:
-        return values[row_slices[0]] if len(row_slices) == 1 else np.concatenate([values[rows] for rows in row_slices])
-
     is_single = refit_slice.stop - refit_slice.start == 1
-    y = take_rows(training_data.y)
-    has_label = ~np.isnan(y)
-    up = np.where(has_label, y, 0.0)
-    row_weight = has_label.astype(np.float64)
-    if training_data.sample_weight is not None:
-        row_weight *= take_rows(training_data.sample_weight)
-    if model.half_life is not None:
-        session = np.concatenate([training_data.row_sessions(rows) for rows in row_slices])
-        row_weight *= np.exp2((session - session.max()) / model.half_life)
-    weight = row_weight if is_single else row_weight[:, None] * _training_masks(training_data, row_slices, refit_slice)
-    totals = np.stack([(1.0 - up) @ weight, up @ weight])
-    down_weight, up_weight = class_weight_pair(model, totals)
-    if model.class_weight is not None:
-        weight = weight * np.where((up > 0) if is_single else (up > 0)[:, None], up_weight, down_weight)
+    up, weight, totals = weigh_rows(training_data, model, refit_slice)
     targets = up
     if training_data.use_platt_targets:
         column = up if is_single else up[:, None]
         targets = np.where(column > 0, (totals[1] + 1.0) / (totals[1] + 2.0), 1.0 / (totals[0] + 2.0))
-    X, scaling = take_rows(training_data.X), training_data.scaling[refit_slice]
+    X, scaling = _take_slices(training_data.X, training_data, refit_slice), training_data.scaling[refit_slice]
     if not (is_single and _can_stay_raw(X, scaling)):
         center, scale = local_units(scaling)
         X, scaling = to_local_units(X, center, scale), scaling.in_units_of(center, scale)
@@ -143,7 +137,45 @@ def make_loss(training_data: TrainingData, model: LogisticRegression, refit_slic
     )
 
 
-def class_weight_pair(model: LogisticRegression, total_weight_by_class: Array) -> tuple[Array, Array]:
+def weigh_rows(training_data: TrainingData, model: RowWeights, refit_slice: slice) -> tuple[Array, Array, Array]:
+    """Return labels and weights of the rows of consecutive refits, those of `refit_row_slices` one after the other.
+
+    Returns
+    -------
+    up : (rows,) labels, 0 where there is none.
+    weight : (rows,) of a single refit, else (rows, refits): the sample weight, times 2^(-age / half_life) in sessions,
+        times the weight of the row's class; 0 without a label or outside the refit's window.
+    totals : (2,) or (2, refits) sums over downs and ups before the weights of the classes. `balanced` classes have the
+        same total afterwards.
+    """
+    row_slices = refit_row_slices(training_data, refit_slice)
+    is_single = refit_slice.stop - refit_slice.start == 1
+    y = _take_slices(training_data.y, training_data, refit_slice)
+    has_label = ~np.isnan(y)
+    up = np.where(has_label, y, 0.0)
+    row_weight = has_label.astype(np.float64)
+    if training_data.sample_weight is not None:
+        row_weight *= _take_slices(training_data.sample_weight, training_data, refit_slice)
+    if model.half_life is not None:
+        session = np.concatenate([training_data.row_sessions(rows) for rows in row_slices])
+        row_weight *= np.exp2((session - session.max()) / model.half_life)
+    weight = row_weight if is_single else row_weight[:, None] * _training_masks(training_data, row_slices, refit_slice)
+    totals = np.stack([(1.0 - up) @ weight, up @ weight])
+    if model.class_weight is not None:
+        down_weight, up_weight = class_weight_pair(model, totals)
+        weight = weight * np.where((up > 0) if is_single else (up > 0)[:, None], up_weight, down_weight)
+    return up, weight, totals
+
+
+def mean_one_weights(training_data: TrainingData, model: RowWeights, refit_index: int) -> Array:
+    """Return the weight of each of the rows `TrainingData.refit_rows` of a refit, with mean 1."""
+    refit_slice = slice(refit_index, refit_index + 1)
+    weight = weigh_rows(training_data, model, refit_slice)[1]
+    weight = weight[~np.isnan(_take_slices(training_data.y, training_data, refit_slice))]
+    return np.asarray(weight / weight.mean())
+
+
+def class_weight_pair(model: RowWeights, total_weight_by_class: Array) -> tuple[Array, Array]:
     """Return the weights of downs and of ups, () or (refits,), from the totals of their rows, (2,) or (2, refits)."""
     if model.class_weight is None:
         return np.ones(()), np.ones(())
@@ -153,6 +185,12 @@ def class_weight_pair(model: LogisticRegression, total_weight_by_class: Array) -
             down, up = np.where(total_weight_by_class > 0, total / (2.0 * total_weight_by_class), 1.0)
         return down, up
     return np.array(model.class_weight.down), np.array(model.class_weight.up)
+
+
+def _take_slices(values: Array, training_data: TrainingData, refit_slice: slice) -> Array:
+    """Return the values of the rows of `refit_row_slices`; a view where there is one slice."""
+    row_slices = refit_row_slices(training_data, refit_slice)
+    return values[row_slices[0]] if len(row_slices) == 1 else np.concatenate([values[rows] for rows in row_slices])
 
 
 def _training_masks(training_data: TrainingData, row_slices: list[slice], refit_slice: slice) -> BoolArray:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import quantlr
-from quantlr.core.errors import ConfigError, DegenerateFold
+from quantlr.core.errors import ConfigError, DegenerateFold, ModelError
 from quantlr.core.values import Array
 from quantlr.experiment.run import Run
 from quantlr.model.sklearn_classifier import classifier_classes
@@ -32,7 +33,19 @@ def run_of(estimator: Any, params: dict[str, Any] | None = None, **model: Any) -
     return quantlr.run(BASE | {"model": section})
 
 
-def loop_probabilities(run: Run, make_classifier: Any) -> Array:
+def no_weights(up: Array) -> None:
+    """Weigh no row."""
+
+
+def decayed_and_balanced_weights(up: Array) -> Array:
+    """Return weights with a half-life of 100 rows that are in total the same for both classes, with mean 1."""
+    weights = np.array([0.5 ** (age / 100.0) for age in range(len(up) - 1, -1, -1)])
+    for label in (0, 1):
+        weights[up == label] /= weights[up == label].sum()
+    return np.asarray(weights / weights.mean())
+
+
+def loop_probabilities(run: Run, make_classifier: Any, weigh: Any = no_weights) -> Array:
     """Return the probabilities of a classifier that is scaled and fitted at every refit, ticker by ticker."""
     data, parts = run.run_data.dataset, []
     for folds in run.run_data.forecasts.folds:
@@ -40,7 +53,9 @@ def loop_probabilities(run: Run, make_classifier: Any) -> Array:
             rows = np.arange(fold.train.start, fold.train.stop)
             rows = rows[~np.isnan(data.up[rows])]
             scaler = StandardScaler().fit(data.features[rows])
-            classifier = make_classifier().fit(scaler.transform(data.features[rows]), data.up[rows])
+            weights = weigh(data.up[rows])
+            weighted = {} if weights is None else {"sample_weight": weights}
+            classifier = make_classifier().fit(scaler.transform(data.features[rows]), data.up[rows], **weighted)
             parts.append(classifier.predict_proba(scaler.transform(data.features[fold.test]))[:, 1])
     return np.concatenate(parts)
 
@@ -61,6 +76,27 @@ def test_probabilities_are_those_of_a_loop(name: str, params: dict[str, Any] | N
     run = run_of(name, params)
     expected = loop_probabilities(run, make_classifier)
     np.testing.assert_allclose(run.run_data.forecasts.probability, expected, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("name", "params", "make_classifier"),
+    [
+        ("LogisticRegression", {"C": 0.5, "tol": 1e-10}, lambda: LogisticRegression(C=0.5, tol=1e-10)),
+        (
+            "RandomForestClassifier",
+            {"n_estimators": 5, "min_samples_leaf": 20},
+            lambda: RandomForestClassifier(n_estimators=5, min_samples_leaf=20, random_state=4),
+        ),
+    ],
+)
+def test_weights_of_rows_and_the_seed_are_those_of_a_loop(
+    name: str, params: dict[str, Any] | None, make_classifier: Any
+) -> None:
+    model = {"kind": "sklearn", "estimator": name, "params": params, "half_life": 100, "class_weight": "balanced"}
+    run = quantlr.run(BASE | {"seed": 4, "model": model})
+    expected = loop_probabilities(run, make_classifier, decayed_and_balanced_weights)
+    np.testing.assert_allclose(run.run_data.forecasts.probability, expected, atol=1e-9)
+    assert "random_state: 4" in run.config.to_yaml()
 
 
 def test_certain_probabilities_are_limited_by_the_number_of_training_rows() -> None:
@@ -120,6 +156,11 @@ def test_classifiers_have_probabilities_and_need_no_other_estimator() -> None:
             "{random_state",
             ("model.random_state",),
         ),
+        (
+            "{kind: sklearn, estimator: KNeighborsClassifier, half_life: 250}",
+            "250",
+            ("model.half_life", "KNeighborsClassifier takes no weights"),
+        ),
     ],
 )
 def test_mistakes_are_found_at_their_place(tmp_path: Path, model: str, place: str, texts: tuple[str, ...]) -> None:
@@ -134,6 +175,22 @@ def test_mistakes_are_found_at_their_place(tmp_path: Path, model: str, place: st
     assert f"mine.yaml:7:{column}: " in str(caught.value)
     for text in texts:
         assert text in str(caught.value)
+
+
+def test_parameters_of_a_file_are_written_into_the_resolved_config(tmp_path: Path) -> None:
+    params = {"n_estimators": 10, "criterion": "entropy", "min_samples_leaf": 0.1, "bootstrap": True}
+    path = tmp_path / "mine.yaml"
+    model = {"kind": "sklearn", "estimator": "RandomForestClassifier", "params": params}
+    path.write_text(json.dumps(BASE | {"model": model}))
+    resolved = tmp_path / "resolved.yaml"
+    resolved.write_text(quantlr.load_config(path).run.to_yaml())
+    assert quantlr.load_config(resolved).run == quantlr.load_config(path).run
+    assert quantlr.load_config(resolved).run.model.model_dump()["params"] == params
+
+
+def test_a_classifier_that_refuses_standardised_features_is_named_with_its_reason() -> None:
+    with pytest.raises(ModelError, match="MultinomialNB cannot be fitted: Negative values in data"):
+        run_of("MultinomialNB")
 
 
 def test_one_class_stops_or_forecasts_the_base_rate() -> None:
