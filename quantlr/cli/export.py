@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -65,8 +66,28 @@ def command(
         files, too_long = export_files(pages, request)
     if is_list:
         options.results.print("\n".join(names), highlight=False)
-    paths = write_report_files(files, target.resolve() if target else report_dir)
+    paths = _write_to_folder(files, target) if target else write_report_files(files, report_dir)
     for name in too_long:
         options.messages.print(f"{name} has more rows than a sheet of Excel: it is in {name}.csv only")
     options.print_written_paths(paths)
     options.print_json({"name": report_dir.name, "figures": list(names), "files": list(map(str, paths))})
+
+
+def _write_to_folder(files: Mapping[str, bytes], folder: Path) -> list[Path]:
+    """Write files into a folder of the user, each whole or not at all, and return their paths; touch nothing beside it.
+
+    Raises
+    ------
+    OutputError : the folder can't be written to.
+    """
+    from quantlr.core.atomic import atomic_write
+    from quantlr.core.errors import OutputError
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, content in files.items():
+            atomic_write(folder / name, content)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise OutputError(f"{str(folder)[:200]} can't be written to: {reason}; choose another --to") from error
+    return [folder / name for name in files]

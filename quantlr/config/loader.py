@@ -158,9 +158,10 @@ def read_config_text(path: Path, extends_location: SourceLocation | None = None)
     except ValueError:
         raise ConfigError(f"{subject} can't be a path") from None
     except OSError as error:
-        if error.errno == errno.ENAMETOOLONG:
-            raise ConfigError(f"{subject} is too long for a path") from None
-        raise Fault(f"{path}: can't be read: {error.strerror}") from error
+        unusable = {errno.ENAMETOOLONG: "is too long for a path", errno.ELOOP: "is a link that leads back to itself"}
+        if error.errno in unusable:
+            raise ConfigError(f"{subject} {unusable[error.errno]}") from None
+        raise Fault(f"{subject} can't be read: {error.strerror}") from error
     try:
         return content.decode()
     except UnicodeDecodeError as error:

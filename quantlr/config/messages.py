@@ -31,7 +31,7 @@ RENAMED_VALUES = {"model.solver": {"plain": "gradient_descent", "accelerated": "
 _ERROR_TYPES_BY_TEMPLATE = {
     "needs a whole number": ("int_type", "int_parsing", "int_from_float"),
     "needs a number": ("float_type", "float_parsing"),
-    "needs text": ("string_type", "too_short", "string_too_short"),
+    "needs text": ("string_type", "string_unicode", "too_short", "string_too_short"),
     "needs true or false": ("bool_type", "bool_parsing"),
     "needs a list, like [a, b]": ("tuple_type", "list_type"),
     "needs a mapping, like {{key: value}}": ("dict_type", "model_type", "model_attributes_type"),

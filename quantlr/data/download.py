@@ -34,6 +34,7 @@ from quantlr.data.corporate_actions import (
     with_adjusted_close_and_volume,
 )
 from quantlr.data.csv.reader import BarFrame
+from quantlr.data.markets import SETTLEMENT_DELAY_AFTER_CLOSE
 from quantlr.data.source import FetchedPrices, FetchRequest, Source, combine_digests, sha256_hex
 
 OVERLAP_SESSIONS = 8
@@ -41,8 +42,6 @@ OVERLAP_SESSIONS = 8
 DOWNLOAD_TIMEOUT_SECONDS = 30.0
 MAX_ATTEMPTS = 4
 """Number of requests for a ticker while the server can't be reached or fails."""
-SETTLEMENT_DELAY_AFTER_CLOSE = dt.timedelta(minutes=30)
-"""Time after the close from which on a session's bar is final."""
 UTC_CLOCK = partial(dt.datetime.now, dt.UTC)
 
 FetchErrorKind = Literal["unknown", "empty", "limited", "network", "server", "unstored"]

@@ -229,7 +229,7 @@ class Ledger:
                 connection.execute(begin_sql)
                 yield connection, self._is_new_database(connection)
                 connection.execute("COMMIT")
-        except sqlite3.Error as error:
+        except (sqlite3.Error, UnicodeDecodeError) as error:  # SQLite quotes damaged text in its messages
             raise self._error_from_sqlite(error) from error
         except UnreadableContentError as error:
             text = f"{self.path} has a row that is no trial ({error}); put a copy back, or move the file away"
@@ -257,7 +257,7 @@ class Ledger:
             )
         return False
 
-    def _error_from_sqlite(self, error: sqlite3.Error) -> QuantlrError:
+    def _error_from_sqlite(self, error: Exception) -> QuantlrError:
         name = getattr(error, "sqlite_errorname", None) or ""
         is_other_layout = name in ("", "SQLITE_ERROR")  # text that is not UTF-8, or a missing table or column
         if is_other_layout or name.startswith(("SQLITE_NOTADB", "SQLITE_CORRUPT")):

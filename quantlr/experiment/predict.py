@@ -7,6 +7,7 @@ model is the one that the schedule of refits has for that session, trained on wh
 from __future__ import annotations
 
 import datetime as dt
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -218,7 +219,7 @@ def predict(
     >>> quantlr.predict("configs/sp500_daily.yaml").tickers[0].probability  # doctest: +SKIP
     """
     loaded = load_config(config, overrides=overrides, features=features, data=data)
-    today = today or dt.datetime.now().astimezone().date()
+    today = today or dt.date(*time.localtime()[:3])
     with loaded.add_location_to_errors():
         prices = load_run_prices(loaded.run, offline=offline, progress=progress)
         decisions = forecast_and_decide_audited(loaded.run, prices, workers=workers, progress=progress)

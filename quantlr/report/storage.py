@@ -277,8 +277,15 @@ def check_report_target(reports_dir: Path, report_name: str) -> None:
     OutputError : the target is not a folder, or is a link out of `reports_dir`.
     """
     target = reports_dir / report_name
-    if reports_dir.exists() and not reports_dir.is_dir():
-        raise OutputError(f"{reports_dir} is a file; the output must be a folder; choose another --output")
+    try:
+        target.stat()
+    except (OSError, ValueError) as error:
+        if getattr(error, "errno", None) == errno.ELOOP:
+            text = f"{target} is below a link that leads back to itself; choose another --output"
+            raise OutputError(text) from error
+    if not reports_dir.is_dir() and (reports_dir.is_symlink() or reports_dir.exists()):
+        found = "a file" if reports_dir.exists() else "a link that leads nowhere"
+        raise OutputError(f"{reports_dir} is {found}; the output must be a folder; choose another --output")
     if target.is_symlink() or (target.exists() and not target.is_dir()):
         raise OutputError(f"{target} is not a folder of its own; move it away or choose another name")
 

@@ -80,7 +80,7 @@ def test_sweep_of_a_run_config_names_the_verb_that_runs_it(call: Call, content: 
     Path("exp.yaml").write_text(content)
     result = call("sweep", "exp.yaml")
     assert (result.exit_code, result.stdout) == (2, "")
-    assert result.stderr == f"exp.yaml:{place}: this is a run config; `quantlr run exp.yaml` runs it\n"
+    assert result.stderr.startswith(f"exp.yaml:{place}: this is a run config; `quantlr run exp.yaml` runs it; a sweep")
 
 
 def test_a_sweep_file_without_a_grid_is_still_a_sweep(call: Call) -> None:

@@ -52,9 +52,16 @@ def test_tables_are_those_of_the_report(run: Call) -> None:
 
 
 def test_figures_are_written_into_the_report_or_another_folder(run: Call) -> None:
+    for name in (".more.old", ".more.new"):
+        Path("out", name).mkdir(parents=True)
     result = run("export", "exp", "--figure", "equity", "--size", "5x3", "--dpi", "40", "--to", "out/more")
     assert result.exit_code == 0, result.stderr
     assert Path("out/more/figure_equity.png").read_bytes().startswith(b"\x89PNG")
+    assert sorted(path.name for path in Path("out").iterdir()) == [".more.new", ".more.old", "more"], "of the user"
+    Path("loop").symlink_to("loop")
+    result = run("export", "exp", "--figure", "equity", "--size", "2x2", "--dpi", "40", "--to", "loop")
+    assert result.exit_code == 2
+    assert "loop can't be written to" in result.stderr
     result = run("export", "reports/exp", "--figure", "growth", "--format", "svg", "--ticker", "MSFT")
     assert result.exit_code == 2
     assert "no figure 'growth'" in result.stderr

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,17 @@ def test_tables_have_probability_contributions_position_and_age(call: Call) -> N
     assert "warm-up rows were dropped" in call("predict", "exp.yaml", "-v").stderr
 
 
+@pytest.fixture
+def odd_time_zone(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Set a zone more than a day from UTC, which Python's `datetime` refuses."""
+    with monkeypatch.context() as patched:
+        patched.setenv("TZ", "UTC+25")
+        time.tzset()
+        yield
+    time.tzset()
+
+
+@pytest.mark.usefixtures("odd_time_zone")
 def test_json_equals_the_last_forecast_of_a_run(call: Call) -> None:
     result = call("predict", "exp.yaml", "--json", "--quiet", "--stale-after", "1000000")
     assert result.stderr == ""

@@ -228,6 +228,8 @@ def test_empty_and_too_long_tickers(tmp_path: Path) -> None:
 def test_a_missing_file_or_a_folder(tmp_path: Path) -> None:
     assert config_problems(tmp_path / "no.yaml") == ["no.yaml: no such config; name a YAML file"]
     assert config_problems(tmp_path)[0].endswith(": is a folder; name a YAML file in it")
+    (tmp_path / "loop.yaml").symlink_to("loop.yaml")
+    assert config_problems(tmp_path / "loop.yaml") == ["loop.yaml: is a link that leads back to itself"]
 
 
 def test_an_error_in_the_extended_config_has_its_location(tmp_path: Path) -> None:

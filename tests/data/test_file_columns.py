@@ -27,11 +27,15 @@ DATES = pd.bdate_range("2019-01-02", periods=140).as_unit("us")
 
 
 def table_of(seed: int, *tickers: str) -> pd.DataFrame:
-    """Return bars of tickers with a column of scores, of which some are missing, and the days of their releases."""
+    """Return bars of tickers with a column of scores, of which some are missing, and the days of their releases.
+
+    With an even seed the scores of a week are released together, on its Friday, else each after up to eight days.
+    """
     rng, frames = np.random.default_rng(seed), []
     for ticker in tickers:
         bars = random_walk_bars(rng, DATES).rename_axis("date").reset_index()[["date", "close"]]
-        delay = pd.to_timedelta(rng.integers(0, 9, len(DATES)), unit="D")
+        days = rng.integers(0, 9, len(DATES)) if seed % 2 else 4 - DATES.day_of_week.to_numpy()
+        delay = pd.to_timedelta(days, unit="D")
         bars = bars.assign(ticker=ticker, score=rng.normal(0, 1, len(DATES)).round(4), published=DATES + delay)
         bars.loc[rng.random(len(bars)) < 0.2, ["score", "published"]] = np.nan
         frames.append(bars)
@@ -87,6 +91,16 @@ def test_values_are_the_newest_known_at_each_close(seed: int, known: str, transf
         for bar in range(0, len(DATES), 6):
             expected = value_by_loop(own, DATES[bar], known, transform)
             assert values[bar, index] == pytest.approx(expected, rel=1e-9, abs=1e-12, nan_ok=True)
+
+
+def test_values_before_the_first_date_of_a_config_are_not_used() -> None:
+    loaded = config({"kind": "sample"}, ["A"], known="same_close", transform="zscore", window=6)
+    loaded["data"] |= {"start": str(DATES[30].date()), "end": str(DATES[110].date())}
+    prices, columns = columns_of(loaded, data=table_of(3, "A"))
+    (series,), (values,) = prices.series, columns.values()
+    assert series.date.min() >= np.datetime64(DATES[30], "D")
+    assert series.date.max() <= np.datetime64(DATES[110], "D")
+    assert np.isnan(values[:5]).all()
 
 
 def test_a_text_with_decimal_commas_and_a_folder_give_the_values_of_a_dataframe(tmp_path: Path) -> None:

@@ -54,6 +54,16 @@ def test_local_days_in_utc_get_their_dates_back(zone: str, clock: str) -> None:
             assert [note.key for note in notes] == ["data.timezone"]
 
 
+def test_closes_in_utc_with_half_days_need_the_zone_of_the_market() -> None:
+    """New York closes at 13:00 on some days, so that no zone has all stamps at one time of day."""
+    is_half_day = WEEKDAYS.day_of_year.isin([184, 333])
+    closes = WEEKDAYS + pd.to_timedelta(np.where(is_half_day, 13, 16), unit="h")
+    rows = rows_of(closes.as_unit("us").tz_localize("America/New_York").tz_convert("UTC"))
+    with pytest.raises(DataError, match="are the days of no time zone"):
+        resolve_stamps(rows, None)
+    assert dates_of(resolve_stamps(rows, "America/New_York")[0]).equals(WEEKDAYS)
+
+
 def test_one_hour_of_utc_does_not_tell_the_market() -> None:
     """06:00 UTC is the close of Tokyo as well as midnight of a zone without daylight saving time in America."""
     rows, notes = resolve_stamps(

@@ -163,10 +163,15 @@ def test_target_that_is_not_a_folder_is_refused(tmp_path: Path) -> None:
         ("file/below", "could not be written: Not a directory; choose another --output"),
         ("x" * 300, "could not be written: File name too long; choose another --output"),
         ("a\0b", "can't be a folder: .*null"),
+        ("loop", "link that leads"),
+        ("loop/below", "below a link that leads back to itself"),
+        ("dangling", "a link that leads nowhere"),
     ],
 )
 def test_output_that_cannot_be_a_folder_is_refused(tmp_path: Path, output: str, message: str) -> None:
     (tmp_path / "file").write_text("")
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    (tmp_path / "dangling").symlink_to(tmp_path / "nowhere" / "deep")
     with pytest.raises(OutputError, match=message):
         write_report(make_report("a"), tmp_path / output)
 

@@ -121,6 +121,7 @@ def trailing_returns(close: Array, *, n_bars: int, return_kind: ReturnKind) -> A
 
 
 def safe_divide(numerator: Array, denominator: Array, *, fill_value: float) -> Array:
-    """Return numerator / denominator, and `fill_value` where the denominator is 0."""
+    """Return numerator / denominator, and `fill_value` where the denominator is 0; infinite where it overflows."""
     is_zero = denominator == 0
-    return np.where(is_zero, fill_value, numerator / np.where(is_zero, 1.0, denominator))
+    with np.errstate(over="ignore"):
+        return np.where(is_zero, fill_value, numerator / np.where(is_zero, 1.0, denominator))

@@ -270,6 +270,11 @@ def test_values_of_a_constant_price() -> None:
         assert values[-1] == pytest.approx(value, abs=1e-15)
 
 
+def test_a_feature_that_overflows_is_infinite_without_a_warning() -> None:
+    (values,) = compute(random_walk_prices(17, n_sessions=60), kind="bollinger", deviations=1e-320).values()
+    assert np.isinf(values[-1]).all()
+
+
 @pytest.mark.parametrize("kind", ["volume", "relative_volume", "volume_change", "volume_zscore"])
 def test_a_missing_volume_is_refused_with_its_date(kind: str) -> None:
     prices = random_walk_prices(18, n_sessions=60)
