@@ -295,7 +295,7 @@ def page_figure(
     )
     for text, y, sizes, style in header:
         fitted, size = fit_text(text, max_width=width, sizes=sizes, is_bold="fontweight" in style)
-        linespacing = 1.2 if fitted.count("\n") > 1 else 1.35
+        linespacing = 1.05 if text is title else 1.2 if fitted.count("\n") > 1 else 1.35
         figure.text(TEXT_LEFT, page_fraction(figure, y), fitted, fontsize=size, linespacing=linespacing, **style)
     notes_text = "\n".join(fit_text(line, max_width=width, sizes=((8.2, 1),))[0] for line in lines)
     figure.text(

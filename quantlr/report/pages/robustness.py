@@ -84,7 +84,8 @@ class RobustnessRow:
         """The part that is left out, or the change, in words."""
         kinds = {"year": "without the year ", "crisis": "without the ", "regime": "without sessions of ",
                  "ticker": "without "}  # fmt: skip
-        return f"{kinds.get(self.group, 'with ' if self.group in ('cost', 'setting') else '')}{self.name}"
+        article = "a " if self.group == "regime" and self.name.endswith("market") else ""
+        return f"{kinds.get(self.group, 'with ' if self.group in ('cost', 'setting') else '')}{article}{self.name}"
 
 
 @dataclass(frozen=True, slots=True)
