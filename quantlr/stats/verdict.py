@@ -196,12 +196,17 @@ def _years_text(significance: dict[str, Any]) -> str:
     years = significance["years_needed"]
     if years is None or years["low"] is None:
         return ""
-    low, high = f"{years['low']:,.0f}", years["high"]
-    if years["estimate"] is None:
-        return f"; any skill is so small that finding it with 80% power would take at least {low} years"
-    interval = f"at least {low}" if high is None else f"{low} to {high:,.0f}"
-    estimate = f"about {years['estimate']:,.0f} years (90% interval: {interval})"
-    return f"; finding skill of this size with 80% power would take {estimate}"
+    low, high, estimate = (years[name] for name in ("low", "high", "estimate"))
+    if estimate is None:
+        text = f"would take at least {_years_number(low)} {'year' if _years_number(low) == '1' else 'years'}"
+        return f"; any skill is so small that finding it with 80% power {text}"
+    interval = f"at least {_years_number(low)}" if high is None else f"{_years_number(low)} to {_years_number(high)}"
+    text = f"about {_years_number(estimate)} years (90% interval: {interval})"
+    return f"; finding skill of this size with 80% power would take {text}"
+
+
+def _years_number(years: float) -> str:
+    return f"{years:,.0f}" if years >= 1 else f"{years:.1f}"
 
 
 def _test_text(test: Mapping[str, Any]) -> str:

@@ -139,6 +139,8 @@ def test_values_at_the_level_pass(at_the_level: dict[str, Any]) -> None:
         ({"estimate": 6.0, "low": 2.0, "high": None}, "would take about 6 years (90% interval: at least 2)."),
         ({"estimate": 6.4, "low": 2.0, "high": 1234.5}, "would take about 6 years (90% interval: 2 to 1,234)."),
         ({"estimate": None, "low": 31.0, "high": None}, "would take at least 31 years."),
+        ({"estimate": None, "low": 1.2, "high": None}, "would take at least 1 year."),
+        ({"estimate": 0.94, "low": 0.28, "high": None}, "would take about 0.9 years (90% interval: at least 0.3)."),
         ({"estimate": None, "low": None, "high": None}, "base rate's 0.69200)."),
         (None, "base rate's 0.69200)."),
     ],
