@@ -39,6 +39,7 @@ from quantlr.model.splits import make_folds, make_pooled_folds
 from quantlr.model.standardize import fold_scaling
 from quantlr.model.walk_forward import WalkForwardFunctions
 from quantlr.pipeline.stages import PipelineStages, run_stages
+from quantlr.testing.contract import with_random_file_columns
 
 from markets import FEATURE_SCENARIOS, apply_scenario, random_walk_prices
 
@@ -199,11 +200,13 @@ def test_values_up_to_a_session_do_not_depend_on_later_prices(
     refit_every: int,
     embargo: int,
     model: dict[str, Any],
-    features: list[Component],
+    features: list[Any],
     overlays: list[dict[str, Any]],
     execution: dict[str, Any],
 ) -> None:
     prices = random_walk_prices(seed, n_sessions=160, n_tickers=3, with_gaps=True, context_tickers=("^GSPC",))
+    columns = [column for feature in features for column in feature.file_columns]
+    prices = with_random_file_columns(prices, columns, seed=seed)
     walk_forward = {"window": window, "refit_every": refit_every, "embargo": embargo}
     run = config(label, policy, model, features, overlays=overlays, execution=execution, **walk_forward)
     assert first_changed_stage(run, prices, cut=cut, scenario=scenario) is None

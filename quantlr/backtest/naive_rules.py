@@ -16,6 +16,7 @@ from quantlr.backtest.engine import backtest_positions, drop_earlier_decisions, 
 from quantlr.backtest.metric_types import BacktestView, EvaluatedForecasts, evaluate_forecasts
 from quantlr.backtest.metrics import metrics_shown_in
 from quantlr.backtest.policies import Policy, Threshold, decide_positions, make_decision_context
+from quantlr.backtest.return_metrics import returns_by_year
 from quantlr.core.values import Array, BoolArray, Forecasts, Prices, RunData
 from quantlr.stats.clark_west import base_rate_forecasts
 
@@ -98,8 +99,12 @@ class NaiveRuleResult:
 
     @property
     def metrics(self) -> dict[str, Any]:
-        """The metrics that are shown of several competing forecasts, by key; None of those that it does not have."""
-        return competitor_metrics(self.forecasts, self.backtest, has_probabilities=self.rule.has_probabilities)
+        """The metrics that are shown of several competing forecasts, and the returns by year; None where it has none.
+
+        The keys are those of ``metrics.json``.
+        """
+        shown = competitor_metrics(self.forecasts, self.backtest, has_probabilities=self.rule.has_probabilities)
+        return {**shown, "returns_by_year": returns_by_year(self.backtest)}
 
 
 def competitor_metrics(

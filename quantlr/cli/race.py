@@ -33,14 +33,14 @@ def command(options: Options, *, config_path: Path, against: tuple[str, ...]) ->
     from quantlr.cli.terminal import print_table
     from quantlr.experiment.race import race
 
+    result, paths = measure_and_save(options, config_path, partial(race, against=against))
+    print_table(_race_table(result), options.results)
+    options.results.print("* differs significantly from the model of the config (5%, adjusted)", style="dim")
     if not against:
         options.messages.print(
             "no --against: only the naive rules are compared; "
             "`--against hist_gradient_boosting` adds a classifier of scikit-learn, by the name of its class"
         )
-    result, paths = measure_and_save(options, config_path, partial(race, against=against))
-    print_table(_race_table(result), options.results)
-    options.results.print("* differs significantly from the model of the config (5%, adjusted)", style="dim")
     options.print_written_paths(paths)
     options.print_json({"name": result.config.name, "race": table_records(result.table)})
 

@@ -134,9 +134,10 @@ def recompute_run(report_dir: Path, *, workers: int = 1, progress: Progress = ig
     return replace(run, metrics=metrics)
 
 
-def _section_keys(metrics: dict[str, Any]) -> dict[str, list[str]]:
-    """Return the keys of the sections of a run's metrics, without what only some runs have."""
-    return {key: sorted(section) for key, section in metrics.items() if isinstance(section, dict)}
+def _section_keys(metrics: dict[str, Any]) -> dict[str, Any]:
+    """Return the nested keys of the sections of a run's metrics, without what only some runs have, which are lists."""
+    sections = {key: section for key, section in metrics.items() if isinstance(section, dict)}
+    return {key: {**dict.fromkeys(section), **_section_keys(section)} for key, section in sections.items()}
 
 
 def _pages_of_comparison(report_dir: Path) -> SavedPages:

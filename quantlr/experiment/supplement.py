@@ -55,9 +55,23 @@ def save_page(
     output: str | Path,
     *,
     trials: Sequence[Trial] = (),
-    edits: Mapping[str, Callable[[bytes], bytes]] | None = None,
+    edit: Callable[[bytes], bytes] | None = None,
 ) -> list[Path]:
-    """Write a page and its tables, as CSV by file name, beside a run's report; see `save_supplement`."""
-    files = {page.file_name: page.render_picture(context).png_bytes}
+    """Write a page and its tables, as CSV by file name, beside a run's report; see `save_supplement`.
+
+    Where there is a ``report.html``, it is edited by `edit`, and the page is added to it and to the gallery.
+    """
+    from quantlr.report.gallery import write_gallery
+    from quantlr.report.html import add_page_to_report
+
+    picture = page.render_picture(context)
+    files = {page.file_name: picture.png_bytes}
     files |= {name: csv_bytes(table) for name, table in tables.items()}
-    return save_supplement(context.config, files, output, trials=trials, edits=edits)
+
+    def edit_report(html: bytes) -> bytes:
+        return add_page_to_report(edit(html) if edit else html, page.file_name, picture)
+
+    paths = save_supplement(context.config, files, output, trials=trials, edits={"report.html": edit_report})
+    if len(paths) > len(files):
+        write_gallery(Path(output))
+    return paths

@@ -122,8 +122,8 @@ class WorthResult:
         from quantlr.report.html import add_worth_to_report
 
         tables = {WORTH_CSV_FILE: self.table, ELIMINATION_CSV_FILE: self.elimination_table}
-        edits = {"report.html": partial(add_worth_to_report, worth=self.table)}
-        return save_page(self.page, self.run.page_context, tables, output, trials=self.trials, edits=edits)
+        edit = partial(add_worth_to_report, worth=self.table)
+        return save_page(self.page, self.run.page_context, tables, output, trials=self.trials, edit=edit)
 
 
 def read_saved_worth(config: RunConfig, report_dir: Path) -> pd.DataFrame | None:

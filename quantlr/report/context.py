@@ -11,8 +11,7 @@ import numpy as np
 import pandas as pd
 
 from quantlr.backtest.attribution import TickerAttribution, ticker_attribution
-from quantlr.backtest.metric_types import EvaluatedForecasts, evaluate_forecasts
-from quantlr.backtest.trades import trade_table
+from quantlr.backtest.metric_types import BacktestView, EvaluatedForecasts, evaluate_forecasts
 from quantlr.config.candidates import fitted_config_and_dataset
 from quantlr.config.run_config import RunConfig
 from quantlr.core.frequency import bar_unit
@@ -92,9 +91,14 @@ class PageContext:
         return [forecasts.tickers[index] for index in np.unique(forecasts.ticker)]
 
     @cached_property
+    def strategy(self) -> BacktestView:
+        """The strategy's backtest, for its metrics."""
+        return BacktestView(self.run_data.result, self.sessions_per_year)
+
+    @property
     def trades(self) -> pd.DataFrame:
         """The trades of the backtest, one row each."""
-        return trade_table(self.run_data.result)
+        return self.strategy.trades
 
     @cached_property
     def attribution(self) -> TickerAttribution:

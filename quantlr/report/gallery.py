@@ -26,7 +26,7 @@ from quantlr.core.file_reading import read_file
 from quantlr.core.values import Report
 from quantlr.report.compare import Comparison, check_comparison_target
 from quantlr.report.file_formats import json_bytes
-from quantlr.report.html import TEMPLATES_DIR, render_template
+from quantlr.report.html import FURTHER_PAGES, TEMPLATES_DIR, render_template
 from quantlr.report.pages import PAGES
 from quantlr.report.storage import MAX_JSON_BYTES, METRICS_FILE, hold_file_lock, write_report
 from quantlr.report.summary import (
@@ -47,7 +47,7 @@ GENERATOR_META_TAG = '<meta name="generator" content="quantlr">'
 META_TAG_SEARCH_BYTES = 1000
 """The tag is within this many bytes of the beginning."""
 THUMBNAIL_FILE, THUMBNAIL_WIDTH_PIXELS, THUMBNAIL_COLORS = "thumbnail.png", 640, 64
-THUMBNAIL_AREA = (0.0, 0.158, 0.61, 0.58)
+THUMBNAIL_AREA = (0.0, 0.158, 0.61, 0.586)
 """Left, top, right and bottom of the tear sheet's equity curve, as fractions of a page of the standard height."""
 MAX_TICKER_LIST_CHARS = 40
 VERDICT_RULES_BY_STRENGTH = (
@@ -177,6 +177,7 @@ def read_card_values(report_dir: Path, _dir_mtime_ns: int, _metrics_mtime_ns: in
     links = (
         ("report", "report.html", "The whole report on one page"),
         *((page.file_name.removesuffix(".png"), page.file_name, page.heading) for page in PAGES),
+        *((file.removesuffix(".png"), file, heading) for file, heading in FURTHER_PAGES.items()),
         ("numbers", METRICS_FILE, "Every metric"),
         ("config", "config.yaml", "The resolved config; running it gives the same report"),
     )

@@ -42,6 +42,8 @@ if TYPE_CHECKING:
 TEMPLATES_DIR = Path(__file__).with_name("templates")
 WORTH_BEGIN, WORTH_END = "<!-- worth of the features -->", "<!-- end of worth -->"
 """Between these ``report.html`` has the worth of the features."""
+FURTHER_PAGES = {"features.png": "Features", "robustness.png": "Robustness", "race.png": "Race"}
+"""Pages that need further fits, by file name: they are added to a report after it was written."""
 
 
 def render_template(template_name: str, **values: Any) -> str:
@@ -124,6 +126,7 @@ def report_html(
         finding=finding,
         finding_text=finding_text,
         pictures=embedded,
+        further_pages=[file.partition(".")[0] for file in FURTHER_PAGES],
         tables=[
             *headline_tables(context.metrics, "tear_sheet", "report"),
             risk_table(context.metrics),
@@ -146,12 +149,29 @@ def add_worth_to_report(html: bytes, worth: pd.DataFrame) -> bytes:
 
     A report without such a place, of an earlier version, is returned as it is.
     """
-    before, begin, rest = html.decode().partition(WORTH_BEGIN)
-    _, end, after = rest.partition(WORTH_END)
-    if not end:
-        return html
     panel = render_template("worth_panel.html", panel=panel_with_json(worth_panel(worth)))
-    return f"{before}{begin}{panel}{end}{after}".encode()
+    return _replace_between(html.decode(), WORTH_BEGIN, WORTH_END, panel).encode()
+
+
+def add_page_to_report(html: bytes, file_name: str, picture: Picture) -> bytes:
+    """Return ``report.html`` with one of `FURTHER_PAGES` and a link to it, in place of a former one.
+
+    A report without such a place, of an earlier version, is returned as it is.
+    """
+    anchor = file_name.partition(".")[0]
+    values = {"anchor": anchor, "picture": picture, "uri": png_data_uri(picture.png_bytes), "finding": ""}
+    link = f'<li><a href="#{anchor}">{FURTHER_PAGES[file_name]}</a></li>'
+    text = html.decode()
+    for kind, content in (("link", link), ("page", render_template("page_section.html", **values))):
+        text = _replace_between(text, f"<!-- {kind} {anchor} -->", f"<!-- end of {kind} {anchor} -->", content)
+    return text.encode()
+
+
+def _replace_between(text: str, begin: str, end: str, content: str) -> str:
+    """Return a text with other content between two marks; the same text where it lacks them."""
+    before, begin, rest = text.partition(begin)
+    _, end, after = rest.partition(end)
+    return f"{before}{begin}{content}{end}{after}" if end else text
 
 
 def _trade_table(trades_by_side: pd.DataFrame, *, bar_unit: str) -> TextTable:

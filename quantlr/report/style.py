@@ -213,7 +213,7 @@ def add_legend_above(
         [handle.get_label() for handle in handles], n_columns, font_size, max_width=axes_width_points(ax)
     )
     ax.legend(
-        handles=handles, labels=labels, loc="lower left", bbox_to_anchor=(0, 0.99), ncols=n_columns, frameon=False,
+        handles=handles, labels=labels, loc="lower left", bbox_to_anchor=(0, 1.0), ncols=n_columns, frameon=False,
         fontsize=size, labelcolor=BLACK, borderaxespad=0.1, borderpad=0, labelspacing=0.35, **LEGEND_STYLE,
     )  # fmt: skip
 

@@ -195,10 +195,12 @@ def basis_text(metrics: Mapping[str, Any]) -> str:
 
 
 def yearly_return_table(metrics: dict[str, Any]) -> TextTable:
-    """Return the returns of each calendar year after costs."""
+    """Return the returns of each calendar year after costs: of the strategy, its benchmark and the naive rules."""
     strategy, benchmark = (metrics["backtest"][side]["returns_by_year"] for side in ("strategy", "benchmark"))
-    rows = [(year, (percent_text(value), percent_text(benchmark[year]))) for year, value in strategy.items()]
-    return TextTable("Returns by year after costs", ("strategy", benchmark_label(metrics)), rows)
+    columns = {"strategy": strategy, benchmark_label(metrics): benchmark}
+    columns |= {rule.name: metrics["naive_rules"][rule.key]["returns_by_year"] for rule in NAIVE_RULES}
+    rows = [(year, tuple(percent_text(values.get(year)) for values in columns.values())) for year in strategy]
+    return TextTable("Returns by year after costs", tuple(columns), rows)
 
 
 def _skill_rows(metric: Metric, metrics: dict[str, Any]) -> Iterator[tuple[str, tuple[str, ...]]]:

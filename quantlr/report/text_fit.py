@@ -6,19 +6,30 @@ import unicodedata
 from collections.abc import Sequence
 from functools import lru_cache
 
+from quantlr.report.fonts import escape_letters, fonts_with_letters
+
 MAX_CACHED_CHARACTERS = 4096
+MAX_HINTING_FACTOR = 1.05
+"""Factor by which hinting makes small digits wider, of which escapes consist; in other texts it averages out."""
 PAGE_WIDTH_POINTS, PAGE_HEIGHT_POINTS = 1008.0, 676.8
 """Size of a page in points, 1/72 of an inch."""
 
 
 @lru_cache(maxsize=MAX_CACHED_CHARACTERS)
 def _relative_advance(character: str, is_bold: bool) -> float:
-    """Return the width of a character as a fraction of the font's size; other fonts' are as wide as most are."""
+    """Return the width of a character as a fraction of the font's size; other fonts' are as wide as most are.
+
+    A character that no font of the machine has is as wide as the escape that is drawn in its place.
+    """
     from matplotlib.font_manager import FontProperties, findfont, get_font
     from matplotlib.ft2font import LoadFlags
 
     font = get_font(findfont(FontProperties(family="DejaVu Sans", weight="bold" if is_bold else "normal")))
     if not font.get_char_index(ord(character)):
+        _, without_font = fonts_with_letters(frozenset(character))
+        if without_font:
+            escape = escape_letters(character, without_font)
+            return MAX_HINTING_FACTOR * text_width(escape, font_size=1.0, is_bold=is_bold)
         return 1.0 if unicodedata.east_asian_width(character) in "WF" else 0.65
     font.set_size(1000.0, 72.0)
     return float(font.load_char(ord(character), LoadFlags.NO_HINTING).linearHoriAdvance) / 65_536_000.0

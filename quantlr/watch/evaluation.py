@@ -101,15 +101,16 @@ def evaluate(loaded: LoadedConfig, *, data_files_digest: str, offline: bool, pro
     trial = replace(
         Trial.from_prices(config, run_data.prices), result=TrialResult.from_backtest(run_data.result, per_year)
     )
-    context = PageContext.from_run(config, run_data, {}, ())
-    metrics = point_estimates(context)
-    return Evaluation(config, digests, run_data, replace(context, metrics=metrics), trial)
+    metrics = dict[str, Any]()
+    context = PageContext.from_run(config, run_data, metrics, ())
+    metrics |= point_estimates(context)  # in place: the context keeps the trades and forecasts that they are of
+    return Evaluation(config, digests, run_data, context, trial)
 
 
 def point_estimates(context: PageContext) -> dict[str, Any]:
     """Return the metrics of the terminal's table without intervals, keyed as in ``metrics.json``."""
     result, per_year = context.run_data.result, context.sessions_per_year
-    strategy = BacktestView(result, per_year)
+    strategy = context.strategy
     benchmark = BacktestView(result.benchmark, per_year) if result.benchmark else strategy
     forecast: dict[str, Any] = {}
     backtest: dict[str, Any] = {"strategy": {}, "benchmark": {}}

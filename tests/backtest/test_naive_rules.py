@@ -60,6 +60,14 @@ def test_metrics_of_the_majority_class_are_the_baselines_of_the_run(run: Run) ->
     assert rule["log_loss"] == pytest.approx(metrics["forecast"]["log_loss_base_rate"])
 
 
+def test_returns_by_year_are_those_of_a_resampled_backtest(run: Run) -> None:
+    for key, result in results_by_key(run).items():
+        backtest = result.backtest.result
+        growth = pd.Series(1.0 + backtest.net_return, index=backtest.sessions).resample("YE").prod()
+        expected = {str(date.year): value - 1.0 for date, value in growth.items()}  # type: ignore[attr-defined]
+        assert run.metrics["naive_rules"][key]["returns_by_year"] == pytest.approx(expected)
+
+
 def test_accuracies_of_momentum_and_reversal_add_up_to_1(run: Run) -> None:
     rules = run.metrics["naive_rules"]
     assert rules["last_sign"]["accuracy"] + rules["reversal"]["accuracy"] == pytest.approx(1.0)

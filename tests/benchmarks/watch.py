@@ -1,6 +1,10 @@
 """Time from a save to the painted page of `quantlr watch`, in a real browser; and memory over many saves.
 
     python tests/benchmarks/watch.py [--saves 20] [--memory-saves 1000]
+    python tests/benchmarks/watch.py --cpu
+
+With --cpu only the calculation is measured, without browser and server: the processor's time from the saved file to the
+point estimates and the data of the charts, which a machine with other work gives too; the smallest of the saves.
 
 For each kind of change the median is printed, in milliseconds: to the frame with the new curves and point estimates,
 and to that with the verdict and the comparison with the former result. The machine has to be idle: the browser, the
@@ -17,12 +21,16 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from quantlr.config.run_config import load_config
+from quantlr.core.progress import ignore_progress
+from quantlr.report.interactive import interactive_data, json_for_html
+from quantlr.watch.evaluation import evaluate
 
 TESTS = Path(__file__).parents[1]
 sys.path.insert(0, str(TESTS))
@@ -99,15 +107,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--saves", type=int, default=20)
     parser.add_argument("--memory-saves", type=int, default=0)
+    parser.add_argument("--cpu", action="store_true")
     options = parser.parse_args()
-    if BROWSER is None:
-        sys.exit(NO_BROWSER_REASON)
     n = options.saves
     changes = {
         "threshold": (r"long_above: [\d.]+", [f"long_above: {0.49 + 0.001 * i:.3f}" for i in range(n)]),
         "cost": (r"commission_bps: [\d.]+", [f"commission_bps: {2 + 0.1 * i:.1f}" for i in range(n)]),
         "feature": (r"windows: \[\d+\]", [f"windows: [{21 + i}]" for i in range(n)]),
     }
+    if options.cpu:
+        print_cpu_times(changes)
+        return
+    if BROWSER is None:
+        sys.exit(NO_BROWSER_REASON)
     print(f"load of the machine before: {os.getloadavg()[0]:.1f}; milliseconds, median of {n}")
     with tempfile.TemporaryDirectory() as name:
         write_prices(Path(name) / "prices")
@@ -119,6 +131,24 @@ def main() -> None:
                     print(f"{title}, {kind}: curves {curves:.0f}, verdict {verdict:.0f}", flush=True)
                 if options.memory_saves and text == SAMPLE_CONFIG:
                     print_memory(tab, path, pid, n_saves=options.memory_saves)
+
+
+def print_cpu_times(changes: Mapping[str, tuple[str, Sequence[str]]]) -> None:
+    """Print the least processor time of the calculation for each kind of change, in milliseconds."""
+    with tempfile.TemporaryDirectory() as name:
+        path = Path(name) / "my.yaml"
+        for kind, (pattern, values) in changes.items():
+            times = []
+            for text in changed_texts(SAMPLE_CONFIG, pattern, values):
+                path.write_text(text)
+                start = time.thread_time()
+                loaded = load_config(path)
+                evaluation = evaluate(loaded, data_files_digest="", offline=True, progress=ignore_progress)
+                json_for_html(interactive_data(evaluation.context))
+                times.append(time.thread_time() - start)
+            print(
+                f"S&P sample, {kind}: {1000 * min(times):.0f} ms of processor time, least of {len(times)}", flush=True
+            )
 
 
 def print_memory(tab: ChromiumTab, path: Path, pid: int, *, n_saves: int) -> None:

@@ -57,6 +57,10 @@ def test_pages_chooses_what_is_drawn_and_the_rest_is_named(call: Call, tmp_path:
     assert "tickers, robustness, features (--pages all)" in remark
     assert "report.per_ticker=true" in remark
     assert pictures("--pages", "all") == (default | {"robustness", "features"}, [])
+    html, gallery = ((tmp_path / "reports" / name).read_text() for name in ("exp/report.html", "index.html"))
+    for name in ("robustness", "features"):
+        assert html.count(f'href="#{name}"') == html.count(f'id="{name}"') == 1
+        assert f'href="exp/{name}.png"' in gallery
     for names in ("tearsheat", "tearsheet,robustness", "all,model"):
         result = call("run", "exp.yaml", "--pages", names)
         assert (result.exit_code, result.stderr.startswith("--pages: needs some of tearsheet, forecast")) == (2, True)

@@ -11,6 +11,7 @@ from quantlr.config.run_config import load_config
 from quantlr.config.yaml_tree import parse_yaml
 from quantlr.core.components import ConfigSection
 from quantlr.core.errors import ConfigError
+from quantlr.data.features import FEATURES
 
 from refusals import SMALL, config_problems, write_config
 
@@ -298,7 +299,8 @@ def test_a_long_list_of_kinds_is_shortened(tmp_path: Path) -> None:
     unknown, missing, other = config_problems(
         write_config(tmp_path, SMALL + "  - {kind: zzz}\n  - {}\npolicy: {kind: zzz}\n")
     )
-    listed = "lagged_returns, momentum, overnight_gap, context_returns, volatility, high_low_range and 21 more, which "
+    first = "lagged_returns, momentum, overnight_gap, context_returns, volatility, high_low_range"
+    listed = f"{first} and {len(FEATURES) - first.count(',') - 1} more, which "
     assert (
         unknown == f"exp.yaml:4:12: features.1.kind: unknown kind 'zzz'; known here: {listed}`quantlr features` lists"
     )

@@ -98,7 +98,7 @@ def test_every_run_updates_the_gallery(tmp_path: Path) -> None:
     assert page.pictures == ["one/thumbnail.png", "two/thumbnail.png"]
     small = (tmp_path / "two" / "thumbnail.png").read_bytes()
     assert small == run.report().files["thumbnail.png"]
-    assert Image.open(io.BytesIO(small)).size == (640, 298)
+    assert Image.open(io.BytesIO(small)).size == (640, 301)
     assert len(small) < 100_000
     before = (tmp_path / "index.html").stat().st_mtime_ns
     run.save(tmp_path)

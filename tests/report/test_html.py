@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 from quantlr.backtest.trades import trade_summary_by_side, trade_table
 from quantlr.report.context import PageContext
-from quantlr.report.html import report_html
+from quantlr.report.html import add_page_to_report, report_html
 from quantlr.report.pages import PAGES, Picture
 
 from report.cases import case_context, case_tear_sheet
@@ -185,3 +185,14 @@ def test_alternative_text_of_a_page_begins_with_its_title() -> None:
     assert picture.alt_text.startswith(picture.title)
     assert len(picture.alt_text) > len(picture.title)
     assert (picture.width, picture.height) == (2100, 2086)
+
+
+def test_a_page_is_added_once_and_replaced_when_it_is_measured_again() -> None:
+    marks = "<!-- link race --><!-- end of link race --><!-- page race --><!-- end of page race -->"
+    former = Picture("Race", "Old <finding>", "", "", b"old", 2, 1)
+    once = add_page_to_report(marks.encode(), "race.png", former)
+    assert b"Old &lt;finding&gt;" in once
+    again = add_page_to_report(once, "race.png", replace(former, title="New"))
+    assert again == add_page_to_report(marks.encode(), "race.png", replace(former, title="New"))
+    assert b"Old" not in again
+    assert add_page_to_report(b"of an earlier version", "race.png", former) == b"of an earlier version"

@@ -19,6 +19,7 @@ from matplotlib.gridspec import GridSpec
 from matplotlib.image import imread
 from matplotlib.text import Text
 from quantlr.backtest.drawdowns import deepest_drawdowns
+from quantlr.backtest.naive_rules import NAIVE_RULES
 from quantlr.backtest.report_spec import PageName
 from quantlr.report.pages import PAGES, pages_to_draw
 from quantlr.report.pages.layout import (
@@ -147,6 +148,10 @@ def test_lower_panels_of_the_tear_sheet_draw_the_metrics() -> None:
     for container, side in zip(bars, ("strategy", "benchmark"), strict=True):
         expected = list(metrics["backtest"][side]["returns_by_year"].values())
         np.testing.assert_allclose([bar.get_height() for bar in container], expected)
+    rules = {str(line.get_label()): line.get_ydata() for line in axes["Returns by year after costs"].lines}
+    for rule in NAIVE_RULES:
+        expected = list(metrics["naive_rules"][rule.key]["returns_by_year"].values())
+        np.testing.assert_allclose(np.asarray(rules[rule.name]), expected)
     matched = axes["Volatility-matched growth"]
     strategy = next(line for line in matched.lines if str(line.get_label()).startswith("strategy"))
     assert result.benchmark is not None

@@ -16,12 +16,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import quantlr
-from quantlr.config.run_config import load_config
+from quantlr.config.run_config import LoadedConfig, load_config
 from quantlr.core.errors import Fault
 from quantlr.experiment.ledger import Ledger
 from quantlr.pipeline.stages import forecasts_from_config
-from quantlr.watch.evaluation import Evaluation, evaluate, trial_to_record
-from quantlr.watch.loop import WatchLoop
+from quantlr.watch.evaluation import Evaluation, evaluate, judge, trial_to_record
+from quantlr.watch.loop import SupersededError, WatchLoop
 
 from user_components import install_user_module
 
@@ -235,12 +235,79 @@ def test_comment_changes_nothing_and_is_not_recorded(live: Recorder, folder: Pat
     assert trials_and_variations(folder) == [""]
 
 
+def test_save_ends_the_calculation_of_an_earlier_one(
+    live: Recorder, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[float] = []
+
+    def wait_in_the_first(loaded: LoadedConfig, **options: Any) -> Evaluation:
+        started.append(loaded.run.policy.model_dump()["long_above"])
+        if len(started) == 1:
+            save(folder, "long_above: 0.58", "long_above: 0.59")
+            for _ in range(1000):
+                time.sleep(0.01)
+                options["progress"]("waiting", done=0, total=1)
+        return evaluate(loaded, **options)
+
+    monkeypatch.setattr("quantlr.watch.loop.evaluate", wait_in_the_first)
+    n_charts = live.n_charts
+    save(folder, "long_above: 0.5", "long_above: 0.58")
+    live.wait_for(lambda: "0.5 → 0.59" in live.parts["changes"])
+    live.wait_until_up_to_date()
+    assert started == [0.58, 0.59]
+    assert live.n_charts == n_charts + 1
+    assert trials_and_variations(folder) == ["", ""]
+
+
+def test_verdict_follows_where_a_save_without_a_change_ended_its_calculation(
+    live: Recorder, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judged: list[Evaluation] = []
+
+    def end_the_first(evaluation: Evaluation, *arguments: Any) -> dict[str, Any]:
+        judged.append(evaluation)
+        if len(judged) == 1:
+            save(folder, "name: live", "name: live  # a comment")
+            raise SupersededError
+        return judge(evaluation, *arguments)
+
+    monkeypatch.setattr("quantlr.watch.loop.judge", end_the_first)
+    save(folder, "long_above: 0.5", "long_above: 0.56")
+    live.wait_for(lambda: len(judged) == 2 and live.parts["status"] == "up to date")
+    assert "pending" not in live.parts["verdict"]
+    assert trials_and_variations(folder) == ["", ""]
+
+
+def test_linked_config_and_a_config_that_is_wrong_at_first_are_followed(folder: Path) -> None:
+    (folder / "files").mkdir()
+    target, link = folder / "files" / "target.yaml", folder / "link.yaml"
+    target.write_text(CONFIG.replace("path: prices.csv", f"path: {folder}/prices.csv").replace("0.5}", "wrong}"))
+    link.symlink_to(target)
+    recorder = Recorder()
+    loop = WatchLoop(link, recorder, folder / "reports")
+    thread = threading.Thread(target=loop.run)
+    thread.start()
+    try:
+        recorder.wait_for(lambda: recorder.parts.get("status") == "error")
+        target.write_text(target.read_text().replace("wrong}", "0.5}"))
+        recorder.wait_until_up_to_date()
+        assert recorder.parts["error"] == ""
+        target.write_text(target.read_text().replace("0.5}", "0.57}"))
+        recorder.wait_for(lambda: "0.5 → 0.57" in recorder.parts["changes"])
+    finally:
+        loop.stop()
+        thread.join()
+
+
 def test_rules_are_recorded_as_trials_and_costs_as_variations(live: Recorder, folder: Path) -> None:
     save_and_wait(live, folder, "long_above: 0.5", "long_above: 0.51")
     save_and_wait(live, folder, "commission_bps: 1.0", "commission_bps: 7.0")
+    save(folder, "commission_bps: 7.0", "commission_bps: 7.0, slippage_bps: 3.0")
+    live.wait_for(lambda: "slippage_bps" in live.parts["changes"])
     save_and_wait(live, folder, "lags: [1, 2]", "lags: [2]")
-    assert trials_and_variations(folder) == ["", "", "execution.commission_bps 7.0", ""]
-    assert "Trials on these prices: 4." in live.parts["verdict"]
+    both_costs = "execution.commission_bps 7.0, execution.slippage_bps 3.0"
+    assert trials_and_variations(folder) == ["", "", "execution.commission_bps 7.0", both_costs, ""]
+    assert "Trials on these prices: 5." in live.parts["verdict"]
 
 
 OWN_FEATURE = """
@@ -294,6 +361,12 @@ def evaluation_of(folder: Path, **overrides: Any) -> Evaluation:
     keys = {key.replace("__", "."): value for key, value in overrides.items()}
     loaded = load_config(folder / "my.yaml", overrides=keys)
     return evaluate(loaded, data_files_digest="", offline=True, progress=lambda *_, **__: None)
+
+
+def test_rule_that_changes_no_position_is_a_trial_of_its_own(folder: Path) -> None:
+    base, other = (evaluation_of(folder, policy__long_above=value) for value in (0.0, 0.001))
+    assert np.array_equal(base.run_data.positions.weight, other.run_data.positions.weight, equal_nan=True)
+    assert trial_to_record(other, base) == other.trial
 
 
 def test_cost_that_changes_a_position_is_a_trial_of_its_own(folder: Path) -> None:

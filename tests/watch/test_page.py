@@ -130,6 +130,13 @@ def test_only_a_post_from_its_own_page_may_change_a_value(
     assert watched.config_path.read_bytes() == before
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no second loopback address")
+def test_server_listens_on_one_address_of_this_machine(watched: Watched) -> None:
+    wait_for_page(watched.url)
+    with pytest.raises(ConnectionRefusedError):
+        status_of(watched.url.replace("127.0.0.1", "127.0.0.2"))
+
+
 def test_page_may_load_nothing_from_elsewhere(watched: Watched) -> None:
     wait_for_page(watched.url)
     with respond(watched.url) as response:

@@ -171,7 +171,7 @@ def cumulative_loss_reduction_table(context: FeaturesContext) -> Table:
     return {"dates": forecasts.sessions[sessions], "curves": curves}
 
 
-@panel("Sum of log loss taken off so far (nats)", cumulative_loss_reduction_table, 3 * LEGEND_ROW_POINTS)
+@panel("Log loss without it less with it, sum so far (nats)", cumulative_loss_reduction_table, 3 * LEGEND_ROW_POINTS)
 def cumulative_loss_reduction_panel(ax: Axes, table: Table) -> None:
     """Draw a curve per set: it rises while the set helps."""
     marker = marker_for_few_points(table["dates"])

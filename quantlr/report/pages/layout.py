@@ -79,11 +79,16 @@ def panel(
 
 @dataclass(frozen=True, slots=True)
 class PlacedPanel:
-    """A panel and where on the page its axes are; `has_x_labels` is False where a panel below has the same dates."""
+    """A panel and where on the page its axes are.
+
+    `has_x_labels` is False where a panel below has the same dates, `has_x_offset` where that one has the date that is
+    common to all labels, which is written below them.
+    """
 
     panel: Panel
     rectangle: Rectangle
     has_x_labels: bool = True
+    has_x_offset: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,6 +227,7 @@ def draw_panels(figure: Figure, panels: Iterable[PlacedPanel], context: Any) -> 
         if not placed.has_x_labels:
             ax.set_xlabel("")
             ax.tick_params(axis="x", labelbottom=False)
+        if not (placed.has_x_labels and placed.has_x_offset):
             ax.xaxis.get_offset_text().set_visible(False)
     return tables
 
@@ -284,12 +290,12 @@ def page_figure(
     width = (MAX_TEXT_RIGHT - TEXT_LEFT) * PAGE_WIDTH_POINTS
     header: tuple[tuple[str, float, tuple[tuple[float, int], ...], dict[str, Any]], ...] = (
         (title, 0.968, ((19.0, 1), (16.0, 1), (13.0, 2)), {"color": BLACK, "va": "center", "fontweight": "bold"}),
-        (subtitle, 0.946, ((10.5, 2), (9.2, 2), (7.8, 3)), {"color": BLACK, "va": "top"}),
+        (subtitle, 0.946, ((10.5, 2), (9.2, 2), (8.8, 3), (7.8, 3)), {"color": BLACK, "va": "top"}),
         (setup_text, 0.889, ((NORMAL_SIZE, 1), (8.2, 1), (7.2, 1)), {"color": GREY, "va": "center"}),
     )
     for text, y, sizes, style in header:
         fitted, size = fit_text(text, max_width=width, sizes=sizes, is_bold="fontweight" in style)
-        linespacing = 1.2 if fitted.count("\n") > 1 else 1.35
+        linespacing = 1.05 if text is title else 1.2 if fitted.count("\n") > 1 else 1.35
         figure.text(TEXT_LEFT, page_fraction(figure, y), fitted, fontsize=size, linespacing=linespacing, **style)
     notes_text = "\n".join(fit_text(line, max_width=width, sizes=((8.2, 1),))[0] for line in lines)
     figure.text(

@@ -34,6 +34,8 @@ ROUNDING_EXCESS_LOSS = 1e-15
 """Excess loss below which differences are rounding errors."""
 MIN_PLOTTED_EXCESS_LOSS = 1e-17
 """Lower end of the axis of excess losses; lower values are drawn there."""
+LOSS_HEADROOM_DECADES = 0.7
+"""Room above the largest loss, so that its points are not at the legend."""
 LEARNING_RATE_COLORS = (SKY, GREEN, ORANGE, VERMILION)
 """Colours of learning rates that are too small, 1/L, close to the limit 2/L, and above it."""
 UPDATE_RULE_LABELS = {
@@ -62,7 +64,8 @@ def no_descent_text(context: PageContext) -> str:
 def excess_loss_by_refit_table(context: PageContext) -> Table:
     """Return the training loss above its minimum by iteration for some refits: `excess_loss` (refits, iterations + 1).
 
-    In nats; `labels` are the refits' months, `iteration_label` the update rule of the configured solver.
+    In nats; `labels` are the refits' years, or months where two are of one year, `iteration_label` the update rule of
+    the configured solver.
     """
     model, diagnostics = context.logistic_regression, context.model_diagnostics
     curves = diagnostics.loss_curves
@@ -76,11 +79,13 @@ def excess_loss_by_refit_table(context: PageContext) -> Table:
     if not len(curves.refit_index):
         return table | {"message": NO_MINIMUM_MESSAGE}
     dates = context.run_data.forecasts.sessions[diagnostics.first_session[curves.refit_index]]
-    labels, update_rule = [f"{date:%b %Y}" for date in dates], UPDATE_RULE_LABELS[model.solver]
+    labels, update_rule = [str(date.year) for date in dates], UPDATE_RULE_LABELS[model.solver]
+    if len(set(labels)) < len(labels):
+        labels = [f"{date:%b %Y}" for date in dates]
     return table | {"excess_loss": curves.excess_loss, "labels": labels, "iteration_label": update_rule}
 
 
-@panel("Training loss by iteration (excess over the minimum, nats)", excess_loss_by_refit_table, FORMULA_PADDING + 16.0)
+@panel("Training loss by iteration (excess over the minimum, nats)", excess_loss_by_refit_table, FORMULA_PADDING)
 def training_loss_panel(ax: Axes, table: Table) -> None:
     """Draw a curve per refit, from the oldest (light) to the newest (dark)."""
     excess_loss = table["excess_loss"]
@@ -91,7 +96,9 @@ def training_loss_panel(ax: Axes, table: Table) -> None:
     ax.set_xlim(-0.15, max(excess_loss.shape[1] - 1, 1) * 1.02)
     ax.locator_params(axis="x", nbins=6, integer=True)
     ax.set_xlabel(table["iteration_label"], parse_math=True, **LABEL_STYLE)
-    add_legend_above(ax, n_columns=3, font_size=8.2)
+    # Months have room for every second curve.
+    handles = ax.get_lines() if all(map(str.isdecimal, table["labels"])) else ax.get_lines()[::2]
+    add_legend_above(ax, n_columns=len(handles), font_size=8.2, handles=handles)
 
 
 def iteration_count_table(context: PageContext) -> Table:
@@ -220,9 +227,9 @@ def _plotted_loss(excess_loss: Array) -> Array:
 
 
 def _format_excess_loss_axis(ax: Axes, excess_loss: Array, *, label_side: Literal["left", "right"] = "left") -> None:
-    """Give the axes a log scale up to the largest loss, and shade the range of rounding errors."""
+    """Give the axes a log scale up to above the largest loss, and shade the range of rounding errors."""
     largest = float(np.nanmax(excess_loss)) if np.isfinite(excess_loss).any() else 1.0
-    top = int(np.ceil(np.log10(max(largest, 1e-8))))
+    top = int(np.ceil(np.log10(max(largest, 1e-8)) + LOSS_HEADROOM_DECADES))
     ax.set(yscale="log", ylim=(MIN_PLOTTED_EXCESS_LOSS, 10.0**top))
     ax.axhspan(MIN_PLOTTED_EXCESS_LOSS, ROUNDING_EXCESS_LOSS, color=BAND_GREY, alpha=0.3, linewidth=0)
     ax.text(0.01 if label_side == "left" else 0.99, ROUNDING_EXCESS_LOSS, "rounding error", ha=label_side, va="top",

@@ -8,6 +8,7 @@ import numpy as np
 
 from quantlr.backtest.forecast_analysis import reliability_bins
 from quantlr.core.values import Array, Forecasts
+from quantlr.model.config import LogisticRegression
 from quantlr.model.logistic import logit, sigmoid, sigmoid_derivative
 from quantlr.report.context import PageContext
 from quantlr.report.pages.coefficients import (
@@ -43,7 +44,14 @@ from quantlr.report.style import (
 )
 from quantlr.stats.hac import SIGNIFICANCE_LEVEL
 
-MAX_SUBTITLE_CHARS = 330
+SOLVER_SENTENCES = {
+    "gradient_descent": "Fitted by gradient descent; the panels at the lower right compare learning rates.",
+    "nesterov": "Fitted by gradient descent with Nesterov momentum; the panels at the lower right show it without.",
+    "newton": "Fitted by Newton's method: gradient descent with the inverse Hessian as learning rate; the panels at "
+    "the lower right take a number.",
+}
+"""How the refits were fitted, and what the panels on learning rates show, by solver."""
+MAX_SUBTITLE_CHARS = 460
 """Characters that fit below the page's title."""
 MIN_PROBABILITY = 1e-12
 """Distance from 0 and 1 of a mean forecast whose log odds are drawn."""
@@ -177,9 +185,9 @@ def place_model_panels(context: PageContext) -> tuple[PlacedPanel, ...]:
     A single panel says why there is no loss to draw if the model is no logistic regression.
     """
     descent: tuple[PlacedPanel, ...] = (
-        PlacedPanel(training_loss_panel, (0.045, 0.062, 0.215, 0.211)),
-        PlacedPanel(iteration_counts_panel, (0.305, 0.062, 0.07, 0.185)),
-        PlacedPanel(loss_by_learning_rate_panel, (0.435, 0.062, 0.235, 0.235)),
+        PlacedPanel(training_loss_panel, (0.045, 0.062, 0.235, 0.235)),
+        PlacedPanel(iteration_counts_panel, (0.315, 0.062, 0.07, 0.185)),
+        PlacedPanel(loss_by_learning_rate_panel, (0.445, 0.062, 0.235, 0.235)),
         PlacedPanel(loss_against_learning_rate_panel, (0.735, 0.062, 0.245, 0.235)),
     )
     if context.logistic_regression is None:
@@ -241,6 +249,7 @@ def _iter_subtitle_sentences(summary: ModelSummary, context: PageContext) -> Ite
     elif n_tickers > 1:
         agreement = _ticker_sign_agreement_text(summary, context.run_data.forecasts)
         yield f"Drawn: {diagnostics.name}, the first of {n_tickers} tickers by number of refits{agreement}."
+    yield _solver_sentence(context.logistic_regression)
     if not summary.has_fit:
         return
     if not summary.has_standard_errors:
@@ -262,6 +271,11 @@ def _iter_subtitle_sentences(summary: ModelSummary, context: PageContext) -> Ite
         yield "Class weights move forecasts away from observed frequencies."
     if logistic and logistic.resolved_l2 > 0:
         yield "The L2 penalty shrinks the coefficients; intervals do not account for it."
+
+
+def _solver_sentence(model: LogisticRegression | None) -> str:
+    """Return how the refits were fitted; empty for a model that is no logistic regression."""
+    return "" if model is None else SOLVER_SENTENCES[model.solver]
 
 
 def _ticker_sign_agreement_text(summary: ModelSummary, forecasts: Forecasts) -> str:

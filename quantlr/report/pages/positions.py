@@ -241,8 +241,8 @@ def positions_panels(context: PageContext) -> tuple[PlacedPanel, ...]:
         PlacedPanel(exposure_panel, (0.055, 0.3811, 0.56, 0.0875), has_x_labels=False),
         PlacedPanel(turnover_panel, (0.055, 0.2495, 0.56, 0.0729), has_x_labels=False),
         PlacedPanel(cumulative_costs_panel, (0.055, 0.045, 0.56, 0.1458)),
-        PlacedPanel(sharpe_by_cost_panel, (0.665, 0.632, 0.315, 0.132)),
-        PlacedPanel(growth_by_fill_panel, (0.665, 0.384, 0.315, 0.128)),
+        PlacedPanel(sharpe_by_cost_panel, (0.665, 0.641, 0.315, 0.123)),
+        PlacedPanel(growth_by_fill_panel, (0.665, 0.372, 0.315, 0.128)),
         PlacedPanel(trade_returns_panel, (0.665, 0.202, 0.315, 0.098)),
     )
     if not len(context.trades):

@@ -201,11 +201,13 @@ def _is_better(test: Any) -> bool:
 
 
 def race_panels(context: RaceContext) -> tuple[PlacedPanel, ...]:
-    """Return the panels of the page."""
+    """Return the panels of the page; p values only where a difference is significant."""
     n_rows = len(context.entries)
     row_height = min(0.026, 0.64 / (3 * n_rows))
     table_height, differences_height = row_height * (n_rows + 1), row_height * (n_rows - 1)
     p_values_height, bottom = row_height * n_rows, 0.16 + differences_height
+    has_p_values = any(test.is_significant for entry in context.entries for test in entry.tests.values())
+    p_values = PlacedPanel(P_VALUES_PANEL, (0.52, 0.79 - table_height - p_values_height, 0.46, p_values_height))
     n_legend_rows = -(-n_rows // N_LEGEND_COLUMNS)
     growth = replace(growth_by_competitor_panel, title_padding=n_legend_rows * LEGEND_ROW_POINTS + 6.0)
     top = 0.8 - n_legend_rows * LEGEND_ROW_POINTS / PAGE_HEIGHT_POINTS
@@ -213,7 +215,7 @@ def race_panels(context: RaceContext) -> tuple[PlacedPanel, ...]:
     return (
         PlacedPanel(growth, (0.042, bottom, 0.44, top - bottom)),
         PlacedPanel(COMPETITORS_PANEL, (0.52, 0.82 - table_height, 0.46, table_height)),
-        PlacedPanel(P_VALUES_PANEL, (0.52, 0.79 - table_height - p_values_height, 0.46, p_values_height)),
+        *((p_values,) if has_p_values else ()),
         *map(PlacedPanel, RACE_DIFFERENCE_PANELS, cells),
     )
 

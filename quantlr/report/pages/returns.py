@@ -9,6 +9,7 @@ import numpy as np
 
 from quantlr.backtest.benchmark_metrics import volatility_match, volatility_matched_equity
 from quantlr.backtest.metric_types import BacktestView
+from quantlr.backtest.naive_rules import NAIVE_RULES
 from quantlr.backtest.return_metrics import returns_by_period
 from quantlr.backtest.trades import histogram_around_zero
 from quantlr.core.values import Array
@@ -16,6 +17,7 @@ from quantlr.report.context import PageContext
 from quantlr.report.curves import draw_equity_curves
 from quantlr.report.pages.layout import Panel, PlacedPanel, Table, panel
 from quantlr.report.style import (
+    BLACK,
     BLUE,
     GREY,
     LEGEND_ROW_POINTS,
@@ -34,32 +36,44 @@ from quantlr.report.summary import TextTable, basis_text, benchmark_label, drawd
 from quantlr.report.text_fit import fit_text, text_width
 
 MAX_MONTH_BINS = 24
+RULE_MARKERS = ("o", "^", "v", "s")
+"""Markers of the naive rules, in their order."""
 MIN_HISTOGRAM_MONTHS = 3
 YEAR_LABEL_SIZE, BASIS_SIZES = 8.5, ((8.2, 3), (7.2, 3), (6.4, 4))
 
 
 def yearly_return_bars_table(context: PageContext) -> Table:
-    """Return the compound net returns of each calendar year: `years` (n,), and `strategy` and `benchmark` (n,)."""
+    """Return the compound net returns of each calendar year: `years` (n,), and `strategy` and `benchmark` (n,).
+
+    `rules` maps the names of the naive rules to theirs, (n,), NaN where a rule has ended.
+    """
     by_side = {side: context.metrics["backtest"][side]["returns_by_year"] for side in ("strategy", "benchmark")}
     years = list(by_side["strategy"])
     returns = {side: np.array([values[year] for year in years], dtype=np.float64) for side, values in by_side.items()}
-    return {"years": years, "benchmark_name": benchmark_label(context.metrics), **returns}
+    by_rule = {rule.name: context.metrics["naive_rules"][rule.key]["returns_by_year"] for rule in NAIVE_RULES}
+    rules = {name: np.array([values.get(year) for year in years], np.float64) for name, values in by_rule.items()}
+    return {"years": years, "benchmark_name": benchmark_label(context.metrics), "rules": rules, **returns}
 
 
 @panel("Returns by year after costs", yearly_return_bars_table, LEGEND_ROW_POINTS)
 def yearly_returns_panel(ax: Axes, table: Table) -> None:
-    """Draw a bar per year for the strategy, and one for its benchmark beside it."""
+    """Draw a bar per year for the strategy and one for its benchmark beside it, and a point for each naive rule."""
     years, rows = table["years"], np.arange(len(table["years"]))
     sides = (("strategy", "strategy after costs", BLUE, -0.2), ("benchmark", table["benchmark_name"], ORANGE, 0.2))
     for side, label, color, offset in sides:
         ax.bar(rows + offset, table[side], width=0.38, color=color, linewidth=0, label=label)
+    for (name, returns), marker in zip(table["rules"].items(), RULE_MARKERS, strict=True):
+        style: dict[str, Any] = {"markersize": 4.0, "color": BLACK, "fillstyle": "none", "markeredgewidth": 0.9}
+        ax.plot(rows, returns, marker, label=name, **style)
     ax.axhline(0, color=GREY, linewidth=0.8)
+    ax.margins(y=0.08)
     ax.set_xlim(-0.6, len(years) - 0.4)
     room = axes_width_points(ax) / (1.3 * text_width("2000", font_size=YEAR_LABEL_SIZE))
     step = -(-len(years) // int(room))
     set_fixed_ticks(ax.xaxis, rows[::step], years[::step])
     set_percent_ticks(ax.yaxis, max_intervals=5)
-    add_legend_above(ax, n_columns=2)
+    bars, points = ax.containers, ax.lines[: len(RULE_MARKERS)]
+    add_legend_above(ax, n_columns=6, font_size=7.5, handles=[*bars, *points])
 
 
 def monthly_histogram_table(context: PageContext) -> Table:
@@ -67,14 +81,17 @@ def monthly_histogram_table(context: PageContext) -> Table:
     result, metrics = context.run_data.result, context.metrics
     returns = returns_by_period(result, n_months=1)[1]
     if len(returns) < MIN_HISTOGRAM_MONTHS:
-        return {"message": "There are too few months."}
+        return {"message": "There are too few months.", "remark": ""}
     benchmark = returns_by_period(result.benchmark or result, n_months=1)[1]
     edges = histogram_around_zero(
         np.append(returns, benchmark[~np.isnan(benchmark)]), max_bins=MAX_MONTH_BINS
     ).bin_edges
+    months = np.append(returns, benchmark)
+    is_clipped = bool(((months < edges[0]) | (months > edges[-1])).any())
     counts = [_clipped_histogram(values, edges) for values in (returns, benchmark)]
     return {
         "bin_edges": edges,
+        "remark": "; outermost: and beyond" if is_clipped else "",
         "count": counts[0],
         "benchmark_count": counts[1],
         "highest_count": float(np.max(counts)),
@@ -90,7 +107,7 @@ def _clipped_histogram(values: Array, bin_edges: Array) -> Array:
     return np.histogram(np.clip(known, bin_edges[0], bin_edges[-1]), bin_edges)[0].astype(np.float64)
 
 
-@panel("Months by return", monthly_histogram_table, LEGEND_ROW_POINTS)
+@panel("Months by return{remark}", monthly_histogram_table, LEGEND_ROW_POINTS)
 def monthly_histogram_panel(ax: Axes, table: Table) -> None:
     """Draw the histogram of the strategy's months, and the outline of the benchmark's."""
     edges, count = table["bin_edges"], table["count"]

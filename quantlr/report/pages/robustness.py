@@ -25,10 +25,12 @@ from quantlr.report.style import (
     format_log_axis,
     number_text,
     number_tick_label,
+    p_value_text,
     percent_text,
     set_percent_ticks,
 )
 from quantlr.stats.path_resamples import ResampledPaths
+from quantlr.stats.verdict import is_significant
 
 MIN_ROW_POINTS = 10.5
 """Height of a row. Where there are more rows than have room, those with the lowest Sharpe ratios are drawn."""
@@ -68,6 +70,11 @@ class RobustnessRow:
         return self.sharpe if self.group in ("cost", "delay", "setting") else self.sharpe_without
 
     @property
+    def is_significant(self) -> bool:
+        """Whether alpha is significantly above 0 (5 %, adjusted)."""
+        return is_significant(self.adjusted_p_value)
+
+    @property
     def is_one_step(self) -> bool:
         """Whether it is a part, or a change by one step: of costs to their double, of fills by one session."""
         return (self.group, self.name) in ONE_STEP_CHANGES or self.group not in ("cost", "delay")
@@ -77,7 +84,8 @@ class RobustnessRow:
         """The part that is left out, or the change, in words."""
         kinds = {"year": "without the year ", "crisis": "without the ", "regime": "without sessions of ",
                  "ticker": "without "}  # fmt: skip
-        return f"{kinds.get(self.group, 'with ' if self.group in ('cost', 'setting') else '')}{self.name}"
+        article = "a " if self.group == "regime" and self.name.endswith("market") else ""
+        return f"{kinds.get(self.group, 'with ' if self.group in ('cost', 'setting') else '')}{article}{self.name}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,14 +142,17 @@ def robustness_sentence(context: RobustnessContext) -> str:
 
 
 def _rows_table(context: RobustnessContext, rows: Sequence[RobustnessRow], empty: str) -> Table:
-    """Return `names`, `values` (rows,) of the Sharpe ratio, `texts` of the adjusted p value, and that of the run."""
+    """Return `names`, `values` (rows,) of the Sharpe ratio, that of the rest and of the run, and `texts`.
+
+    The texts are the adjusted p values of alpha, where significant.
+    """
     if not rows:
         return {"message": empty}
     return {
         "names": [row.name for row in rows],
         "values": np.array([row.sharpe for row in rows], dtype=np.float64),
         "without": np.array([np.nan if row.sharpe_without is None else row.sharpe_without for row in rows]),
-        "texts": ["" if row.adjusted_p_value is None else number_text(row.adjusted_p_value) for row in rows],
+        "texts": [p_value_text(row.adjusted_p_value or 0.0) if row.is_significant else "" for row in rows],
         "run_sharpe": np.nan if context.sharpe is None else context.sharpe,
     }
 
@@ -159,7 +170,7 @@ def _draw_rows(ax: Axes, table: Table) -> None:
     finite = np.concatenate([values, without, [table["run_sharpe"], 0.0]])
     low, high = float(np.nanmin(finite)), float(np.nanmax(finite))
     span = (high - low) or 1.0
-    ax.set_xlim(low - 0.05 * span, high + 0.25 * span)
+    ax.set_xlim(low - 0.05 * span, high + (0.25 if any(table["texts"]) else 0.05) * span)
     for row, index in enumerate(shown):
         style: dict[str, Any] = {"ha": "right", "va": "center", "fontsize": SMALL_SIZE, "color": BLACK}
         ax.text(1.0, row, table["texts"][index], transform=ax.get_yaxis_transform(), **style)
@@ -174,7 +185,7 @@ def regime_table(context: RobustnessContext) -> Table:
     return _rows_table(context, rows, "no regime or crisis has enough sessions")
 
 
-@panel("Sharpe ratio by regime and crisis; right: p of alpha, adjusted", regime_table, LEGEND_ROW_POINTS + 4)
+@panel("Sharpe ratio by regime and crisis", regime_table, LEGEND_ROW_POINTS + 4)
 def robustness_regimes_panel(ax: Axes, table: Table) -> None:
     """Draw a row per regime and crisis."""
     _draw_rows(ax, table)
@@ -318,13 +329,14 @@ def robustness_drawdowns_panel(ax: Axes, table: Table) -> None:
 
 def robustness_title_and_text(context: RobustnessContext) -> tuple[str, str]:
     """Return what the result depends on, and how that was found."""
-    tested = [row for row in context.rows if row.adjusted_p_value is not None]
-    n_significant = sum(row.adjusted_p_value < 0.05 for row in tested if row.adjusted_p_value is not None)
+    n_tested = sum(row.adjusted_p_value is not None for row in context.rows)
+    n_significant = sum(row.is_significant for row in context.rows)
+    p_values = ", whose p values are beside them" if n_significant else ""
     loss = float((context.paths.final_equity < 1.0).mean())
     text = (
-        f"Alpha is above 0 in {n_significant} of {len(tested)} parts and changes after Holm's adjustment (5%). Regimes "
-        "are as known when each position was decided; settings are varied one at a time, by one step, and recorded as "
-        f"trials. {percent_text(loss, decimals=0)} of the block resamples end with a loss."
+        f"Alpha is significantly above 0 in {n_significant} of {n_tested} parts and changes{p_values} (5%, Holm). "
+        "Regimes are as known when each position was decided; settings are varied one at a time, by one step, and "
+        f"recorded as trials. {percent_text(loss, decimals=0)} of the block resamples end with a loss."
     )
     return robustness_sentence(context).rstrip("."), text
 

@@ -114,7 +114,7 @@ def candidate_weights_table(context: SelectionContext) -> Table:
     return {"dates": context.forecasts.sessions[selection.session], "bands": bands}
 
 
-@panel("Weight of each candidate", candidate_weights_table, 3.5 * LEGEND_ROW_POINTS)
+@panel("Weight of each candidate", candidate_weights_table, 2.5 * LEGEND_ROW_POINTS)
 def candidate_weights_panel(ax: Axes, table: Table) -> None:
     """Draw a band for each of the candidates with the largest weights, and one for all others."""
     total = np.zeros(len(table["dates"]))
@@ -191,7 +191,7 @@ def cumulative_selection_table(context: SelectionContext) -> Table:
     return {"dates": forecasts.sessions[selection.session], "curves": curves}
 
 
-@panel("Log loss taken off the base rate's so far (nats)", cumulative_selection_table, 3 * LEGEND_ROW_POINTS)
+@panel("Log loss taken off the base rate's so far (nats)", cumulative_selection_table, LEGEND_ROW_POINTS)
 def cumulative_selection_panel(ax: Axes, table: Table) -> None:
     """Draw a curve for the choice, the best candidate and the first one: they rise while they beat the base rate."""
     marker = marker_for_few_points(table["dates"])
@@ -203,7 +203,7 @@ def cumulative_selection_panel(ax: Axes, table: Table) -> None:
         ax.plot(table["dates"], values, marker=marker, label=name, **style)
     ax.axhline(0, color=GREY, linewidth=0.8)
     ax.yaxis.set_major_formatter(number_tick_label)
-    add_legend_above(ax, n_columns=1, font_size=7.5)
+    add_legend_above(ax, n_columns=3, font_size=7.5)
 
 
 def weights_by_value_table(context: SelectionContext) -> Table:
@@ -259,10 +259,10 @@ def selection_title_and_text(context: SelectionContext) -> tuple[str, str]:
 def selection_panels(context: SelectionContext) -> tuple[PlacedPanel, ...]:
     """Return the panels of the page."""
     return (
-        PlacedPanel(candidate_weights_panel, (0.055, 0.515, 0.66, 0.205)),
-        PlacedPanel(weights_by_value_panel, (0.765, 0.5, 0.215, 0.305)),
+        PlacedPanel(candidate_weights_panel, (0.055, 0.515, 0.66, 0.24)),
+        PlacedPanel(weights_by_value_panel, (0.765, 0.515, 0.215, 0.29)),
         PlacedPanel(candidate_losses_panel, (0.235, 0.055, 0.29, 0.365)),
-        PlacedPanel(cumulative_selection_panel, (0.595, 0.055, 0.385, 0.335)),
+        PlacedPanel(cumulative_selection_panel, (0.595, 0.055, 0.385, 0.365)),
     )
 
 

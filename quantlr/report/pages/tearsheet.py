@@ -213,7 +213,7 @@ def tearsheet_panels(context: PageContext) -> tuple[PlacedPanel, ...]:
     n_years = len(context.run_data.result.sessions.year.unique())
     height = min(MAX_CALENDAR_ROW_HEIGHT * n_years, CALENDAR_TOP - 0.03)
     return (
-        PlacedPanel(growth_panel, (0.042, 0.4309, 0.558, 0.3561), has_x_labels=False),
+        PlacedPanel(growth_panel, (0.042, 0.4389, 0.558, 0.3481), has_x_offset=False),
         PlacedPanel(drawdown_panel, (0.042, 0.2609, 0.558, 0.1263), has_x_labels=False),
         PlacedPanel(rolling_sharpe_panel, (0.042, 0.045, 0.558, 0.1723)),
         PlacedPanel(HEADLINE_PANEL, (0.645, 0.345, 0.335, 0.48)),
