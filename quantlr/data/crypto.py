@@ -117,7 +117,10 @@ class CcxtClient(DownloadClient):
         if not rows:
             raise FetchError("empty", f"{self.exchange.name} lists {ticker} and has no bars of it")
         stamps, *columns = zip(*rows, strict=True)
-        dates = pd.DatetimeIndex(pd.to_datetime(list(stamps), unit="ms"))
+        try:
+            dates = pd.DatetimeIndex(pd.to_datetime(list(stamps), unit="ms"))
+        except (ValueError, OverflowError) as error:
+            raise FetchError("server", f"{self.exchange.name} answers with a bar of no date") from error
         raw_bars = raw_bars_from_columns(dates.normalize(), dict(zip(COLUMNS, columns, strict=True)))
         return full_days_response(raw_bars, exchange=self.exchange.id, is_full_history=since is None, now=now)
 

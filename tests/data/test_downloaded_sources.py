@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import importlib.util
+import json
 import pickle
 import socket
 import warnings
@@ -167,6 +168,25 @@ def test_a_server_that_fails_is_a_fault_of_the_network(shop: Shop, reply: Any) -
         shop.fetch()
     assert caught.value.exit_status == 1
     assert shop.ticker in caught.value.message
+
+
+class FarFuture(PriceServer):
+    """An exchange with a bar of a date that no calendar has."""
+
+    def answer(self, path: str) -> tuple[int, str]:
+        """Return the bar; the list of markets as any."""
+        if not path.startswith("/api/v2/ohlc/"):
+            return super().answer(path)
+        bar = dict.fromkeys(("open", "high", "low", "close", "volume"), "1") | {"timestamp": "1" + "0" * 15}
+        return 200, json.dumps({"data": {"ohlc": [bar]}})
+
+
+@needs_ccxt
+def test_a_bar_of_no_date_is_a_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("QUANTLR_HOME", str(tmp_path))
+    server = FarFuture()
+    with serving_prices(server) as address, pytest.raises(Fault, match="BTC/USD: Bitstamp answers with a bar of no"):
+        Shop("ccxt", server, address).fetch()
 
 
 def test_the_daily_limit_of_stooq_is_named() -> None:
