@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 
 from quantlr.config.run_config import LoadedConfig
@@ -16,6 +18,8 @@ from quantlr.watch.evaluation import named_paths
 
 DEBOUNCE_MILLISECONDS, STEP_MILLISECONDS = 50, 10
 """Changes within this time are one; and how long it is quiet after the last of them."""
+MAX_FILES_PER_FOLDER = 100_000
+"""Files of a folder of prices that are looked at for a change; the others of a larger folder are not."""
 
 
 def config_paths(loaded: LoadedConfig) -> set[Path]:
@@ -32,7 +36,13 @@ def component_paths(loaded: LoadedConfig) -> set[Path]:
 def data_paths(loaded: LoadedConfig) -> set[Path]:
     """Return the files of prices and other data that a config names, and its folders with the files in them."""
     paths = set(named_paths(loaded))
-    return paths.union(*(path.rglob("*") for path in paths if path.is_dir()))
+    return paths.union(*(islice(_iter_files(path), MAX_FILES_PER_FOLDER) for path in paths if path.is_dir()))
+
+
+def _iter_files(folder: Path) -> Iterator[Path]:
+    """Yield the files in a folder and its subfolders; those that can't be read or vanish meanwhile are left out."""
+    for path, _, names in os.walk(folder):
+        yield from (Path(path, name) for name in names)
 
 
 def files_digest(paths: Iterable[Path]) -> str:

@@ -79,7 +79,8 @@ class PageParts:
                     await event.wait()
                 event.clear()
         finally:
-            self._pending_by_client.pop(event, None)
+            with self._lock:
+                self._pending_by_client.pop(event, None)
 
 
 @dataclass(frozen=True)
@@ -201,6 +202,6 @@ def listen(port: int) -> socket.socket:
 def serve(name: str, parts: PageParts, change_value: ChangeValue, connection: socket.socket, *, token: str) -> None:
     """Serve the page until Ctrl-C."""
     app = make_app(name, parts, change_value, token=token, port=connection.getsockname()[1])
-    settings: dict[str, Any] = {"log_level": "error", "access_log": False, "lifespan": "off", "ws": "none"}
+    settings: dict[str, Any] = {"log_level": "critical", "access_log": False, "lifespan": "off", "ws": "none"}
     config = uvicorn.Config(app, timeout_graceful_shutdown=1, **settings)
     LiveServer(config, parts).run(sockets=[connection])
