@@ -54,7 +54,7 @@ PARTS: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("part", PARTS.values(), ids=PARTS)
 def test_a_feature_planted_by_date_is_convicted(part: dict[str, Any]) -> None:
-    prices = two_market_prices(5, traded="NY,TK,TK")
+    prices = two_market_prices(5, n_sessions=100, traded="NY,TK,TK")
     planted = PipelineStages(compute_features=features_by_date)
     leaks = audit_prices(make_config(tickers=prices.tickers, **part), prices, planted, n_cutoffs=1).leaks
     assert {leak.stage for leak in leaks} == {"features"}
@@ -71,7 +71,7 @@ def test_a_reference_series_planted_by_date_is_convicted() -> None:
 
 
 def test_a_pooled_model_that_learns_by_date_is_convicted() -> None:
-    prices = two_market_prices(6)
+    prices = two_market_prices(6, n_sessions=100)
     config = make_config(
         tickers=prices.tickers, features=[], model={"scope": "pooled"}, policy={"kind": "top_k", "k": 2}
     )
@@ -89,7 +89,7 @@ def betas_by_date(overlay: BetaNeutral, prices: Prices) -> Array:
 
 
 def test_a_beta_planted_by_date_is_convicted(monkeypatch: pytest.MonkeyPatch) -> None:
-    prices = two_market_prices(5)
+    prices = two_market_prices(5, n_sessions=100)
     config = make_config(tickers=prices.tickers, features=[], **BETA_NEUTRAL)
     assert audit_prices(config, prices, n_cutoffs=2).leaks == ()
     monkeypatch.setattr(BetaNeutral, "market_betas", betas_by_date)
@@ -100,7 +100,7 @@ def test_a_beta_planted_by_date_is_convicted(monkeypatch: pytest.MonkeyPatch) ->
 
 @pytest.mark.parametrize("scope", ["pooled", "per_ticker"])
 def test_a_policy_that_compares_by_date_is_convicted(scope: str) -> None:
-    prices = two_market_prices(6)
+    prices = two_market_prices(6, n_sessions=100)
     sections = {"model": {"scope": scope}, "policy": {"kind": "top_k", "k": 2}}
     config = make_config(tickers=prices.tickers, features=[], **sections)
 

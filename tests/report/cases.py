@@ -69,11 +69,6 @@ def with_holes() -> Prices:
     )
 
 
-def long_names() -> Prices:
-    prices = random_walk_prices(1, n_sessions=600, n_tickers=12, with_gaps=True)
-    return replace(prices, tickers=tuple(f"LONGNAME{index:02d}" for index in range(12)))
-
-
 LONG_TICKER = "VERYLONGTICKERNAME-WITH-SUFFIX.XETRA"
 PRODUCT_FEATURES: list[dict[str, Any]] = [
     {"kind": "product", "of": [{"kind": "momentum", "windows": [126]}, {"kind": "volatility", "windows": [20]}]},
@@ -115,7 +110,6 @@ CASES: dict[str, tuple[Callable[[], Prices], dict[str, Any]]] = {
     "no trades": (random_walk_maker(n_sessions=600), {"policy.long_above": 1.0}),
     "all long": (random_walk_maker(n_sessions=600), {"policy.long_above": 0.0}),
     "three tickers, five sessions ahead": (random_walk_maker(n_sessions=700, n_tickers=3), {"label.horizon": 5}),
-    "ten-letter names": (long_names, {"policy.short_below": 0.5}),
     "missing months": (with_holes, {}),
     "ruin": (ruinous, SHORT),
     "500 tickers": (
