@@ -370,9 +370,9 @@ def p_value_number_text(p_value: float | None) -> str:
     return "< 0.001" if p_value is not None and p_value < 0.001 else number_text(p_value, decimals=3)
 
 
-def count_text(count: int, noun: str) -> str:
+def count_text(count: int, noun: str, *, plural: str = "") -> str:
     """Return a count with its noun, such as "1 session" or "1,250 sessions"."""
-    return f"{count:,} {noun}{'s' if count != 1 else ''}"
+    return f"{count:,} {noun if count == 1 else plural or f'{noun}s'}"
 
 
 def shorten_middle(text: str, max_chars: int) -> str:

@@ -44,6 +44,7 @@ THOUSANDTHS = 1000.0
 """Thousandths of a nat in a nat, the unit of the charts."""
 MAX_SET_ROWS, MAX_SET_CURVES = 20, 6
 """Sets of features that have a row, and those that have a curve, at most: the ones with the largest statistics."""
+N_LEGEND_COLUMNS = 2
 MAX_YEAR_CELLS = 12
 """Years up to which the cells of the years have numbers."""
 
@@ -180,7 +181,7 @@ def cumulative_loss_reduction_panel(ax: Axes, table: Table) -> None:
         ax.plot(table["dates"], values, color=color, linewidth=1.4, marker=marker, label=name)
     ax.axhline(0, color=GREY, linewidth=0.8)
     ax.yaxis.set_major_formatter(number_tick_label)
-    add_legend_above(ax, n_columns=2, font_size=7.5)
+    add_legend_above(ax, n_columns=N_LEGEND_COLUMNS, font_size=7.5)
 
 
 def feature_elimination_table(context: FeaturesContext) -> Table:
@@ -247,7 +248,7 @@ def features_title_and_text(context: FeaturesContext) -> tuple[str, str]:
     """Return how many sets of features are significant, and how that was tested."""
     worth = context.worth
     n_sets = len(worth.sets)
-    entries = count_text(sum(not item.features.is_group for item in worth.sets), "entry").replace("entrys", "entries")
+    entries = count_text(sum(not item.features.is_group for item in worth.sets), "entry", plural="entries")
     n_groups = n_sets - sum(not item.features.is_group for item in worth.sets)
     groups = f" and {count_text(n_groups, 'correlated group')}" if n_groups else ""
     dates = worth.forecasts.sessions[worth.forecasts.session[worth.known]]
@@ -268,11 +269,13 @@ def features_panels(context: FeaturesContext) -> tuple[PlacedPanel, ...]:
     cells = grid_rectangles((0.235, top - height, 0.745, height), 1, 3, wspace=0.08, width_ratios=(1.0, 1.0, 1.4))
     rows = (feature_loss_reduction_panel, feature_alone_panel, feature_loss_reduction_by_year_panel)
     lower = top - height - 0.165
+    n_legend_rows = -(-min(len(context.worth.sets), MAX_SET_CURVES) // N_LEGEND_COLUMNS)
+    curves = replace(cumulative_loss_reduction_panel, title_padding=n_legend_rows * LEGEND_ROW_POINTS)
     has_coefficients = context.run_context.permutation_importance is None
     weights = feature_coefficients_panel if has_coefficients else feature_importance_panel
     return (
         *map(PlacedPanel, rows, cells),
-        PlacedPanel(cumulative_loss_reduction_panel, (0.055, 0.045, 0.25, lower)),
+        PlacedPanel(curves, (0.055, 0.045, 0.25, lower)),
         PlacedPanel(feature_elimination_panel, (0.362, 0.045, 0.18, lower)),
         PlacedPanel(weights, (0.595, 0.045, 0.385, lower)),
     )

@@ -91,7 +91,7 @@ def monthly_histogram_table(context: PageContext) -> Table:
     counts = [_clipped_histogram(values, edges) for values in (returns, benchmark)]
     return {
         "bin_edges": edges,
-        "remark": "; outermost: and beyond" if is_clipped else "",
+        "remark": " (outer bars: and beyond)" if is_clipped else "",
         "count": counts[0],
         "benchmark_count": counts[1],
         "highest_count": float(np.max(counts)),
