@@ -185,9 +185,10 @@ class BarPeriod:
     def last_days(self, dates: DateArray, *, has_weekends: bool) -> DateArray:
         """Return the last day of each period that starts on a date, (n,); without weekends the last weekday."""
         if self.unit == "week":
-            last = dates + (SUNDAY - weekday_numbers(dates))
+            last = dates + (SUNDAY - weekday_numbers(dates)).astype("timedelta64[D]")
         else:
-            last = (dates.astype("datetime64[M]") + (1 if self.unit == "month" else 3)).astype("datetime64[D]") - 1
+            next_period = dates.astype("datetime64[M]") + np.timedelta64(1 if self.unit == "month" else 3, "M")
+            last = next_period.astype("datetime64[D]") - np.timedelta64(1, "D")
         return last if has_weekends else np.busday_offset(last, 0, roll="backward")
 
 

@@ -159,7 +159,7 @@ def test_each_rule_finds_only_its_fault_and_takes_the_configured_action(rule: st
         lost = len(table) - len(rows)
         assert lost == (rule_notes[0].count if action == "drop" else 0)
         assert rule_notes[0].text.endswith("; dropped") == (action == "drop")
-        assert (np.diff(rows.date) > np.timedelta64(0)).all() or action == "warn"
+        assert (np.diff(rows.date) > np.timedelta64(0, "D")).all() or action == "warn"
         others = {note.key for note in notes} - {f"data.quality.{rule}"}
         assert others <= {f"data.quality.{name}" for name in ("gaps", "large_moves", "opens", "ohlc")}, (
             "what its own fault leads to"
@@ -377,7 +377,7 @@ def test_every_row_is_kept_or_counted_in_a_note(data: st.DataObject) -> None:
     dropped = sum(note.count for note in notes if note.text.endswith("; dropped"))
     short = sum(int(note.text.split()[4]) for note in notes if note.text.startswith("left out"))
     assert len(rows) == len(kept_rows) + dropped + short
-    assert (np.diff(kept_rows.date)[np.diff(kept_rows.ticker_index) == 0] > np.timedelta64(0)).all()
+    assert (np.diff(kept_rows.date)[np.diff(kept_rows.ticker_index) == 0] > np.timedelta64(0, "D")).all()
 
 
 @pytest.mark.parametrize(

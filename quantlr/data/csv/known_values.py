@@ -25,7 +25,7 @@ def parse_released_values(
     DataError : naming the line of the first cell that is no number, or no date.
     """
     value = parse_numbers(table, value_index, decimal_mark=decimal_mark)
-    release, offset = np.full(len(value), np.datetime64("NaT"), dtype=DATE_DTYPE), np.full(len(value), np.nan)
+    release, offset = np.full(len(value), "NaT", dtype=DATE_DTYPE), np.full(len(value), np.nan)
     has_value = ~np.isnan(value)
     if release_index is not None and has_value.any():
         rows = replace(table, cells=table.cells[has_value])
