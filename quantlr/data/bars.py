@@ -189,7 +189,7 @@ class BarPeriod:
         else:
             next_period = dates.astype("datetime64[M]") + np.timedelta64(1 if self.unit == "month" else 3, "M")
             last = next_period.astype("datetime64[D]") - np.timedelta64(1, "D")
-        return last if has_weekends else np.busday_offset(last, 0, roll="backward")
+        return np.asarray(last if has_weekends else np.busday_offset(last, 0, roll="backward"))
 
 
 def bar_period(dates: DateArray) -> BarPeriod | None:

@@ -262,7 +262,9 @@ def with_random_file_columns(prices: Prices, columns: Sequence[FileColumn], *, s
     for column in columns:
         for index, ticker in enumerate(prices.tickers):
             date = prices.sessions[prices.session[: prices.n_bars[index], index]].to_numpy().astype("datetime64[D]")
-            known_from = date + np.timedelta64(column.known != "same_close", "D")
+            known_from = date
+            if column.known != "same_close":
+                known_from = (date + np.timedelta64(1, "D")).astype("datetime64[D]")
             is_revised = (rng.random(len(date)) < 0.1) & (column.known == "release_date")
             date = np.append(date, date[is_revised])
             known_from = np.append(known_from, known_from[is_revised] + np.timedelta64(20, "D"))
