@@ -57,7 +57,7 @@ def _hundredfold_result(close: Array, excess_level: pd.Series[int], reference: s
 
 
 def flag_spikes(rows: PriceRows, context: ValidationContext) -> RuleResult:
-    """Closes of a single bar that are several times those of both neighbours, or a fraction: a misplaced decimal."""
+    """Closes of a single bar that are several times both adjacent closes, or a fraction: a misplaced decimal."""
     close = _adjusted_closes(rows)
     ratio = _ratio_to_previous_row(rows, close)
     next_ratio = np.append(ratio[1:], 1.0)

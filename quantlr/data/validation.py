@@ -57,7 +57,7 @@ class QualitySpec(ConfigSection):
     ohlc: ErrorWarnOrDrop = Field("warn", description="A low above, or a high below, another price of its bar.")
     scale: ErrorWarnOrDrop = Field("error", description="Prices 100 times as large or small as most of the ticker's.")
     spikes: ErrorOrWarn = Field(
-        "error", description="A close over 4 times, or below a quarter of, both its neighbours."
+        "error", description="A close over 4 times, or below a quarter of, both adjacent closes."
     )
     stale: ErrorWarnOrDrop = Field("warn", description="A close that stays the same for ten bars or more.")
     gaps: ErrorOrWarn = Field(

@@ -171,7 +171,7 @@ class LedgerWriter:
         stored = self.connection.execute(f"SELECT retracted FROM trials WHERE {same}", row).fetchone()  # noqa: S608 - constants
         if is_new or stored == (text,):
             self.connection.execute(UPDATE_RESULT_SQL, row)
-            self.connection.execute(f"UPDATE trials SET retracted = :text, runs = 0 WHERE {same}", row | {"text": text})  # noqa: S608
+            self.connection.execute(f"UPDATE trials SET retracted = :text, runs = 0 WHERE {same}", row | {"text": text})  # noqa: S608 - constants
 
     def join_families(self, price_keys: Sequence[int]) -> tuple[int, Sequence[int]]:
         """Return the family of prices, and the other families that they overlap with, which become part of it."""

@@ -6,6 +6,7 @@ and the stored prices, without the network; the prices must be the report's.
 
 from __future__ import annotations
 
+import io
 import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -19,7 +20,7 @@ from quantlr.backtest.metric_types import BacktestView
 from quantlr.backtest.metrics import annual_sharpe
 from quantlr.config.run_config import load_config
 from quantlr.core.errors import UserError
-from quantlr.core.file_reading import UnreadableContentError, read_json
+from quantlr.core.file_reading import UnreadableContentError, library_errors_translated, read_file, read_json
 from quantlr.core.progress import Progress, ignore_progress
 from quantlr.core.values import BacktestResult
 from quantlr.experiment.race import RACE_CSV_FILE, race
@@ -102,10 +103,18 @@ def _iter_further_pages(run: Run, report_dir: Path, *, workers: int, progress: P
     if (report_dir / "features.png").is_file():
         yield worth_of_run(run, workers=workers, progress=progress).page
     if (report_dir / "race.png").is_file():
-        table = pd.read_csv(report_dir / RACE_CSV_FILE)
-        against = table.loc[table["kind"] == "challenger", "name"].tolist()
+        against = _read_challengers(report_dir / RACE_CSV_FILE)
         config = load_config(report_dir / CONFIG_FILE)
         yield race(config, against=against, offline=True, workers=workers, progress=progress).page
+
+
+def _read_challengers(path: Path) -> list[str]:
+    try:
+        with library_errors_translated("the table of a race"):
+            table = pd.read_csv(io.BytesIO(read_file(path, max_bytes=MAX_JSON_BYTES)), dtype={"kind": str, "name": str})
+            return table.loc[table["kind"] == "challenger", "name"].tolist()
+    except UnreadableContentError as error:
+        raise UserError(f"{path}: {error}; run quantlr race again") from error
 
 
 def recompute_run(report_dir: Path, *, workers: int = 1, progress: Progress = ignore_progress) -> Run:

@@ -33,7 +33,7 @@ ChangeValue = Callable[[str, str], None]
 
 @dataclass
 class PageParts:
-    """The parts of the page as they are now, and the browsers that are told of changes; called from any thread."""
+    """The parts of the page as they are now, and the browsers that receive changes; called from any thread."""
 
     _parts: dict[str, str] = field(default_factory=dict)
     _pending_by_client: dict[asyncio.Event, dict[str, str]] = field(default_factory=dict)

@@ -127,6 +127,16 @@ def test_pages_of_further_verbs_are_exported_where_the_report_has_them(
     assert files == {"figure_feature_alone.svg": figure_bytes(figure, "svg", size=(10.0, 5.0), dpi=200)}
 
 
+@pytest.mark.parametrize("content", [b"\xff\xfe", b"a,b\n1,2\n", None], ids=["bytes", "other columns", "missing"])
+def test_damaged_table_of_a_race_is_one_sentence(run: Call, content: bytes | None) -> None:
+    Path("reports/exp/race.png").touch()
+    if content is not None:
+        Path("reports/exp/race.csv").write_bytes(content)
+    result = run("export", "exp", "--list")
+    assert result.exit_code == 2
+    assert "race.csv: needed the table of a race, found" in result.stderr
+
+
 def test_panels_of_a_comparison_are_exported_while_its_runs_are_the_same(run: Call) -> None:
     assert run("run", "exp.yaml", "--name", "other", "--set", "features.0.lags=[3]", "--quiet").exit_code == 0
     assert run("compare", "exp", "other", "--name", "both", "--quiet").exit_code == 0
