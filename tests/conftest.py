@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import os
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from functools import cache
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
 
 # The tests run in parallel on all cores, so BLAS gets one thread; worker processes inherit the setting.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+# Modules are compiled once, not by every process that the tests start, as the environment of many containers asks.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 # No deadlines, since machines differ in speed, and the same examples on every run.
 settings.register_profile(
@@ -29,7 +33,7 @@ PAGE_SIZE = (2100, 1410)
 """Width and height of a page, in pixels."""
 
 
-SLOW_TEST_FILES = ("test_readme.py", "test_house.py", "test_processes.py")
+SLOW_TEST_FILES = ("test_docs.py", "test_house.py", "test_processes.py")
 """Test files that take longest."""
 
 
@@ -60,6 +64,7 @@ def without_drawing() -> Iterator[None]:
 @contextmanager
 def _blank_pages() -> Iterator[None]:
     # Imported here, since the process that distributes the tests loads this file too and needs no drawing.
+    from matplotlib.figure import Figure
     from quantlr.report.pages import Page, Picture
 
     def blank_picture(page: Page, context: PageContext) -> Picture:
@@ -67,6 +72,7 @@ def _blank_pages() -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Page, "render_picture", blank_picture)
+        patch.setattr(Page, "draw_figure", lambda *_: Figure())
         patch.setattr("quantlr.report.pages.sweep.sweep_page_png", lambda _: _blank_png("sweep"))
         patch.setattr("quantlr.report.pages.comparison.comparison_page_png", lambda _: _blank_png("comparison"))
         yield

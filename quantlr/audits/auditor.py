@@ -26,7 +26,6 @@ from operator import attrgetter
 from typing import Any
 
 import numpy as np
-from threadpoolctl import threadpool_limits
 
 from quantlr.audits.checks import (
     AuditInputs,
@@ -47,6 +46,7 @@ from quantlr.audits.selection_checks import SelectionChecker
 from quantlr.audits.trading_checks import CalibrationChecker, CalibrationRecorder, TradingChecker
 from quantlr.config.run_config import ConfigSource, RunConfig, load_config
 from quantlr.core.errors import DataError
+from quantlr.core.parallel import use_one_blas_thread
 from quantlr.core.progress import Progress, ProgressCounter, ignore_progress
 from quantlr.core.timing import iso_date, label_lag
 from quantlr.core.values import Dataset, Prices
@@ -146,7 +146,7 @@ def audit_prices(
     progress: Progress = ignore_progress,
 ) -> Audit:
     """Return the audit of a config on prices."""
-    with threadpool_limits(1, user_api="blas"):
+    with use_one_blas_thread():
         return _Auditor(config, prices, stages, workers, progress).audit_all_cutoffs(n_cutoffs, progress)
 
 

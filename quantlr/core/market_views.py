@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from quantlr.core.known_series import series_for_market, with_values_of
+from quantlr.core.known_series import DateArray, series_for_market, with_values_of
 from quantlr.core.timing import NOT_YET_KNOWN, UNKNOWN_MARKET, Market, latest_known_bar_index
 from quantlr.core.values import PRICE_ARRAYS, REFERENCE_PRICES, BoolArray, IntArray, Prices
 
@@ -75,13 +75,13 @@ def _view_from(prices: Prices, market: Market) -> MarketView:
 
 def _redate_bars(prices: Prices, sessions: pd.DatetimeIndex, own_sessions: IntArray, market: Market) -> Prices:
     """Return prices whose bars have the session, among `own_sessions` of a market, at whose close they are known."""
-    dates = sessions[own_sessions]
+    dates, all_dates = sessions.to_numpy()[own_sessions], prices.sessions.to_numpy()
     session = np.full_like(prices.session, -1)
     newest_bar = np.full((len(sessions), len(prices.tickers)), -1, dtype=np.int64)
-    newest_dates = {m.name: _newest_dates(prices, m, dates, market) for m in traded_markets(prices)}
+    newest_dates = {m.name: _newest_dates(prices, m, dates, market) for m in traded_markets(prices) if m != market}
     for ticker, n_bars in enumerate(prices.n_bars.tolist()):
         own_market = market_of(prices, ticker)
-        bar_dates = prices.sessions[prices.session[:n_bars, ticker]]
+        bar_dates = all_dates[prices.session[:n_bars, ticker]]
         latest = latest_known_bar_index(bar_dates, dates, bar_market=own_market, market=market)
         first_known = latest.searchsorted(np.arange(n_bars))
         session[:n_bars, ticker] = np.append(own_sessions, -1)[first_known]
@@ -93,14 +93,15 @@ def _redate_bars(prices: Prices, sessions: pd.DatetimeIndex, own_sessions: IntAr
     return replace(prices, sessions=sessions, session=session, newest_bar=newest_bar, markets=(), **arrays)
 
 
-def _newest_dates(prices: Prices, bar_market: Market, dates: pd.DatetimeIndex, market: Market) -> pd.DatetimeIndex:
+def _newest_dates(prices: Prices, bar_market: Market, dates: DateArray, market: Market) -> DateArray:
     """Return the newest session of one market that is known at each date's close in another; NaT if it is too old."""
     is_of_market = [market_of(prices, index) == bar_market for index in range(len(prices.tickers))]
     session = np.unique(prices.session[:, is_of_market])
-    bar_dates = prices.sessions[session[session >= 0]]
+    bar_dates = prices.sessions.to_numpy()[session[session >= 0]]
     latest = latest_known_bar_index(bar_dates, dates, bar_market=bar_market, market=market)
     newest = bar_dates[np.maximum(latest, 0)]
-    return pd.DatetimeIndex(newest.where((latest >= 0) & (dates - newest <= pd.Timedelta(days=MAX_CURRENT_DAYS))))
+    is_current = (latest >= 0) & (dates - newest <= np.timedelta64(MAX_CURRENT_DAYS, "D"))
+    return np.where(is_current, newest, np.datetime64("NaT", "us"))
 
 
 def sessions_known_in_view(view: Prices, prices: Prices, session: IntArray, ticker: IntArray) -> IntArray:

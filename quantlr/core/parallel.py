@@ -9,15 +9,19 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from functools import cache
 from multiprocessing import active_children, parent_process
 from multiprocessing.context import SpawnContext, SpawnProcess
 from multiprocessing.queues import SimpleQueue
 from multiprocessing.reduction import ForkingPickler
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from quantlr.core.errors import Fault, UserError
 from quantlr.core.memory import collect_garbage_rarely
+
+if TYPE_CHECKING:
+    from threadpoolctl import ThreadpoolController
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
@@ -175,11 +179,24 @@ def init_worker(initializer: Callable[[], None] = do_nothing) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_exit_with_parent, daemon=True).start()
     import numpy as np
-    from threadpoolctl import threadpool_limits
 
     np.dot(np.ones(1), np.ones(1))  # a library can be limited to one thread only once it is loaded
-    threadpool_limits(1, user_api="blas")
+    use_one_blas_thread()
     initializer()
+
+
+def use_one_blas_thread() -> AbstractContextManager[Any]:
+    """Limit BLAS to one thread, until the end of the block where this is the context manager of one."""
+    limit: AbstractContextManager[Any] = _blas_controller().limit(limits=1, user_api="blas")
+    return limit
+
+
+@cache
+def _blas_controller() -> ThreadpoolController:
+    """Return the controller of NumPy's BLAS; creating it takes as long as a small fit."""
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController()
 
 
 def _exit_with_parent() -> None:

@@ -20,14 +20,17 @@ else.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from quantlr.core.known_series import DateArray
     from quantlr.core.values import IntArray
+
+    Dates: TypeAlias = pd.DatetimeIndex | DateArray
 
 NOT_YET_KNOWN = np.iinfo(np.int64).max
 """Session position that stands for a session after the last one."""
@@ -55,12 +58,12 @@ class Market:
     earliest_close: IntArray = field(default_factory=_no_days, compare=False, repr=False)
     latest_close: IntArray = field(default_factory=_no_days, compare=False, repr=False)
 
-    def close_bounds(self, dates: pd.DatetimeIndex) -> tuple[IntArray, IntArray]:
+    def close_bounds(self, dates: Dates) -> tuple[IntArray, IntArray]:
         """Return the earliest and the latest close of each date, (dates,) each, in seconds since 1970.
 
         A date without a recorded close has the time of day of the recorded date before it, or of the first.
         """
-        days = dates.to_numpy().astype("datetime64[D]").astype(np.int64)
+        days = np.asarray(dates).astype("datetime64[D]").astype(np.int64)
         index = np.maximum(self.days.searchsorted(days, side="right") - 1, 0)
         shift = (days - self.days[index]) * SECONDS_PER_DAY
         return self.earliest_close[index] + shift, self.latest_close[index] + shift
@@ -106,8 +109,8 @@ def first_forecast_row(n_train: int, *, lag: int, embargo: int = 0) -> int:
 
 
 def latest_known_bar_index(
-    bar_dates: pd.DatetimeIndex,
-    dates: pd.DatetimeIndex,
+    bar_dates: Dates,
+    dates: Dates,
     *,
     bar_market: Market = UNKNOWN_MARKET,
     market: Market = UNKNOWN_MARKET,

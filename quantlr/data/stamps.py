@@ -108,11 +108,13 @@ def _find_local_days(rows: PriceRows, own: IntArray) -> tuple[DateArray, Array, 
 
 def _iter_fitting_zones(utc: DateArray) -> Iterator[tuple[str, Array, bool]]:
     """Yield name and offsets of each zone in which all times are midnight, and of those with one time of day."""
-    sample = utc[np.unique(np.linspace(0, len(utc) - 1, N_SAMPLED_STAMPS).astype(np.int64))]
+    sampled = utc[np.unique(np.linspace(0, len(utc) - 1, N_SAMPLED_STAMPS).astype(np.int64))]
+    instants = [pd.Timestamp(stamp, tz="UTC").to_pydatetime() for stamp in sampled]
     seen: set[bytes] = set()
     others = sorted(zoneinfo.available_timezones() - {*WELL_KNOWN_ZONES}, key=lambda name: ("/" not in name, name))
     for name in (*WELL_KNOWN_ZONES, *others):
-        if not _has_one_time_of_day(sample, _zone_offset_minutes(sample, name)):
+        zone = zoneinfo.ZoneInfo(name)  # which is ten times as fast for a few instants as pandas
+        if len({instant.astimezone(zone).time() for instant in instants}) > 1:
             continue
         offset = _zone_offset_minutes(utc, name)
         if offset.tobytes() not in seen and _has_one_time_of_day(utc, offset):

@@ -7,9 +7,9 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 
 import numpy as np
-from threadpoolctl import threadpool_limits
 
 from quantlr.core.errors import DegenerateFold
+from quantlr.core.parallel import use_one_blas_thread
 from quantlr.core.values import Array, BoolArray, Dataset, Forecasts, IntArray
 from quantlr.model.base import Model
 from quantlr.model.config import LogisticRegression
@@ -318,7 +318,7 @@ def diagnose_model(
     curve_refits = fitted[evenly_spaced_indices(len(fitted), max_points=max_loss_curves)].tolist()
     logistic, paths, curves, study = model.as_logistic_regression(), NO_COEFFICIENT_PATHS, NO_LOSS_CURVES, None
     # As in the walk-forward, several BLAS threads would make the small matrix products slower.
-    with threadpool_limits(1, user_api="blas"):
+    with use_one_blas_thread():
         if refits.has_coefficients:
             paths = coefficient_paths(
                 training,

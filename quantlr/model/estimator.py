@@ -6,7 +6,6 @@ import os
 import warnings
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import cache
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -16,8 +15,8 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
-from threadpoolctl import ThreadpoolController
 
+from quantlr.core.parallel import use_one_blas_thread
 from quantlr.core.values import Array, BoolArray, Folds
 from quantlr.model.config import LogisticRegression
 from quantlr.model.logistic import LogisticLoss, sigmoid
@@ -168,7 +167,7 @@ class GradientDescentClassifier(ClassifierMixin, BaseEstimator):  # type: ignore
         self.classes_ = _binary_class_labels(y, row_weight)
         up = y == self.classes_[1]
         weight = row_weight * self._class_weight_pair(up, row_weight)[up.astype(np.intp)]
-        with _threadpool_controller().limit(limits=1, user_api="blas"):
+        with use_one_blas_thread():
             training_data = _make_training_data(X, up, weight, row_weight, fit_intercept=self.fit_intercept)
             loss = replace(make_loss(training_data, model, slice(0, 1)), fit_intercept=bool(self.fit_intercept))
             start = self._start_weights(training_data, model, loss, previous_weights)
@@ -335,12 +334,6 @@ class GradientDescentClassifier(ClassifierMixin, BaseEstimator):  # type: ignore
         if not (np.isfinite(weight) & (weight > 0)).all():
             raise ValueError(f"class_weight needs a number above 0 for both classes, found {self.class_weight}")
         return weight
-
-
-@cache
-def _threadpool_controller() -> ThreadpoolController:
-    """Return the controller that limits BLAS to one thread; creating it takes as long as a small fit."""
-    return ThreadpoolController()
 
 
 def _binary_class_labels(y: np.ndarray[Any, Any], sample_weight: Array) -> np.ndarray[Any, Any]:

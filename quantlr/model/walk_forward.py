@@ -9,10 +9,9 @@ from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits
 
 from quantlr.core.errors import DegenerateFold, NotEnoughHistory
-from quantlr.core.parallel import allowed_worker_count, map_in_processes
+from quantlr.core.parallel import allowed_worker_count, map_in_processes, use_one_blas_thread
 from quantlr.core.progress import Progress, ProgressCounter, ignore_progress
 from quantlr.core.timing import NOT_YET_KNOWN, iso_date, label_lag
 from quantlr.core.values import Array, Dataset, Folds, Forecasts, IntArray, Note, Refits
@@ -293,7 +292,7 @@ def walk_forward_together(
     splits = [split for splits_of_dataset, _ in splits_and_notes for split in splits_of_dataset]
     counter = ProgressCounter("fitting", sum(len(split.first_session) for split in splits), progress)
     # The matrix products of a batch are so small that several BLAS threads make them slower.
-    with threadpool_limits(1, user_api="blas"):
+    with use_one_blas_thread():
         done = iter(list(_iter_model_forecasts(splits, workers=workers, on_refits_done=counter.step)))
     parts = zip(datasets, splits_and_notes, strict=True)
     return [_join_forecasts(dataset, part, list(islice(done, len(part))), notes) for dataset, (part, notes) in parts]

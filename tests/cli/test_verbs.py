@@ -20,7 +20,7 @@ CALLS = {
     "worth": ("exp.yaml", "--set", "data.end=2004-06-30"),
     "race": ("exp.yaml", "--set", "data.end=2002-06-28"),
     "robustness": ("exp.yaml", "--set", "data.end=2002-06-30"),
-    "audit": ("exp.yaml", "--cuts", "1", "--set", "data.end=2001-06-29"),
+    "audit": ("exp.yaml", "--cuts", "1"),
     "data fetch": ("exp.yaml",),
     "data list": (),
     "data verify": (),
@@ -67,6 +67,8 @@ def test_results_are_on_stdout_and_json_is_alone_on_it(
     call: Call, verb: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("QUANTLR_HOME", str(tmp_path / "home"))
+    text = Path("exp.yaml").read_text()
+    Path("exp.yaml").write_text(text.replace("2003-06-30", "2001-06-29"))
     Path("grid.yaml").write_text("base: exp.yaml\ngrid: {model.l2: [0.0, 0.1]}\n")
     if verb in ("trials", "export"):
         call("run", "exp.yaml", "--quiet")

@@ -141,13 +141,17 @@ def test_features_labels_and_coefficients_are_tables_of_dates_and_tickers() -> N
     assert pooled["ticker"].isna().all()
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-def test_a_sweep_tries_its_grid_on_the_same_prices(workers: int, tmp_path: Path) -> None:
+def test_a_sweep_tries_its_grid_on_the_same_prices_by_any_number_of_workers(tmp_path: Path) -> None:
     grid = {"policy.long_above": [0.5, 0.52], "data.tickers": [["A"], ["A", "B"]]}
     config = {"name": "s", "base": CONFIG, "grid": grid, "holdout": 0}
-    result = quantlr.sweep(config, data=WIDE, workers=workers, output=tmp_path)
-    assert result.trials["error"].isna().all()
-    for row in result.trials.to_dict("records"):
+    by_one, by_two = (
+        quantlr.sweep(config, data=WIDE, workers=workers, output=tmp_path / f"{workers}").trials for workers in (1, 2)
+    )
+    assert by_one["error"].isna().all()
+    assert by_two["error"].isna().all()
+    assert len(by_one) == 4
+    assert by_one["sharpe"].tolist() == by_two["sharpe"].tolist()
+    for row in by_one.to_dict("records"):
         tickers = ["A", "B"] if row["data.tickers"] == "[A, B]" else ["A"]
         values = {"policy.long_above": float(row["policy.long_above"]), "data.tickers": tickers}
         run = quantlr.run(CONFIG, data=WIDE, overrides=values)

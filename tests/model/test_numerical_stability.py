@@ -35,8 +35,8 @@ def one_fold(rows: int) -> Folds:
     return make_folds(rows + 1, WalkForwardSpec(train=rows, refit_every="never"), horizon=1)
 
 
-def sp500(lags: int) -> Dataset:
-    prices = load_prices(DataSpec.model_validate({"source": {"kind": "sample"}, "tickers": ["^GSPC"]}))
+def sp500(lags: int, *, end: str | None = None) -> Dataset:
+    prices = load_prices(DataSpec.model_validate({"source": {"kind": "sample"}, "tickers": ["^GSPC"], "end": end}))
     columns = compute_feature_columns(prices, [LaggedReturns(lags=tuple(range(1, lags + 1)))])
     return build_dataset(prices, columns, Direction().compute_labels(prices), horizon=1)
 
@@ -203,7 +203,7 @@ def test_platt_targets_keep_one_class_from_certainty() -> None:
 @pytest.mark.parametrize("window", ["expanding", "rolling"])
 def test_unconverged_weights_do_not_depend_on_later_rows(window: str, max_iter: int) -> None:
     """Refits are fitted in batches; an unconverged one depends on earlier rows only."""
-    dataset = sp500(5)
+    dataset = sp500(5, end="2009-12-31")
     walk_config = {"window": window, "refit_every": 5}
     whole = forecast(dataset, walk_config, max_iter=max_iter, tol=1e-15)
     assert not whole.refits.converged.all()
