@@ -26,7 +26,7 @@ from quantlr.data.csv.headings import BAR_FIELDS
 from quantlr.data.csv.reader import BarFrame
 from quantlr.data.file_columns import load_file_columns
 from quantlr.data.fred import SERIES_SOURCES
-from quantlr.data.markets import MarketSources, find_markets
+from quantlr.data.markets import MarketSources, computed_calendars, find_markets
 from quantlr.data.price_rows import PriceRows
 from quantlr.data.rule_results import ValidationContext
 from quantlr.data.series import SeriesSource, digests_with_series, load_series
@@ -251,23 +251,21 @@ def load_prices(
     fetched = fetch_prices(spec, benchmark=benchmark, file_columns=file_columns, offline=offline, progress=progress)
     counter = ProgressCounter("checking", 3, progress)
     rows = PriceRows.from_bars(fetched.bars, file_paths=fetched.file_paths)
-    all_rows, notes = resolve_stamps(rows, spec.timezone)
-    rows = all_rows.slice_dates(spec.start, spec.end)
-    if spec.bars is not None and len(rows):
-        rows = daily_rows_of_intraday(rows)
-    counter.step()
-    calendars = {**(fetched.calendars if spec.calendar is None else dict.fromkeys(tickers, spec.calendar))}
-    calendars |= spec.calendars
-    dates = f" between {spec.start or 'the first'} and {spec.end or 'the last'}" if spec.start or spec.end else ""
     sources = MarketSources(spec.calendars, spec.calendar, {**fetched.markets, **fetched.calendars})
-    context = ValidationContext(latest_date_worldwide(), calendars, dt.datetime.now(dt.UTC), sources)
-    rows, validation_notes = validate_price_rows(rows, spec.quality, context, date_range_text=dates)
-    notes += validation_notes
-    if spec.bars is not None:
-        rows, bar_notes = aggregate_rows(rows, spec.bars)
-        notes += bar_notes
-    markets, market_notes = find_markets(rows, sources)
-    notes += market_notes
+    zones = {ticker: zone for ticker in tickers if (zone := sources.sunday_zone(ticker)) is not None}
+    all_rows, notes = resolve_stamps(rows, spec.timezone, zones)
+    counter.step()
+    try:
+        rows, row_notes = _usable_rows(all_rows, spec, fetched.calendars, sources)
+        markets, market_notes = find_markets(rows, sources)
+    except DataError as error:
+        if error.key != "data.calendar" or spec.calendar is not None:
+            raise
+        raise DataError(error.message, key="data.calendars") from error
+    noted = {note.text for note in row_notes}
+    for ticker in sorted({*spec.calendars} - {*tickers, *spec.series}):
+        notes.append(Note("data", f"{ticker} is no ticker or series of this run", key="data.calendars"))
+    notes += [*row_notes, *(note for note in market_notes if note.text not in noted)]
     counter.step()
     is_traded, is_context, is_benchmark = (
         np.array([ticker in group for ticker in rows.tickers]) for group in (spec.tickers, spec.context, (benchmark,))
@@ -299,6 +297,31 @@ def load_prices(
         prices = replace(prices, series=(*prices.series, *series))
     counter.step()
     return prices
+
+
+def _usable_rows(
+    rows: PriceRows, spec: DataSpec, source_calendars: Mapping[str, str], sources: MarketSources
+) -> tuple[PriceRows, list[Note]]:
+    """Return the rows within the dates of a config, valid and joined to its bars, and notes; errors are `load_prices`'.
+
+    Parameters
+    ----------
+    rows : dated by session.
+    source_calendars : by ticker the calendar that the source states.
+    sources : what is stated about the market of each ticker.
+    """
+    rows = rows.slice_dates(spec.start, spec.end)
+    calendars = {**(source_calendars if spec.calendar is None else dict.fromkeys(rows.tickers, spec.calendar))}
+    calendars |= spec.calendars
+    notes: list[Note] = []
+    if len(rows):
+        calendars, notes = computed_calendars(calendars, rows.date)
+        rows = rows if spec.bars is None else daily_rows_of_intraday(rows)
+    dates = f" between {spec.start or 'the first'} and {spec.end or 'the last'}" if spec.start or spec.end else ""
+    context = ValidationContext(latest_date_worldwide(), calendars, dt.datetime.now(dt.UTC), sources)
+    rows, validation_notes = validate_price_rows(rows, spec.quality, context, date_range_text=dates)
+    rows, bar_notes = (rows, []) if spec.bars is None else aggregate_rows(rows, spec.bars)
+    return rows, [*notes, *validation_notes, *bar_notes]
 
 
 def _with_series(prices: Prices, spec: DataSpec, sources: MarketSources, *, offline: bool) -> Prices:

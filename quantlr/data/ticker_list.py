@@ -13,6 +13,8 @@ from quantlr.core.file_reading import UnreadableContentError, library_errors_tra
 
 MAX_TICKERS_FILE_BYTES = 16 << 20
 """Size of a list of tickers with several columns; a million tickers alone need a third of it."""
+MAX_LINE_CHARACTERS = 100_000
+"""Characters of a line of a list; Python's reader of CSV allows 131,072 in a cell."""
 MAX_LISTED_TICKERS = 20
 """Number of tickers that an error lists."""
 TICKER_HEADINGS = ("ticker", "symbol", "tic", "ts_code", "code", "股票代码", "代码", "证券代码", "permno", "name")
@@ -72,6 +74,9 @@ def _iter_line_numbers_and_cells(text: str, path: Path) -> Iterator[tuple[int, t
         content = line.partition("#")[0].strip()
         if not content:
             continue
+        if len(content) > MAX_LINE_CHARACTERS:
+            needed = f"needs a line of at most {MAX_LINE_CHARACTERS:,} characters"
+            raise ValueError(f"{path}:{number}: {needed}, found {len(content):,}; leave out the column of long text")
         try:
             with library_errors_translated("a ticker, or cells separated by commas"):
                 cells = [cell.strip() for cell in next(csv.reader([content], skipinitialspace=True))]
