@@ -63,7 +63,8 @@ def _blank_pages() -> Iterator[None]:
     from quantlr.report.pages import Page, Picture
 
     def blank_picture(page: Page, context: PageContext) -> Picture:
-        return Picture(page.heading, page.file_name, "subtitle", "white", _blank_png(page.file_name), *PAGE_SIZE)
+        png = _blank_png(page.file_name)
+        return Picture(page.heading, page.file_name, "subtitle", "white", png, *PAGE_SIZE, thumbnail_png=png)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Page, "render_picture", blank_picture)

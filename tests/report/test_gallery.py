@@ -22,7 +22,6 @@ from quantlr.core.errors import Fault
 from quantlr.report.gallery import (
     GENERATOR_META_TAG,
     VERDICT_RULES_BY_STRENGTH,
-    make_thumbnail_png,
     read_card_values,
     write_gallery,
 )
@@ -242,11 +241,6 @@ def test_page_has_no_external_links_and_is_reproducible(tmp_path: Path) -> None:
     (tmp_path / "index.html").unlink()
     write_gallery(tmp_path)
     assert (tmp_path / "index.html").read_bytes() == first
-
-
-def test_thumbnail_is_reproducible() -> None:
-    page = (EXAMPLE / "tearsheet.png").read_bytes()
-    assert make_thumbnail_png(page) == make_thumbnail_png(page)
 
 
 def test_page_not_written_by_quantlr_is_not_replaced(tmp_path: Path) -> None:

@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import numpy as np
+
 from quantlr.report.context import PageContext
 from quantlr.report.fonts import draw_with_fallback_fonts
 from quantlr.report.style import (
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 DPI = 150
+THUMBNAIL_WIDTH_PIXELS, THUMBNAIL_COLORS = 640, 64
 TEXT_LEFT, MAX_TEXT_RIGHT = 0.02, 0.985
 """Where the header begins and all text ends, as fractions of the page's width."""
 PANEL_GAP, HEADING_HEIGHT = 0.012, 0.06
@@ -105,6 +108,8 @@ class Page:
     is_applicable : returns whether a run has such a page; every run unless given.
     make_context : returns what the three functions above are given, made from the run's context, by default itself.
     extra_height : height of the page below that of a standard page, as a fraction of it.
+    thumbnail_area : left, top, right and bottom of what the run's thumbnail shows, as fractions of a standard page;
+        None for a page that is not in it.
     """
 
     file_name: str
@@ -115,6 +120,7 @@ class Page:
     is_applicable: Callable[[PageContext], bool] = field(default=lambda _: True)
     make_context: Callable[[PageContext], Any] = field(default=lambda context: context)
     extra_height: float = 0.0
+    thumbnail_area: Rectangle | None = None
 
     @property
     def name(self) -> str:
@@ -141,7 +147,8 @@ class Page:
         with use_matplotlib_defaults(), garbage_collection_paused():
             figure, tables = self._draw(context)
             picture = figure_to_picture(figure, heading=self.heading)
-            return replace(picture, how_to_read=self.how_to_read, tables=tables)
+            thumbnail = _thumbnail_png(figure, self.thumbnail_area) if self.thumbnail_area else b""
+            return replace(picture, how_to_read=self.how_to_read, tables=tables, thumbnail_png=thumbnail)
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +165,7 @@ class Picture:
     width, height : in pixels.
     how_to_read : one sentence; empty where the picture is not in the HTML report.
     tables : of the panels that are interactive, by key.
+    thumbnail_png : a part of the page, small; empty where the page is not in the run's thumbnail.
     """
 
     header_height: ClassVar[int] = 223
@@ -172,6 +180,7 @@ class Picture:
     height: int
     how_to_read: str = ""
     tables: Mapping[str, Table] = field(default_factory=dict, compare=False)
+    thumbnail_png: bytes = b""
 
     @property
     def is_tall(self) -> bool:
@@ -328,6 +337,21 @@ def figure_png(figure: Figure) -> bytes:
             figure.savefig(stream, format="png", metadata={"Software": None}, pil_kwargs={"compress_level": 2})
 
     draw_with_fallback_fonts(figure, draw)
+    return stream.getvalue()
+
+
+def _thumbnail_png(figure: Figure, area: Rectangle) -> bytes:
+    """Return a part of a figure that was drawn on a `PageCanvas` as a small PNG."""
+    from PIL import Image
+
+    page = Image.fromarray(np.asarray(figure.canvas.buffer_rgba()))
+    sides = (page.width, page.width * PAGE_HEIGHT_POINTS / PAGE_WIDTH_POINTS) * 2
+    left, top, right, bottom = (round(part * side) for part, side in zip(area, sides, strict=True))
+    part = page.crop((left, top, right, bottom)).convert("RGB")
+    size = (THUMBNAIL_WIDTH_PIXELS, round(THUMBNAIL_WIDTH_PIXELS * part.height / part.width))
+    small = part.resize(size, Image.Resampling.LANCZOS).quantize(THUMBNAIL_COLORS, dither=Image.Dither.NONE)
+    stream = io.BytesIO()
+    small.save(stream, format="png")
     return stream.getvalue()
 
 
