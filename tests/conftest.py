@@ -81,7 +81,6 @@ def _blank_png(name: str) -> bytes:
 
     stream, metadata = io.BytesIO(), PngInfo()
     metadata.add_text("page", name)
-    # As wide as its thumbnail, since scaling a full page takes longer than the rest of a report.
     Image.new("RGB", (560, 376), "white").save(stream, format="png", pnginfo=metadata)
     return stream.getvalue()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import subprocess
@@ -12,6 +13,7 @@ from multiprocessing import active_children
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from quantlr.core.progress import ignore_progress
 from quantlr.experiment.run import Run
 from quantlr.report.pages import pages_to_draw
@@ -104,3 +106,5 @@ def test_report_uses_the_given_renderer() -> None:
     files = run.report(draw=lambda *_: [("tearsheet.png", picture)]).files
     assert files["tearsheet.png"] == picture.png_bytes
     assert files["thumbnail.png"] == picture.thumbnail_png
+    assert Image.open(io.BytesIO(picture.thumbnail_png)).size == (640, 301)
+    assert len(picture.thumbnail_png) < 100_000

@@ -28,6 +28,7 @@ from quantlr.report.text_fit import PAGE_HEIGHT_POINTS, PAGE_WIDTH_POINTS, fit_t
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+    from PIL.Image import Image
 
 DPI = 150
 THUMBNAIL_WIDTH_PIXELS, THUMBNAIL_COLORS = 640, 64
@@ -146,9 +147,8 @@ class Page:
         """Return the page of a run as it is written; the bytes are the same for the same run."""
         with use_matplotlib_defaults(), garbage_collection_paused():
             figure, tables = self._draw(context)
-            picture = figure_to_picture(figure, heading=self.heading)
-            thumbnail = _thumbnail_png(figure, self.thumbnail_area) if self.thumbnail_area else b""
-            return replace(picture, how_to_read=self.how_to_read, tables=tables, thumbnail_png=thumbnail)
+            picture = figure_to_picture(figure, heading=self.heading, thumbnail_area=self.thumbnail_area)
+            return replace(picture, how_to_read=self.how_to_read, tables=tables)
 
 
 @dataclass(frozen=True, slots=True)
@@ -313,45 +313,53 @@ def page_figure(
     return figure
 
 
-def figure_to_picture(figure: Figure, *, heading: str) -> Picture:
+def figure_to_picture(figure: Figure, *, heading: str, thumbnail_area: Rectangle | None = None) -> Picture:
     """Return a page as it is written; the first two texts of the figure are its title and subtitle."""
     title, subtitle = (" ".join(text.get_text().split()) for text in figure.texts[:2])
     parts = (title, subtitle, *(ax.get_title(loc="left") for ax in figure.axes))
     alt_text = " ".join(f"{part.rstrip('.')}." for part in parts if part)
-    return Picture(heading, title, subtitle, alt_text, figure_png(figure), *figure.canvas.get_width_height())
+    image = _draw_image(figure)
+    thumbnail = _png_bytes(_thumbnail(image, thumbnail_area)) if thumbnail_area else b""
+    return Picture(heading, title, subtitle, alt_text, _png_bytes(image), *image.size, thumbnail_png=thumbnail)
 
 
 def figure_png(figure: Figure) -> bytes:
     """Return the figure as PNG bytes that are the same for the same drawing."""
+    return _png_bytes(_draw_image(figure))
+
+
+def _draw_image(figure: Figure) -> Image:
+    """Return a figure without transparent parts as a picture of Pillow."""
+    from PIL.Image import fromarray
+
     from quantlr.report.axis_ticks import one_tick_per_axis
     from quantlr.report.canvas import PageCanvas
 
-    PageCanvas(figure)
-    stream = io.BytesIO()
+    canvas = PageCanvas(figure)
 
     def draw() -> None:
-        stream.seek(0)
-        stream.truncate()
-        # Compression level 2 of 9 writes a tenth more bytes than the default, in two thirds of its time.
         with one_tick_per_axis(figure):
-            figure.savefig(stream, format="png", metadata={"Software": None}, pil_kwargs={"compress_level": 2})
+            canvas.draw()  # type: ignore[no-untyped-call]
 
     draw_with_fallback_fonts(figure, draw)
-    return stream.getvalue()
+    return fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")  # type: ignore[no-untyped-call]
 
 
-def _thumbnail_png(figure: Figure, area: Rectangle) -> bytes:
-    """Return a part of a figure that was drawn on a `PageCanvas` as a small PNG."""
-    from PIL import Image
+def _thumbnail(page: Image, area: Rectangle) -> Image:
+    """Return a part of a page, small and in few colours; `area` as in `Page`."""
+    from PIL.Image import Dither, Resampling
 
-    page = Image.fromarray(np.asarray(figure.canvas.buffer_rgba()))
     sides = (page.width, page.width * PAGE_HEIGHT_POINTS / PAGE_WIDTH_POINTS) * 2
     left, top, right, bottom = (round(part * side) for part, side in zip(area, sides, strict=True))
-    part = page.crop((left, top, right, bottom)).convert("RGB")
+    part = page.crop((left, top, right, bottom))
     size = (THUMBNAIL_WIDTH_PIXELS, round(THUMBNAIL_WIDTH_PIXELS * part.height / part.width))
-    small = part.resize(size, Image.Resampling.LANCZOS).quantize(THUMBNAIL_COLORS, dither=Image.Dither.NONE)
+    return part.resize(size, Resampling.LANCZOS).quantize(THUMBNAIL_COLORS, dither=Dither.NONE)
+
+
+def _png_bytes(image: Image) -> bytes:
+    # Compression level 2 of 9 writes a tenth more bytes than the default, in two thirds of its time.
     stream = io.BytesIO()
-    small.save(stream, format="png")
+    image.save(stream, format="png", compress_level=2, dpi=(DPI, DPI))
     return stream.getvalue()
 
 
