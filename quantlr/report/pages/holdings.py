@@ -127,7 +127,7 @@ def held_fractions_panel(ax: Axes, table: Table) -> None:
 
 
 def exposure_table(context: PageContext) -> dict[str, Any]:
-    """Return gross and net exposure as fractions of equity, averaged over a trailing window (see `RollingExposureAndTurnover`)."""
+    """Return gross and net exposure as fractions of equity, averaged over a trailing window."""
     result, per_year = context.run_data.result, context.sessions_per_year
     rolling = rolling_exposure_and_turnover(result, sessions_per_year=per_year)
     average = f", {rolling.window}-{context.bar_unit} mean" if rolling.window > 1 else ""
@@ -151,7 +151,7 @@ def exposure_panel(ax: Axes, table: Table) -> None:
 
 
 def turnover_table(context: PageContext) -> Table:
-    """Return the turnover over a trailing window, in multiples of equity per year (see `RollingExposureAndTurnover`)."""
+    """Return the turnover over a trailing window, in multiples of equity per year."""
     table = exposure_table(context)
     table.pop("message", None)
     return table if table["annual_turnover"].any() else table | {"message": "Nothing was traded."}
