@@ -72,8 +72,8 @@ def load_file_columns(
 
 def _values_of_column(bars: BarFrame, column: FileColumn, ticker: str) -> pd.DataFrame:
     """Return the values and releases of a column, as `parse_released_values` names them."""
-    found = bars.loc[:, [str(heading).startswith(column.prefix) for heading in bars.columns]]
+    found = bars.loc[:, [str(heading).startswith(column.column_prefix) for heading in bars.columns]]
     if found.empty and not len(found.columns):
         text = f"the source of {ticker} has prices and no column {column.name!r}"
         raise DataError(f"{text}; give its prices as a file, or the column as data.series", key=KEY)
-    return found.rename(columns=lambda heading: str(heading).removeprefix(column.prefix))
+    return found.rename(columns=lambda heading: str(heading).removeprefix(column.column_prefix))

@@ -42,7 +42,7 @@ BarFrame = pd.DataFrame
 
 Bars from a file have two more columns: `line`, the line of each row, and `utc_offset`, the minutes ahead of UTC that
 its time is written in (NaN if no zone is written); and those of `parse_released_values` of each column beside the
-prices that is asked for, with `FileColumn.prefix` before their names.
+prices that is asked for, with `FileColumn.column_prefix` before their names.
 """
 
 PRICE_FIELDS = ("open", "high", "low", "close", "adj_close")
@@ -147,7 +147,7 @@ def _file_column_positions(
     positions = {}
     for column in options.file_columns:
         value, *release = raw_table.column_positions(column.headings, key="features")
-        positions[column.prefix] = (value, release[0] if release else None)
+        positions[column.column_prefix] = (value, release[0] if release else None)
     return positions
 
 
