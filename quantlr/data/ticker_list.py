@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import csv
 import datetime as dt
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
 
 from quantlr.core.components import MAX_TICKER_CHARACTERS, resolve_config_path
 from quantlr.core.errors import DataError, did_you_mean_text
@@ -23,6 +26,7 @@ DATE_HEADINGS = ("from", "to")
 """Headings of the columns of a member's first and last date."""
 MemberDates = tuple[dt.date | None, dt.date | None]
 """First and last date, both included, on which a ticker is a member of the universe; None leaves that side open."""
+DateArray = npt.NDArray[np.datetime64]
 STOOQ_US_SUFFIX = ".us"
 """Suffix that Stooq appends to the ticker of an American stock, and that a user may omit."""
 
@@ -111,6 +115,15 @@ def _date_or_none(cell: str, place: str) -> dt.date | None:
         return dt.date.fromisoformat(cell) if cell else None
     except ValueError:
         raise ValueError(f"{place}needs a date as YYYY-MM-DD, or nothing for an open end, found {cell!r}") from None
+
+
+def member_dates_of_tickers(
+    tickers: Sequence[str], membership: Mapping[str, MemberDates]
+) -> tuple[DateArray, DateArray]:
+    """Return the first and the last date of each ticker, (tickers,) each; the earliest and the latest where open."""
+    members = [membership.get(ticker, (None, None)) for ticker in tickers]
+    first = np.array([date or dt.date.min for date, _ in members], dtype="datetime64[D]")
+    return first, np.array([date or dt.date.max for _, date in members], dtype="datetime64[D]")
 
 
 def find_matching_ticker(ticker: str, known_tickers: Collection[str]) -> str | None:

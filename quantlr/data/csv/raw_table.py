@@ -20,7 +20,7 @@ from quantlr.core.known_series import FileColumn
 from quantlr.core.values import Array, BoolArray, IntArray, Note
 from quantlr.data.csv.date_texts import to_iso_texts
 from quantlr.data.csv.headings import has_bar_headings, has_wide_headings
-from quantlr.data.ticker_list import shortened_list_text
+from quantlr.data.ticker_list import DateArray, shortened_list_text
 
 MAX_HEADER_LINES = 3
 """Number of lines from which a file's layout is detected: no known header is longer."""
@@ -177,7 +177,6 @@ def find_header_row(
     return next((index for index, row in enumerate(rows) if is_header(row)), None)
 
 
-DateArray = npt.NDArray[np.datetime64]
 DATE_DTYPE = "datetime64[us]"
 DATES_ADVICE = "rewrite the dates as 2005-12-31, or set data.source.date_format"
 TIME_SUFFIX_PATTERN = r"\.?(?:(?:T| +)(?P<time>.*))?"
