@@ -117,10 +117,11 @@ def _compute_cached_calendar(calendar_name: str, first_date: dt.date, last_date:
             with library_errors_translated("a calendar that can be computed"):
                 start, end, closes, hours = _recorded_closes(calendar_name, start, end)
         except UnreadableContentError as error:
-            text = f"the calendar {calendar_name} of exchange_calendars can't be used: {error}"
-            raise DataError(
-                f"{text}; name one with the same holidays, or null for none", key="data.calendar"
-            ) from error
+            text = (
+                f"the calendar {calendar_name} of exchange_calendars can't be used, since the library can't compute it"
+            )
+            advice = "name one with the same holidays, or null for none"
+            raise DataError(f"{text}; {advice}", key="data.calendar") from error
     closes = closes.loc[start:end]
     return CachedCalendar(
         asked=(first_date, last_date),
