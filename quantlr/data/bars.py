@@ -18,9 +18,9 @@ import numpy as np
 
 from quantlr.core.errors import DataError
 from quantlr.core.frequency import MAX_DAILY_GAP_DAYS, MAX_MONTHLY_GAP_DAYS, MAX_WEEKLY_GAP_DAYS, median_gap_days
+from quantlr.core.known_series import DateArray
 from quantlr.core.timing import iso_date
 from quantlr.core.values import Array, BoolArray, IntArray, Note, Prices
-from quantlr.data.csv.raw_table import DateArray
 from quantlr.data.csv.reader import PRICE_FIELDS
 from quantlr.data.price_rows import PriceRows
 

@@ -18,8 +18,9 @@ from quantlr.core.atomic import atomic_write, cache_dir
 from quantlr.core.components import ConfigSection
 from quantlr.core.errors import DataError, did_you_mean_text
 from quantlr.core.file_reading import UnreadableContentError, library_errors_translated
+from quantlr.core.known_series import DateArray
 from quantlr.core.values import BoolArray, IntArray
-from quantlr.data.csv.raw_table import DATE_DTYPE, DateArray
+from quantlr.data.csv.raw_table import DATE_DTYPE
 
 EXTRA_CACHED_TIMEDELTA = dt.timedelta(days=366)
 """Time of a calendar that are cached beyond the dates asked for, since the next run has newer prices."""

@@ -16,11 +16,11 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from quantlr.core.errors import DataError
+from quantlr.core.known_series import DateArray
 from quantlr.core.timing import SECONDS_PER_DAY, UNKNOWN_MARKET, Market
 from quantlr.core.values import IntArray, Note, Prices
 from quantlr.data.bars import bar_period
 from quantlr.data.calendars import RegularClose, load_sessions
-from quantlr.data.csv.raw_table import DateArray
 from quantlr.data.price_rows import PriceRows
 
 CALENDAR_BY_SUFFIX = {

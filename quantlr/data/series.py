@@ -14,13 +14,13 @@ from pydantic import Field, ValidationInfo, field_validator
 from quantlr.core.components import ChoiceDescriptions, Component, ConfigRelativePath
 from quantlr.core.errors import DataError, Fault
 from quantlr.core.file_reading import UnreadableContentError, read_file
-from quantlr.core.known_series import MAX_FEATURE_MAGNITUDE, KnownSeries
+from quantlr.core.known_series import MAX_FEATURE_MAGNITUDE, DateArray, KnownSeries
 from quantlr.core.timing import SECONDS_PER_DAY, Market, iso_date
 from quantlr.core.values import Array, IntArray
 from quantlr.data.csv.formats import read_raw_table
 from quantlr.data.csv.known_values import parse_released_values
 from quantlr.data.csv.numbers import decide_decimal_mark
-from quantlr.data.csv.raw_table import MAX_FILE_BYTES, CellTable, DateArray, parse_dates
+from quantlr.data.csv.raw_table import MAX_FILE_BYTES, CellTable, parse_dates
 from quantlr.data.markets import MarketHours, market_with_closes
 from quantlr.data.source import DateFormat, Decimal, Encoding, Separator, Sheet, reading_options, sha256_hex
 

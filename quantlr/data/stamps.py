@@ -18,9 +18,9 @@ import numpy as np
 import pandas as pd
 
 from quantlr.core.errors import DataError
+from quantlr.core.known_series import DateArray
 from quantlr.core.values import Array, BoolArray, IntArray, Note
 from quantlr.data.bars import FRIDAY, MONDAY, SATURDAY, SUNDAY, intraday_ticker_mask, weekday_numbers
-from quantlr.data.csv.raw_table import DateArray
 from quantlr.data.price_rows import PriceRows
 
 MINUTES_PER_DAY = 24 * 60

@@ -8,11 +8,11 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from quantlr.core.components import MAX_TICKER_CHARACTERS, resolve_config_path
 from quantlr.core.errors import DataError, did_you_mean_text
 from quantlr.core.file_reading import UnreadableContentError, library_errors_translated, read_file
+from quantlr.core.known_series import DateArray
 
 MAX_TICKERS_FILE_BYTES = 16 << 20
 """Size of a list of tickers with several columns; a million tickers alone need a third of it."""
@@ -26,7 +26,6 @@ DATE_HEADINGS = ("from", "to")
 """Headings of the columns of a member's first and last date."""
 MemberDates = tuple[dt.date | None, dt.date | None]
 """First and last date, both included, on which a ticker is a member of the universe; None leaves that side open."""
-DateArray = npt.NDArray[np.datetime64]
 STOOQ_US_SUFFIX = ".us"
 """Suffix that Stooq appends to the ticker of an American stock, and that a user may omit."""
 

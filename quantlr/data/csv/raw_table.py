@@ -16,11 +16,11 @@ from pandas.api.types import is_datetime64_any_dtype, is_string_dtype
 
 from quantlr.core.errors import DataError
 from quantlr.core.file_reading import UnreadableContentError, library_errors_translated
-from quantlr.core.known_series import FileColumn
+from quantlr.core.known_series import DateArray, FileColumn
 from quantlr.core.values import Array, BoolArray, IntArray, Note
 from quantlr.data.csv.date_texts import to_iso_texts
 from quantlr.data.csv.headings import has_bar_headings, has_wide_headings
-from quantlr.data.ticker_list import DateArray, shortened_list_text
+from quantlr.data.ticker_list import shortened_list_text
 
 MAX_HEADER_LINES = 3
 """Number of lines from which a file's layout is detected: no known header is longer."""

@@ -12,6 +12,7 @@ import pandas as pd
 
 from quantlr.core.errors import DataError, did_you_mean_text
 from quantlr.core.file_reading import UnreadableContentError, library_errors_translated
+from quantlr.core.known_series import DateArray
 from quantlr.core.values import Array, Note
 from quantlr.data.csv.formats import read_raw_table
 from quantlr.data.csv.headings import BAR_FIELDS
@@ -27,7 +28,6 @@ from quantlr.data.csv.layouts import (
 from quantlr.data.csv.numbers import decide_decimal_mark, parse_numbers
 from quantlr.data.csv.raw_table import (
     CellTable,
-    DateArray,
     RawTable,
     ReadingOptions,
     blank_cell_mask,
