@@ -16,6 +16,7 @@ from quantlr.core.progress import ProgressCounter
 from quantlr.core.text import escape_unsafe_characters
 from quantlr.core.values import Note
 from quantlr.data.crypto import CcxtSource
+from quantlr.data.csv.description import FileReading, describe_file
 from quantlr.data.csv.raw_table import MAX_FILE_BYTES, ReadingOptions, source_path_error
 from quantlr.data.csv.reader import BarFrame, read_bars, read_tickers
 from quantlr.data.frame import FrameSource
@@ -36,6 +37,8 @@ from quantlr.data.stooq import StooqSource
 from quantlr.data.ticker_list import STOOQ_US_SUFFIX, require_known_tickers
 from quantlr.data.yahoo import YahooSource
 
+MAX_DESCRIBED = 3
+"""Files, and tickers of each, of which a plan says how they are read."""
 MAX_FOLDER_DEPTH = 50
 """Levels of folders below `data.source.path` in which files are looked for."""
 READABLE_SUFFIXES = (
@@ -96,13 +99,25 @@ class FileSource(Source):
 
     def fetch(self, request: FetchRequest) -> FetchedPrices:
         """Return the bars of the request's tickers from the file, or from the file of each in the folder."""
-        if self.path.is_dir():
-            folder, path_by_ticker = self.path, _find_file_path_by_ticker(request.tickers, self.path)
-        else:
-            folder, path_by_ticker = self.path.parent, dict.fromkeys(request.tickers, _existing(self.path))
+        folder, path_by_ticker = self._folder_and_path_by_ticker(request.tickers)
         source, options = f"file {escape_unsafe_characters(self.path.name)}", self.reading_options
         fetched = _read_price_files(path_by_ticker, folder, request, source=source, options=options)
         return replace(fetched, file_paths={ticker: str(path) for ticker, path in path_by_ticker.items()})
+
+    def describe_files(self, tickers: Sequence[str]) -> list[FileReading]:
+        """Return how the first files are read, each with its first tickers."""
+        tickers_by_path = _tickers_by_path(self._folder_and_path_by_ticker(tickers)[1])
+        return [
+            describe_file(
+                _read_price_file(path), path=path, tickers=of_file[:MAX_DESCRIBED], options=self.reading_options
+            )
+            for path, of_file in list(tickers_by_path.items())[:MAX_DESCRIBED]
+        ]
+
+    def _folder_and_path_by_ticker(self, tickers: Sequence[str]) -> tuple[Path, dict[str, Path]]:
+        if self.path.is_dir():
+            return self.path, _find_file_path_by_ticker(tickers, self.path)
+        return self.path.parent, dict.fromkeys(tickers, _existing(self.path))
 
 
 def _existing(path: Path) -> Path:
@@ -127,6 +142,13 @@ def _read_price_file(path: Path) -> bytes:
         raise Fault(f"{path} can't be read: {error.strerror}") from error
 
 
+def _tickers_by_path(path_by_ticker: Mapping[str, Path]) -> dict[Path, list[str]]:
+    tickers_by_path: dict[Path, list[str]] = {}
+    for ticker, path in path_by_ticker.items():
+        tickers_by_path.setdefault(path, []).append(ticker)
+    return tickers_by_path
+
+
 def _read_price_files(
     path_by_ticker: Mapping[str, Path],
     folder: Path,
@@ -136,9 +158,7 @@ def _read_price_files(
     options: ReadingOptions | None = None,
 ) -> FetchedPrices:
     """Return the bars of each ticker from its file in a folder; each file is read once."""
-    tickers_by_path: dict[Path, list[str]] = {}
-    for ticker, path in path_by_ticker.items():
-        tickers_by_path.setdefault(path, []).append(ticker)
+    tickers_by_path = _tickers_by_path(path_by_ticker)
     bars: dict[str, BarFrame] = {}
     notes: list[Note] = []
     digests: dict[str, str] = {}

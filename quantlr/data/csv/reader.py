@@ -84,7 +84,8 @@ def _table_errors(path: Path) -> Iterator[None]:
         raise source_path_error(f"{path}: {error}; write the file again, as CSV of dates and closes") from error
 
 
-def _layout_and_table(raw_table: RawTable, options: ReadingOptions) -> tuple[TableLayout, CellTable, list[Note]]:
+def read_layout_and_table(raw_table: RawTable, options: ReadingOptions) -> tuple[TableLayout, CellTable, list[Note]]:
+    """Return the layout of a table, its cells, whose decimal mark may be open, and notes on what was left out."""
     layout = named_columns_layout(raw_table, options) if options.columns else detect_table_layout(raw_table)
     table = raw_table.read_cell_table(n_header_lines=layout.n_header_lines, options=options)
     table = replace(table, date_format=table.date_format or layout.date_format)
@@ -94,7 +95,7 @@ def _layout_and_table(raw_table: RawTable, options: ReadingOptions) -> tuple[Tab
 
 def tickers_of_raw_table(raw_table: RawTable, options: ReadingOptions) -> list[str] | None:
     """Return the tickers of a table in their order, None if neither rows nor columns belong to tickers."""
-    layout, table, _ = _layout_and_table(raw_table, options)
+    layout, table, _ = read_layout_and_table(raw_table, options)
     if NO_TICKER not in layout.column_indices_by_ticker:
         return list(layout.column_indices_by_ticker)
     if layout.ticker_column_index is None:
@@ -113,7 +114,7 @@ def bars_from_raw_table(
 ) -> tuple[dict[str, BarFrame], list[Note]]:
     """Return the bars of the wanted tickers in a table, and notes; see `read_bars`."""
     path = raw_table.path
-    layout, table, notes = _layout_and_table(raw_table, options)
+    layout, table, notes = read_layout_and_table(raw_table, options)
     _require_daily_bars(table, layout)
     _require_unambiguous_close(raw_table, layout, tickers, options)
     positions = _file_column_positions(raw_table, layout, options)
