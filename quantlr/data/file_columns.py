@@ -9,9 +9,8 @@ import numpy as np
 import pandas as pd
 
 from quantlr.core.errors import DataError
-from quantlr.core.known_series import FileColumn, KnownSeries
+from quantlr.core.known_series import DateArray, FileColumn, KnownSeries
 from quantlr.core.timing import Market
-from quantlr.data.csv.raw_table import DateArray
 from quantlr.data.csv.reader import BarFrame
 from quantlr.data.markets import MarketSources
 from quantlr.data.price_rows import PriceRows
