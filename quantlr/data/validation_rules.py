@@ -122,7 +122,7 @@ def flag_conflicting_rows(rows: PriceRows, context: ValidationContext) -> RuleRe
 def flag_future_dates(rows: PriceRows, context: ValidationContext) -> RuleResult:
     """Bars of dates after today."""
     today = context.latest_date
-    text = f"date is after today ({today} in the time zone where it is latest)"
+    text = f"date is after today ({today} in the time zone where it is latest, by this machine's clock)"
     return RuleResult(rows.date > np.datetime64(today), lambda row: text)
 
 

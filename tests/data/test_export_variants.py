@@ -132,6 +132,20 @@ def test_a_truncated_last_row_is_no_footer() -> None:
         assert "x.csv:4: needed 2 columns" in refusal(f"Date,Close\n2020-01-02,5\n2020-01-03,6\n{last}\n")
 
 
+def test_the_end_of_a_quoted_cell_of_two_lines_is_no_footer() -> None:
+    content = b'Date,Close,Note\n2020-01-02,5,"a\nb"\n2020-01-03,6,"c\nd"\n'
+    bars, notes = read_bars(content, path=Path("x.csv"), tickers=["X"])
+    assert bars["X"]["close"].tolist() == [5, 6]
+    assert notes == []
+
+
+def test_a_date_before_any_prices_is_refused() -> None:
+    for date in ("0001-01-01", "1599-12-31"):
+        assert f"x.csv:2: Date: needed a date from 1600 on, found {date}" in refusal(
+            f"Date,Close\n{date},5\n2020-01-03,6\n"
+        )
+
+
 @pytest.mark.parametrize(
     ("stamp", "time_zone"),
     [("{} 15:00+09:00", "hours ahead of UTC +9, local dates"), ("{}T00:00Z", "in UTC"), ("{}", "without a time zone")],

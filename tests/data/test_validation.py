@@ -117,7 +117,7 @@ MESSAGE_START_BY_RULE = {
     "order": "X 2020-03-23: rows were newest first (59 such rows); correct",
     "repeated_rows": "X 2020-02-12: duplicate row; correct",
     "conflicting_rows": "X 2020-02-12: two rows of one date, with open ",
-    "future": "X 2020-02-13: date is after today (2020-02-12 in the time zone where it is latest) (29 such",
+    "future": "X 2020-02-13: date is after today (2020-02-12 in the time zone where it is latest",
     "weekdays": "X 2020-01-05: bars on Sundays and none on Fridays",
     "basis": "X 2020-01-01: the close ",
     "unfinished": "X 2020-03-24: the last bar has no close: it isn't finished; correct",

@@ -181,6 +181,7 @@ def find_header_row(
 
 DATE_DTYPE = "datetime64[us]"
 DATES_ADVICE = "rewrite the dates as 2005-12-31, or set data.source.date_format"
+EARLIEST_DATE = np.datetime64("1600-01-01", "us")
 TIME_SUFFIX_PATTERN = r"\.?(?:(?:T| +)(?P<time>.*))?"
 DATE_PATTERNS = (
     rf"(?P<year>\d{{4}})[-/.] ?(?P<month>\d\d?)[-/.] ?(?P<day>\d\d?){TIME_SUFFIX_PATTERN}",
@@ -248,7 +249,11 @@ def _cells_to_dates_and_offsets(table: CellTable, column_index: int) -> tuple[Da
 
 
 def _require_dates(table: CellTable, column_index: int, dates: DateArray) -> None:
-    """Raise the error for the first cell that is not a date."""
+    """Raise the error for the first cell that is not a date, or one before any prices."""
+    early = np.flatnonzero(dates < EARLIEST_DATE)
+    if len(early):
+        needed = f"needed a date from {EARLIEST_DATE.astype('datetime64[Y]')} on"
+        raise table.cell_error(column_index, int(early[0]), f"{needed}, found {str(dates[early[0]])[:10]}; correct it")
     invalid = np.isnat(dates)
     if not invalid.any():
         return

@@ -107,7 +107,10 @@ def _without_footer(content: bytes, separator: str) -> tuple[bytes, str]:
     rows = content.rstrip()
     start = rows.rfind(b"\n") + 1
     last = rows[start : start + MAX_FOOTER_BYTES].decode("utf-8", "replace")
-    if not start or not last.removeprefix('"')[:1].isalpha() or len(next(csv.reader([last], delimiter=separator))) > 1:
+    is_within_quotes = rows.count(b'"', 0, start) % 2 == 1
+    if not start or is_within_quotes or not last.removeprefix('"')[:1].isalpha():
+        return content, ""
+    if len(next(csv.reader([last], delimiter=separator))) > 1:
         return content, ""
     return rows[:start], last.strip('"')[:MAX_QUOTED_CHARACTERS]
 
