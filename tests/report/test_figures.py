@@ -15,6 +15,8 @@ from matplotlib.image import imread
 from matplotlib.text import Text
 from quantlr.core.errors import UserError
 from quantlr.report.figures import (
+    DARK_BACKGROUND,
+    THEMES,
     FigureCollection,
     applicable_pages,
     check_pixels,
@@ -23,7 +25,6 @@ from quantlr.report.figures import (
     pdf_bytes,
 )
 from quantlr.report.pages import PAGES
-from quantlr.report.themes import DARK_BACKGROUND, THEMES
 
 from report.cases import USER_RCPARAMS, case_context
 from report.drawn_text import text_collisions
