@@ -24,6 +24,7 @@ from quantlr.report.style import (
     BLUE,
     GREY,
     LIGHT_GREY,
+    LOSS_GAIN_COLORS,
     POINTS_PER_INCH,
     SKY,
     VERMILION,
@@ -44,14 +45,14 @@ EDGE_INCHES = (0.26, 0.1, 0.14, 0.12)
 """Empty room at the left, bottom, right and top of a figure."""
 FIGURE_ALIASES = {"equity": "growth"}
 """Other names of figures."""
-
 DARK_BACKGROUND = "#14181C"
+DARK_LOSS_GAIN_COLORS = ("#A8532A", DARK_BACKGROUND, "#2F6F96")
 DARK_COLORS = {
     BLACK: "#E8E8E8", "#000000": "#E8E8E8", GREY: "#A6A6A6", BAND_GREY: "#8A8A8A", LIGHT_GREY: "#33393F",
-    "#FFFFFF": DARK_BACKGROUND, BLUE: "#2E93D6", SKY: "#A9DCFB", VERMILION: "#F07A2B",
+    BLUE: "#2E93D6", SKY: "#A9DCFB", VERMILION: "#F07A2B",
+    **dict(zip(LOSS_GAIN_COLORS, DARK_LOSS_GAIN_COLORS, strict=True)),
 }  # fmt: skip
 """By colour of a page, the one in its place on a dark background; others are visible on both."""
-DARK_LOSS_GAIN_COLORS = ("#A8532A", DARK_BACKGROUND, "#2F6F96")
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,6 +28,8 @@ else:
 
 BLUE, SKY, ORANGE = "#0072B2", "#56B4E9", "#E69F00"
 GREEN, VERMILION, PURPLE = "#009E73", "#D55E00", "#CC79A7"
+LOSS_GAIN_COLORS = ("#E8956A", "#FFFFFF", "#7FB8DA")
+"""Of a loss, of 0 and of a gain in a coloured cell."""
 BLACK, GREY, BAND_GREY, LIGHT_GREY = "#222222", "#777777", "#BBBBBB", "#E4E4E4"
 SMALL_SIZE, NORMAL_SIZE = 8.5, 9.5
 LABEL_STYLE: dict[str, Any] = {"fontsize": SMALL_SIZE, "color": BLACK, "labelpad": 2}
@@ -284,7 +286,7 @@ def loss_gain_colormap() -> Colormap:
     """Return the colormap from losses (orange) over 0 (white) to gains (blue)."""
     from matplotlib.colors import LinearSegmentedColormap
 
-    return LinearSegmentedColormap.from_list("loss_to_gain", ["#E8956A", "#FFFFFF", "#7FB8DA"])
+    return LinearSegmentedColormap.from_list("loss_to_gain", LOSS_GAIN_COLORS)
 
 
 def draw_loss_gain_image(ax: Axes, values: Array, *, half_range: float, center: float = 0.0, **options: Any) -> None:
