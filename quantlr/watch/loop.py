@@ -17,7 +17,7 @@ from quantlr.config.run_config import LoadedConfig, load_config
 from quantlr.core.errors import QuantlrError, UserError
 from quantlr.experiment.ledger import Ledger
 from quantlr.experiment.run import Run
-from quantlr.experiment.worth import read_saved_worth
+from quantlr.experiment.worth import forecasts_sha256, read_saved_worth
 from quantlr.report.html import render_template
 from quantlr.report.interactive import interactive_data, json_for_html
 from quantlr.report.model_panels import model_panel_tables, model_panels
@@ -241,8 +241,10 @@ class WatchLoop:
         if evaluation.forecast_digest != self._panels_digest:
             self._panel_tables = model_panel_tables(context)
             self._panels_digest = evaluation.forecast_digest
-        worth = read_saved_worth(evaluation.config, self.output / evaluation.config.name)
-        panels = json_for_html(model_panels(context, self._panel_tables, worth))
+        worth = read_saved_worth(self.output / evaluation.config.name)
+        digest = forecasts_sha256(evaluation.config, evaluation.run_data.prices)
+        is_earlier = worth is not None and not worth["forecasts_sha256"].eq(digest).all()
+        panels = json_for_html(model_panels(context, self._panel_tables, worth, is_earlier_worth=is_earlier))
         if panels != self._panels_json:
             self._panels_json = panels
             self.publish({"panels": panels})
