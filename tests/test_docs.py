@@ -31,15 +31,13 @@ from quantlr.data.prices import DataSpec, load_prices
 from quantlr.data.sources import FileSource, SampleSource
 
 import yaml_core
-from benchmarks.edge_markets import EDGE_CELLS
-from benchmarks.skill_markets import SKILL_CELLS
 from documentation.blocks import DOCS, all_panels, filled_pages
 from documentation.exporters import EXAMPLES, EXPORTERS
 from documentation.lesson_pictures import expected_return_table, lesson_pictures, page_context
-from documentation.measurements import ALPHA, EDGE, FIGURES, PLAIN_NUMBERS, REJECTS, figures_by_label
+from documentation.measurements import MEASURED, MEASUREMENTS, read_measurements
 from documentation.timing_drawing import description, known_bars, timing_lanes
 from documentation.verdict_rules import RULES
-from reference_pages import EXAMPLE, EXAMPLE_FILES, PICTURES, reference_pages
+from reference_pages import EXAMPLE, EXAMPLE_FILES, PICTURES, reference_pages, selection_example
 from yahoo_server import Yahoo, days, serving, share, throwaway_authority
 
 ROOT = Path(__file__).parents[1]
@@ -392,15 +390,15 @@ def test_glossary_is_in_alphabetical_order() -> None:
     assert len(words) > 60
 
 
-def test_measurements_have_the_names_that_the_benchmark_writes() -> None:
-    labels = figures_by_label()
-    skill = {f"{cell.label}{REJECTS}" for cell in SKILL_CELLS.values()}
-    edges = {f"{cell.label}{suffix}" for cell in EDGE_CELLS.values() for suffix in (EDGE, ALPHA)}
-    assert {label for label in labels if label.endswith(REJECTS)} <= skill
-    assert {label for label in labels if label.endswith((EDGE, ALPHA)) and not label.startswith("best of")} <= edges
-    shown = {label for figures in FIGURES.values() for label in figures.values()}
-    assert {label for label in labels if not label.endswith(REJECTS)} <= shown
-    assert all(0 <= figure["value"] <= 1 for label, figure in labels.items() if label not in PLAIN_NUMBERS)
+def test_every_file_of_measurements_is_shown() -> None:
+    named = set(re.findall(r"^<!-- (\w+): written by", "\n".join(PAGES.values()), re.MULTILINE))
+    assert set(MEASURED) <= named
+    assert {path.stem for path in MEASUREMENTS.iterdir()} == {*MEASURED, "descent", "size_and_power"}
+
+
+def test_selection_example_is_of_the_current_program() -> None:
+    """`python tests/reference_pages.py --example` writes it anew."""
+    assert read_measurements("selection_example.json") == selection_example()
 
 
 def test_every_picture_is_on_a_page() -> None:

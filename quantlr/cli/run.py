@@ -65,12 +65,12 @@ def command(
     """
     from quantlr.report.render import open_page_renderer
 
-    if pages is not None:
-        options = replace(options, settings=(*options.settings, _pages_setting(pages)))
     # First of all, so that the processes that draw import what they need while this one calculates.
     with open_page_renderer(options.workers) as renderer:
         from quantlr.cli.terminal import run_for_exit_status
 
+        if pages is not None:
+            options = replace(options, settings=(*options.settings, _pages_setting(pages)))
         paths_by_name: dict[str, Path] = {}
 
         def run_one(path: Path) -> None:

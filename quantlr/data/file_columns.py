@@ -9,9 +9,8 @@ import numpy as np
 import pandas as pd
 
 from quantlr.core.errors import DataError
-from quantlr.core.known_series import FileColumn, KnownSeries
+from quantlr.core.known_series import DateArray, FileColumn, KnownSeries
 from quantlr.core.timing import Market
-from quantlr.data.csv.raw_table import DateArray
 from quantlr.data.csv.reader import BarFrame
 from quantlr.data.markets import MarketSources
 from quantlr.data.price_rows import PriceRows
@@ -72,8 +71,8 @@ def load_file_columns(
 
 def _values_of_column(bars: BarFrame, column: FileColumn, ticker: str) -> pd.DataFrame:
     """Return the values and releases of a column, as `parse_released_values` names them."""
-    found = bars.loc[:, [str(heading).startswith(column.prefix) for heading in bars.columns]]
+    found = bars.loc[:, [str(heading).startswith(column.column_prefix) for heading in bars.columns]]
     if found.empty and not len(found.columns):
         text = f"the source of {ticker} has prices and no column {column.name!r}"
         raise DataError(f"{text}; give its prices as a file, or the column as data.series", key=KEY)
-    return found.rename(columns=lambda heading: str(heading).removeprefix(column.prefix))
+    return found.rename(columns=lambda heading: str(heading).removeprefix(column.column_prefix))

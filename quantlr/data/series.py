@@ -14,21 +14,15 @@ from pydantic import Field, ValidationInfo, field_validator
 from quantlr.core.components import ChoiceDescriptions, Component, ConfigRelativePath
 from quantlr.core.errors import DataError, Fault
 from quantlr.core.file_reading import UnreadableContentError, read_file
-from quantlr.core.known_series import MAX_FEATURE_MAGNITUDE, KnownSeries
+from quantlr.core.known_series import MAX_FEATURE_MAGNITUDE, DateArray, KnownSeries
 from quantlr.core.timing import SECONDS_PER_DAY, Market, iso_date
 from quantlr.core.values import Array, IntArray
 from quantlr.data.csv.formats import read_raw_table
 from quantlr.data.csv.known_values import parse_released_values
 from quantlr.data.csv.numbers import decide_decimal_mark
-from quantlr.data.csv.raw_table import (
-    MAX_FILE_BYTES,
-    CellTable,
-    DateArray,
-    ReadingOptions,
-    parse_dates,
-)
+from quantlr.data.csv.raw_table import MAX_FILE_BYTES, CellTable, parse_dates
 from quantlr.data.markets import MarketHours, market_with_closes
-from quantlr.data.source import sha256_hex
+from quantlr.data.source import DateFormat, Decimal, Encoding, Separator, Sheet, reading_options, sha256_hex
 
 KnownRule = Literal["same_close", "next_session", "release_date"]
 KNOWN_DESCRIPTIONS = {
@@ -122,6 +116,11 @@ class FileSeries(SeriesSource):
         "Several rows of one date are its vintages.",
         examples=["Released"],
     )
+    separator: Separator = None
+    decimal: Decimal = None
+    encoding: Encoding = None
+    date_format: DateFormat = None
+    sheet: Sheet = None
 
     example_parameters = (
         {"path": "vix.csv", "value": "VIX", "known": "same_close"},
@@ -157,14 +156,15 @@ class FileSeries(SeriesSource):
             mark = decide_decimal_mark(table, [index for index in range(table.cells.shape[1]) if index != value])
             values = parse_released_values(table, value, release, decimal_mark=mark)
         except DataError as error:
-            raise DataError(error.message, key=key) from error
+            # The readers name the keys of a file of prices; those of a series have the same names.
+            raise DataError(error.message.replace("data.source.", f"data.series.{name}."), key=key) from error
         return observations_from_values(dates, values, self.known, sha256=sha256_hex(content))
 
     def _read_table(self, content: bytes) -> tuple[CellTable, dict[str, int]]:
         """Return the cells of the file, and the position of each column that is used."""
         headings = {"date": self.date, "value": self.value}
         headings |= {"release_date": self.release_date} if self.release_date is not None else {}
-        options = ReadingOptions(columns=headings)
+        options = reading_options(self, headings)
         raw_table = read_raw_table(content, path=self.path, options=options)
         positions = raw_table.column_positions(list(headings.values()), key="data.series")
         table = raw_table.read_cell_table(n_header_lines=1, options=options)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import codecs
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
 from quantlr.core.components import ChoiceDescriptions, ConfigRelativePath
 from quantlr.core.errors import Fault
@@ -20,7 +19,19 @@ from quantlr.data.crypto import CcxtSource
 from quantlr.data.csv.raw_table import MAX_FILE_BYTES, ReadingOptions, source_path_error
 from quantlr.data.csv.reader import BarFrame, read_bars, read_tickers
 from quantlr.data.frame import FrameSource
-from quantlr.data.source import FetchedPrices, FetchRequest, Source, combine_digests, sha256_hex
+from quantlr.data.source import (
+    DateFormat,
+    Decimal,
+    Encoding,
+    FetchedPrices,
+    FetchRequest,
+    Separator,
+    Sheet,
+    Source,
+    combine_digests,
+    reading_options,
+    sha256_hex,
+)
 from quantlr.data.stooq import StooqSource
 from quantlr.data.ticker_list import STOOQ_US_SUFFIX, require_known_tickers
 from quantlr.data.yahoo import YahooSource
@@ -33,8 +44,6 @@ READABLE_SUFFIXES = (
 )
 """Endings of the names of files that can be read."""
 ColumnField = Literal["date", "ticker", "open", "high", "low", "close", "adj_close", "volume"]
-DECIMAL_DESCRIPTIONS = {".": "a point, and commas separate thousands", ",": "a comma, and points separate thousands"}
-SEPARATOR_BY_NAME = {"tab": "\t"}
 
 
 def readable_file_stem(path: Path) -> str | None:
@@ -53,28 +62,11 @@ class FileSource(Source):
     columns: dict[ColumnField, str] = Field(
         {}, description="Headings of columns that are not recognised, by what they hold.", examples=[{"close": "Kurs"}]
     )
-    separator: str | None = Field(
-        None,
-        min_length=1,
-        max_length=3,
-        description="Text between cells: one character, or tab; null: as found.",
-        examples=[";"],
-    )
-    decimal: Annotated[Literal[".", ","], ChoiceDescriptions(DECIMAL_DESCRIPTIONS)] | None = Field(
-        None, description="Decimal mark of numbers in text; null: as the numbers of the file prove."
-    )
-    encoding: str | None = Field(
-        None, description="Encoding of text, as utf-16 or cp1252; null: as found.", examples=["cp1252"]
-    )
-    date_format: str | None = Field(
-        None,
-        min_length=1,
-        description="Format of dates, as for strptime; or excel, s, ms, us or ns for numbers; null: as found.",
-        examples=["%d.%m.%y"],
-    )
-    sheet: str | None = Field(
-        None, min_length=1, description="Sheet of a workbook; null: the only one with cells.", examples=["Prices"]
-    )
+    separator: Separator = None
+    decimal: Decimal = None
+    encoding: Encoding = None
+    date_format: DateFormat = None
+    sheet: Sheet = None
 
     example_parameters = (
         {"path": "prices.csv"},
@@ -89,34 +81,10 @@ class FileSource(Source):
         },
     )
 
-    @field_validator("separator")
-    @classmethod
-    def _validate_separator(cls, separator: str | None) -> str | None:
-        if separator is not None and separator not in SEPARATOR_BY_NAME and len(separator) > 1:
-            raise ValueError(f"needs one character, or tab, found {separator!r}")
-        return separator
-
-    @field_validator("encoding")
-    @classmethod
-    def _validate_encoding(cls, encoding: str | None) -> str | None:
-        try:
-            codecs.lookup(encoding or "utf-8")
-        except LookupError:
-            raise ValueError(f"needs the name of an encoding, as utf-16 or cp1252, found {encoding!r}") from None
-        return encoding
-
     @property
     def reading_options(self) -> ReadingOptions:
         """How the files are to be read."""
-        separator = SEPARATOR_BY_NAME.get(self.separator, self.separator) if self.separator else None
-        return ReadingOptions(
-            {str(name): heading for name, heading in self.columns.items()},
-            separator,
-            self.decimal,
-            self.encoding,
-            self.date_format,
-            self.sheet,
-        )
+        return reading_options(self, {str(name): heading for name, heading in self.columns.items()})
 
     def list_tickers(self) -> list[str]:
         """Return the tickers in the file, or the names of the files in the folder, in order."""

@@ -40,8 +40,6 @@ OHLC_RELATIVE_TOLERANCE = 1e-6
 """Relative difference up to which a low above another price of its bar is due to rounding."""
 MIN_OTHER_BASIS_ROWS = 20
 """Consecutive rows with the close on one side of the bar from which on the columns differ in their adjustment."""
-SUNDAY_CALENDARS = ("XTAE", "XSAU")
-"""Calendars of exchanges that are open on Sundays and closed on Fridays."""
 RECENT_TIME = dt.timedelta(days=100)
 """Age of a last bar above which its session, week, month or quarter is over."""
 MAX_DST_SHIFT_MINUTES = 60
@@ -130,7 +128,7 @@ def flag_unfinished_last_bars(rows: PriceRows, context: ValidationContext) -> Ru
 
 def flag_shifted_weekdays(rows: PriceRows, context: ValidationContext) -> RuleResult:
     """Bars on Sundays of a ticker without any on Fridays, or on Saturdays without Mondays: dates are a day off."""
-    is_explained = np.array([context.market_sources.hours(ticker) in SUNDAY_CALENDARS for ticker in rows.tickers])
+    is_explained = np.array([context.market_sources.sunday_zone(ticker) is not None for ticker in rows.tickers])
     is_daily = np.array(_median_gap_days_by_ticker(rows)) <= MAX_DAILY_GAP_DAYS
     is_shifted = shifted_ticker_mask(rows) & ~is_explained & is_daily
     weekday = weekday_numbers(rows.date)
@@ -139,6 +137,8 @@ def flag_shifted_weekdays(rows: PriceRows, context: ValidationContext) -> RuleRe
     def reason_text(row: int) -> str:
         days, missing = ("Sundays", "Fridays") if weekday[row] == SUNDAY else ("Saturdays", "Mondays")
         advice = "" if np.isnan(rows.utc_offset_minutes[row]) else "; the market's zone as data.timezone moves them"
+        if weekday[row] == SUNDAY:
+            advice += "; of an exchange that is open on Sundays, state its data.calendar, as XTAE"
         return f"bars on {days} and none on {missing}: the dates are a day off, as local days written in UTC{advice}"
 
     return RuleResult(suspect, reason_text)

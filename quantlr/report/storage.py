@@ -52,6 +52,7 @@ WINDOWS_DEVICE_NAMES = frozenset(
 )
 """Names that Windows reserves for devices, whatever the extension."""
 METRICS_FILE, SWEEP_FILE, COMPARISON_FILE, CONFIG_FILE = "metrics.json", "sweep.json", "compare.json", "config.yaml"
+THUMBNAIL_FILE = "thumbnail.png"
 SUMMARY_FILES = (METRICS_FILE, SWEEP_FILE, COMPARISON_FILE)
 """Files of which every report has one: of a run, a sweep or a comparison."""
 MAX_JSON_BYTES = 50_000_000
@@ -63,7 +64,7 @@ REPORT_FILE_NAMES = frozenset({
     "tearsheet.png", "forecast.png", "model.png", "selection.png", "positions.png", "tickers.png", "report.html",
     METRICS_FILE,
     CONFIG_FILE, "provenance.json", "forecasts.parquet", "backtest.parquet", "positions.parquet", "trades.csv",
-    "audit.json", "features.png", "features.csv", "features_elimination.csv", "race.png", "race.csv", "thumbnail.png",
+    "audit.json", "features.png", "features.csv", "features_elimination.csv", "race.png", "race.csv", THUMBNAIL_FILE,
     "compare.png",
     "compare.json", "sweep.json", "trials.csv", "sweep.png", "winner.yaml", "robustness.png", "robustness.csv",
     "report.pdf", "report.xlsx", *(f"{name}.csv" for name in EXPORTED_TABLES),

@@ -171,7 +171,7 @@ def compare_with_previous(previous: Evaluation, evaluation: Evaluation) -> Compa
     ------
     UserError : they have no session in common, or count a different number of sessions per year.
     """
-    return compare_saved_runs([previous.to_saved_run("previous"), evaluation.to_saved_run("now")])
+    return compare_saved_runs([previous.to_saved_run("the previous result"), evaluation.to_saved_run("This result")])
 
 
 def named_paths(loaded: LoadedConfig) -> tuple[Path, ...]:

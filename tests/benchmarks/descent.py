@@ -114,23 +114,15 @@ def _write(results: Sequence[Result], folder: Path, *, quick: bool) -> None:
 
 
 def _machine() -> dict[str, Any]:
-    from quantlr.core.parallel import available_core_count
     from threadpoolctl import threadpool_info
 
-    return {
-        "python": platform.python_version(),
+    from benchmarks.measured import machine
+
+    return machine() | {
         "system": platform.system(),
-        "processor": _processor(),
-        "cores": available_core_count(),
         "blas": [f"{pool['internal_api']} {pool['version']}" for pool in threadpool_info()],
         "versions": {name: _version(name) for name in LIBRARIES},
     }
-
-
-def _processor() -> str:
-    known = Path("/proc/cpuinfo")
-    names = [line for line in known.read_text().splitlines() if line.startswith("model name")] if known.exists() else []
-    return names[0].split(":")[1].strip() if names else platform.processor()
 
 
 def _version(name: str) -> str | None:

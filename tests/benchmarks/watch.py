@@ -1,28 +1,25 @@
 """Time from a save to the painted page of `quantlr watch`, in a real browser; and memory over many saves.
 
-    python tests/benchmarks/watch.py [--saves 20] [--memory-saves 1000]
+    python tests/benchmarks/watch.py [--saves 10] [--memory-saves 1000] [--output DIR]
     python tests/benchmarks/watch.py --cpu
 
-With --cpu only the calculation is measured, without browser and server: the processor's time from the saved file to the
-point estimates and the data of the charts, which a machine with other work gives too; the smallest of the saves.
-
-For each kind of change the median is printed, in milliseconds: to the frame with the new curves in the window and the
-point estimates, and to that with the verdict and the comparison with the former result. One save before them is not
-measured. The machine has to be idle: the browser, the server and the calculation share its cores, and the page is asked
-only every 50 ms whether it is up to date; it notes itself when it was painted.
+For each kind of change: the processor's time of the calculation alone, from the saved file to the point estimates and
+the data of the charts, the least of the saves; and the median time from the save to the frame with the new curves in the
+window and the point estimates, and to that with the verdict and the comparison with the former result. One save before
+them is not measured. For the last two the machine has to be idle: the browser, the server and the calculation share its
+cores, and the page, which notes when it is painted, is asked for it every 50 ms. With --cpu they are left out.
 """
 
 from __future__ import annotations
 
 import argparse
-import os
 import re
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -36,6 +33,7 @@ from quantlr.watch.evaluation import evaluate
 TESTS = Path(__file__).parents[1]
 sys.path.insert(0, str(TESTS))
 
+from benchmarks.measured import Row, parse_options, report_rows, rounded  # noqa: E402
 from chromium import BROWSER, NO_BROWSER_REASON, ChromiumTab, open_chromium  # noqa: E402
 
 STATUS = "document.querySelector('[data-live=status]').textContent"
@@ -108,50 +106,53 @@ def changed_texts(text: str, pattern: str, values: Sequence[str]) -> list[str]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--saves", type=int, default=20)
+    parser.add_argument("--saves", type=int, default=10)
     parser.add_argument("--memory-saves", type=int, default=0)
     parser.add_argument("--cpu", action="store_true")
-    options = parser.parse_args()
+    options = parse_options(parser)
     n = options.saves
     changes = {
         "threshold": (r"long_above: [\d.]+", [f"long_above: {0.49 + 0.001 * i:.3f}" for i in range(n + 1)]),
         "cost": (r"commission_bps: [\d.]+", [f"commission_bps: {2 + 0.1 * i:.1f}" for i in range(n + 1)]),
         "feature": (r"windows: \[\d+\]", [f"windows: [{21 + i}]" for i in range(n + 1)]),
     }
-    if options.cpu:
-        print_cpu_times(changes)
-        return
-    if BROWSER is None:
+    if BROWSER is None and not options.cpu:
         sys.exit(NO_BROWSER_REASON)
-    print(f"load of the machine before: {os.getloadavg()[0]:.1f}; milliseconds, median of {n}")
+    rows: list[Row] = []
     with tempfile.TemporaryDirectory() as name:
-        write_prices(Path(name) / "prices")
-        for title, text in (("S&P sample", SAMPLE_CONFIG), ("100 tickers x 10 years", STOCKS_CONFIG)):
-            with watched_page(Path(name), text) as (tab, path, pid):
-                for kind, (pattern, values) in changes.items():
-                    times = save_times(tab, path, changed_texts(text, pattern, values))
-                    curves, verdict = (statistics.median(column) for column in zip(*times, strict=True))
-                    print(f"{title}, {kind}: curves {curves:.0f}, verdict {verdict:.0f}", flush=True)
+        folder = Path(name)
+        write_prices(folder / "prices")
+        for prices, text in (("S&P 500 sample", SAMPLE_CONFIG), ("100 tickers of ten years", STOCKS_CONFIG)):
+            saves = {kind: changed_texts(text, pattern, values) for kind, (pattern, values) in changes.items()}
+            found: list[Row] = [
+                {"prices": prices, "change": kind, "calculation (CPU ms)": calculation_milliseconds(folder, texts)}
+                for kind, texts in saves.items()
+            ]
+            rows += found
+            if options.cpu:
+                continue
+            with watched_page(folder, text) as (tab, path, pid):
+                for row, texts in zip(found, saves.values(), strict=True):
+                    columns = zip(*save_times(tab, path, texts), strict=True)
+                    curves, verdict = (rounded(statistics.median(column) / 1000) for column in columns)
+                    row |= {"curves (seconds)": curves, "verdict (seconds)": verdict}
                 if options.memory_saves and text == SAMPLE_CONFIG:
                     print_memory(tab, path, pid, n_saves=options.memory_saves)
+    report_rows("watch", rows, options)
 
 
-def print_cpu_times(changes: Mapping[str, tuple[str, Sequence[str]]]) -> None:
-    """Print the least processor time of the calculation for each kind of change, in milliseconds."""
-    with tempfile.TemporaryDirectory() as name:
-        path = Path(name) / "my.yaml"
-        for kind, (pattern, values) in changes.items():
-            times = []
-            for text in changed_texts(SAMPLE_CONFIG, pattern, values):
-                path.write_text(text)
-                start = time.thread_time()
-                loaded = load_config(path)
-                evaluation = evaluate(loaded, data_files_digest="", offline=True, progress=ignore_progress)
-                json_for_html(interactive_data(evaluation.context))
-                times.append(time.thread_time() - start)
-            print(
-                f"S&P sample, {kind}: {1000 * min(times):.0f} ms of processor time, least of {len(times)}", flush=True
-            )
+def calculation_milliseconds(folder: Path, texts: Sequence[str]) -> float:
+    """Return the least processor time of the calculation after the saves of some texts."""
+    path, times = folder / "my.yaml", []
+    for text in texts:
+        path.write_text(text)
+        start = time.thread_time()
+        loaded = load_config(path)
+        evaluation = evaluate(loaded, data_files_digest="", offline=True, progress=ignore_progress)
+        context = evaluation.context
+        json_for_html(interactive_data(context, only_ticker=context.forecast_tickers[0]))
+        times.append(time.thread_time() - start)
+    return rounded(1000 * min(times))
 
 
 def print_memory(tab: ChromiumTab, path: Path, pid: int, *, n_saves: int) -> None:

@@ -12,6 +12,7 @@ import pandas as pd
 
 from quantlr.core.errors import DataError, did_you_mean_text
 from quantlr.core.file_reading import UnreadableContentError, library_errors_translated
+from quantlr.core.known_series import DateArray
 from quantlr.core.values import Array, Note
 from quantlr.data.csv.formats import read_raw_table
 from quantlr.data.csv.headings import BAR_FIELDS
@@ -27,7 +28,6 @@ from quantlr.data.csv.layouts import (
 from quantlr.data.csv.numbers import decide_decimal_mark, parse_numbers
 from quantlr.data.csv.raw_table import (
     CellTable,
-    DateArray,
     RawTable,
     ReadingOptions,
     blank_cell_mask,
@@ -42,7 +42,7 @@ BarFrame = pd.DataFrame
 
 Bars from a file have two more columns: `line`, the line of each row, and `utc_offset`, the minutes ahead of UTC that
 its time is written in (NaN if no zone is written); and those of `parse_released_values` of each column beside the
-prices that is asked for, with `FileColumn.prefix` before their names.
+prices that is asked for, with `FileColumn.column_prefix` before their names.
 """
 
 PRICE_FIELDS = ("open", "high", "low", "close", "adj_close")
@@ -87,7 +87,9 @@ def _table_errors(path: Path) -> Iterator[None]:
 def _layout_and_table(raw_table: RawTable, options: ReadingOptions) -> tuple[TableLayout, CellTable, list[Note]]:
     layout = named_columns_layout(raw_table, options) if options.columns else detect_table_layout(raw_table)
     table = raw_table.read_cell_table(n_header_lines=layout.n_header_lines, options=options)
-    return layout, *_drop_blank_rows(table, layout)
+    table = replace(table, date_format=table.date_format or layout.date_format)
+    table, notes = _drop_blank_rows(table, layout)
+    return layout, table, [*raw_table.notes, *notes]
 
 
 def tickers_of_raw_table(raw_table: RawTable, options: ReadingOptions) -> list[str] | None:
@@ -97,8 +99,13 @@ def tickers_of_raw_table(raw_table: RawTable, options: ReadingOptions) -> list[s
         return list(layout.column_indices_by_ticker)
     if layout.ticker_column_index is None:
         return None
-    with table.column_errors(layout.ticker_column_index, needed="tickers"):
-        return cells_to_text(table.cells.iloc[:, layout.ticker_column_index]).unique().tolist()
+    return _row_tickers(table, layout.ticker_column_index).unique().tolist()
+
+
+def _row_tickers(table: CellTable, column_index: int) -> pd.Series[str]:
+    """Return the ticker of each row, without the apostrophe that marks a number as text in a spreadsheet."""
+    with table.column_errors(column_index, needed="tickers"):
+        return cells_to_text(table.cells.iloc[:, column_index]).str.removeprefix("'")
 
 
 def bars_from_raw_table(
@@ -140,7 +147,7 @@ def _file_column_positions(
     positions = {}
     for column in options.file_columns:
         value, *release = raw_table.column_positions(column.headings, key="features")
-        positions[column.prefix] = (value, release[0] if release else None)
+        positions[column.column_prefix] = (value, release[0] if release else None)
     return positions
 
 
@@ -160,14 +167,14 @@ def _require_unambiguous_close(
 
 
 def _unsigned_closes(bars: Mapping[str, BarFrame], path: Path, notes: list[Note]) -> dict[str, BarFrame]:
-    """Return bars with closes without their sign, and add a note on those that had one."""
+    """Return bars with closes without their sign, NaN where CRSP has none (0), and add a note on those that had one."""
     n_signed = sum(int((frame["close"] < 0).sum()) for frame in bars.values())
     if n_signed:
         text = (
             f"{path.name} has negative closes, with which CRSP marks an average of bid and ask on a day without a trade"
         )
         notes.append(Note("data", f"{text}; read as that average", count=n_signed))
-    return {ticker: frame.assign(close=frame["close"].abs()) for ticker, frame in bars.items()}
+    return {ticker: frame.assign(close=frame["close"].abs().replace(0.0, np.nan)) for ticker, frame in bars.items()}
 
 
 def _drop_blank_rows(table: CellTable, layout: TableLayout) -> tuple[CellTable, list[Note]]:
@@ -208,8 +215,7 @@ def _long_table_to_bars_by_ticker(
             advice = "add a column 'ticker', or give a folder with one file per ticker"
             raise source_path_error(f"{text}, and data.tickers names {len(tickers)}; {advice}")
         return {tickers[0]: _long_table_to_frame(table, layout, positions)}
-    with table.column_errors(layout.ticker_column_index, needed="tickers"):
-        row_tickers = cells_to_text(table.cells.iloc[:, layout.ticker_column_index])
+    row_tickers = _row_tickers(table, layout.ticker_column_index)
     tickers_in_file = row_tickers.unique().tolist()
     require_known_tickers(tickers, tickers_in_file, str(table.path))
     name_by_ticker = {ticker: str(find_matching_ticker(ticker, tickers_in_file)) for ticker in tickers}

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from quantlr.backtest.rolling import binned_weights, rolling_exposure
+from quantlr.backtest.rolling import binned_weights, rolling_exposure_and_turnover
 from quantlr.report.context import PageContext
 from quantlr.report.pages.layout import Panel, Table, fields_table, panel
 from quantlr.report.style import (
@@ -127,9 +127,9 @@ def held_fractions_panel(ax: Axes, table: Table) -> None:
 
 
 def exposure_table(context: PageContext) -> dict[str, Any]:
-    """Return gross and net exposure as fractions of equity, averaged over a trailing window (see `RollingExposure`)."""
+    """Return gross and net exposure as fractions of equity, averaged over a trailing window."""
     result, per_year = context.run_data.result, context.sessions_per_year
-    rolling = rolling_exposure(result, sessions_per_year=per_year)
+    rolling = rolling_exposure_and_turnover(result, sessions_per_year=per_year)
     average = f", {rolling.window}-{context.bar_unit} mean" if rolling.window > 1 else ""
     table = fields_table(rolling, average=average, date_range=result.fill_dates[[0, -1]])
     return table if rolling.gross_exposure.any() else table | {"message": "No position was held."}
@@ -151,7 +151,7 @@ def exposure_panel(ax: Axes, table: Table) -> None:
 
 
 def turnover_table(context: PageContext) -> Table:
-    """Return the turnover over a trailing window, in multiples of equity per year (see `RollingExposure`)."""
+    """Return the turnover over a trailing window, in multiples of equity per year."""
     table = exposure_table(context)
     table.pop("message", None)
     return table if table["annual_turnover"].any() else table | {"message": "Nothing was traded."}

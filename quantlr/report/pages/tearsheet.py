@@ -237,6 +237,7 @@ TEARSHEET_PAGE = Page(
     "The title is the verdict; on the log scale of the growth of 1 equal slopes are equal rates; a Sharpe "
     "ratio inside the grey band, and an interval that contains 0, are no evidence of skill.",
     extra_height=RETURNS_HEIGHT,
+    thumbnail_area=(0.0, 0.158, 0.61, 0.586),  # the equity curve
 )
 
 
