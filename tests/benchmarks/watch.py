@@ -5,9 +5,9 @@
 
 For each kind of change: the processor's time of the calculation alone, from the saved file to the point estimates and
 the data of the charts, the least of the saves; and the median time from the save to the frame with the new curves in
-the window and the point estimates, and to that with the verdict and the comparison with the former result. One save before
-them is not measured. For the last two the machine has to be idle: the browser, the server and the calculation share its
-cores, and the page, which notes when it is painted, is asked for it every 50 ms. With --cpu they are left out.
+the window and the point estimates, and to that with the verdict and the comparison with the former result. For the last
+two the machine has to be idle: the browser, the server and the calculation share its cores, and the page, which notes
+when it is painted, is asked for it every 50 ms. One save before them is not measured. With --cpu they are left out.
 """
 
 from __future__ import annotations
