@@ -113,7 +113,8 @@ def trials_and_variations(folder: Path) -> list[str]:
 def test_a_save_publishes_the_numbers_of_a_run_of_the_same_config(live: Recorder, folder: Path) -> None:
     save_and_wait(live, folder, "long_above: 0.5", "long_above: 0.51")
     run = quantlr.run(folder / "my.yaml")
-    assert f"<td>{run.metrics['backtest']['strategy']['sharpe']:.2f}</td>" in live.parts["headline"]
+    sharpe = f"{run.metrics['backtest']['strategy']['sharpe']:.2f}".replace("-", "−")
+    assert f"<td>{sharpe}</td>" in live.parts["headline"]
     sentence = run.verdict.partition(":")[0]
     assert sentence in live.parts["verdict"]
     assert "policy.long_above" in live.parts["changes"]
