@@ -13,6 +13,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -24,11 +25,17 @@ import pytest
 import quantlr
 from click.testing import CliRunner
 from matplotlib.image import imread
+from quantlr.backtest.overlays import Overlay
+from quantlr.backtest.policies import Policy
 from quantlr.cli import main
 from quantlr.config.loader import parse_setting
 from quantlr.config.run_config import load_config
+from quantlr.data.features import Feature
+from quantlr.data.labels import Label
 from quantlr.data.prices import DataSpec, load_prices
+from quantlr.data.source import Source
 from quantlr.data.sources import FileSource, SampleSource
+from quantlr.model.base import Model
 
 import yaml_core
 from documentation.blocks import DOCS, all_panels, filled_pages
@@ -101,7 +108,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_every_block_is_of_a_kind_that_is_tested() -> None:
-    assert {block.language for block in BLOCKS} <= {"bash", "bat", "python", "yaml", "csv", "text"}
+    assert {block.language for block in BLOCKS} <= {"bash", "bat", "python", "yaml", "toml", "csv", "text"}
     install = {block.text for block in blocks("bash", "README.md")}
     for block in blocks("bash"):
         for line in block.text.splitlines():
@@ -241,6 +248,12 @@ def test_members_are_read_from_the_file_that_is_shown(home: Path) -> None:
     mask = load_prices(data).member_mask
     assert mask is not None
     assert 0 < mask.mean() < 1
+
+
+def test_entry_points_shown_are_of_catalogues() -> None:
+    groups = {base.entry_point_group for base in (Feature, Label, Source, Model, Policy, Overlay)}
+    (block,) = blocks("toml")
+    assert set(tomllib.loads(block.text)["project"]["entry-points"]) <= groups
 
 
 def test_config_block_has_every_key_with_its_default(home: Path) -> None:

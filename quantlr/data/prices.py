@@ -24,12 +24,11 @@ from quantlr.core.values import Array, BoolArray, Note, Prices
 from quantlr.data.bars import BARS_DESCRIPTIONS, Bars, aggregate_rows, daily_rows_of_intraday
 from quantlr.data.csv.headings import BAR_FIELDS
 from quantlr.data.csv.reader import BarFrame
-from quantlr.data.file_columns import load_file_columns
 from quantlr.data.fred import SERIES_SOURCES
 from quantlr.data.markets import MarketSources, computed_calendars, find_markets
 from quantlr.data.price_rows import PriceRows
 from quantlr.data.rule_results import ValidationContext
-from quantlr.data.series import SeriesSource, digests_with_series, load_series
+from quantlr.data.series import SeriesSource, digests_with_series, load_file_columns, load_series
 from quantlr.data.source import FetchedPrices, FetchRequest, Source, combine_digests
 from quantlr.data.sources import SOURCES
 from quantlr.data.stamps import resolve_stamps

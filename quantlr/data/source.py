@@ -19,6 +19,7 @@ from quantlr.core.known_series import FileColumn
 from quantlr.core.progress import Progress, ignore_progress
 from quantlr.core.values import Note
 from quantlr.data.csv.date_texts import BARE_NUMBER_UNITS
+from quantlr.data.csv.description import FileReading
 from quantlr.data.csv.raw_table import ReadingOptions
 from quantlr.data.csv.reader import BarFrame
 
@@ -161,6 +162,13 @@ class Source(Component):
         DataError : it has no list of them, or it can't be read.
         """
         raise DataError(f"the source {self.kind!r} has no list of tickers; name those wanted", key="data.tickers")
+
+    def describe_files(self, tickers: Sequence[str]) -> list[FileReading]:
+        """Return how the first files of some tickers are read; none for a source that has no files of the user's.
+
+        Errors are those of `fetch`.
+        """
+        return []
 
     def last_date_by_due_ticker(self, tickers: Sequence[str], *, end: dt.date | None) -> dict[str, dt.date | None]:
         """Return the last cached session of each ticker that `fetch` would download, None if none is cached.

@@ -16,7 +16,7 @@ import pytest
 from quantlr.core.errors import DataError
 from quantlr.data.calendars import load_sessions
 from quantlr.data.prices import DataSpec, load_prices
-from quantlr.data.yahoo_client import CALENDAR_BY_EXCHANGE_CODE
+from quantlr.data.yahoo import CALENDAR_BY_EXCHANGE_CODE
 
 
 def to_datetime64(date: str) -> np.datetime64:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from quantlr.core.errors import DataError
+from quantlr.data.csv.description import describe_file
 from quantlr.data.csv.raw_table import ReadingOptions
 from quantlr.data.csv.reader import read_bars
 from quantlr.data.sources import FileSource
@@ -129,3 +130,16 @@ def test_a_column_without_a_heading_is_no_ticker() -> None:
 def test_a_truncated_last_row_is_no_footer() -> None:
     for last in ("2020-01", "Total,1,2"):
         assert "x.csv:4: needed 2 columns" in refusal(f"Date,Close\n2020-01-02,5\n2020-01-03,6\n{last}\n")
+
+
+@pytest.mark.parametrize(
+    ("stamp", "time_zone"),
+    [("{} 15:00+09:00", "hours ahead of UTC +9, local dates"), ("{}T00:00Z", "in UTC"), ("{}", "without a time zone")],
+)
+def test_a_description_has_the_columns_of_the_ticker_and_the_zone(stamp: str, time_zone: str) -> None:
+    text = "Date,AAA,X\n" + "".join(f"{stamp.format(day)},5,{close}\n" for day, close in zip(DAYS, (6, 7), strict=True))
+    reading = describe_file(text.encode(), path=Path("x.csv"), tickers=["X"], options=ReadingOptions())
+    assert time_zone in reading.time_zone
+    assert reading.columns == {"date": "Date", "close": "X"}
+    assert reading.closes == {"X": (DAYS[0], 6, DAYS[1], 7)}
+    assert (reading.date_text, reading.date) == (stamp.format(DAYS[0]), DAYS[0])

@@ -105,6 +105,7 @@ class RawTable:
     read_body_cells : returns the cells below a header of the given number of lines, indexed by line.
     decimal_mark, refuses_serial_dates : as in `CellTable`.
     notes : what was left out.
+    format_text : how the file was read, in words; see `description.FileReading`.
     """
 
     path: Path
@@ -113,6 +114,7 @@ class RawTable:
     decimal_mark: str | None = None
     refuses_serial_dates: bool = False
     notes: tuple[Note, ...] = ()
+    format_text: str = ""
 
     def read_cell_table(self, *, n_header_lines: int, options: ReadingOptions) -> CellTable:
         """Return the cells below a header of `n_header_lines` lines."""

@@ -16,7 +16,6 @@ from quantlr.core.known_series import DateArray
 from quantlr.core.values import Array, Note
 from quantlr.data.csv.formats import read_raw_table
 from quantlr.data.csv.headings import BAR_FIELDS
-from quantlr.data.csv.known_values import parse_released_values
 from quantlr.data.csv.layouts import (
     COLUMNS_ADVICE,
     NO_TICKER,
@@ -27,6 +26,7 @@ from quantlr.data.csv.layouts import (
 )
 from quantlr.data.csv.numbers import decide_decimal_mark, parse_numbers
 from quantlr.data.csv.raw_table import (
+    DATE_DTYPE,
     CellTable,
     RawTable,
     ReadingOptions,
@@ -84,7 +84,8 @@ def _table_errors(path: Path) -> Iterator[None]:
         raise source_path_error(f"{path}: {error}; write the file again, as CSV of dates and closes") from error
 
 
-def _layout_and_table(raw_table: RawTable, options: ReadingOptions) -> tuple[TableLayout, CellTable, list[Note]]:
+def read_layout_and_table(raw_table: RawTable, options: ReadingOptions) -> tuple[TableLayout, CellTable, list[Note]]:
+    """Return the layout of a table, its cells, whose decimal mark may be open, and notes on what was left out."""
     layout = named_columns_layout(raw_table, options) if options.columns else detect_table_layout(raw_table)
     table = raw_table.read_cell_table(n_header_lines=layout.n_header_lines, options=options)
     table = replace(table, date_format=table.date_format or layout.date_format)
@@ -94,7 +95,7 @@ def _layout_and_table(raw_table: RawTable, options: ReadingOptions) -> tuple[Tab
 
 def tickers_of_raw_table(raw_table: RawTable, options: ReadingOptions) -> list[str] | None:
     """Return the tickers of a table in their order, None if neither rows nor columns belong to tickers."""
-    layout, table, _ = _layout_and_table(raw_table, options)
+    layout, table, _ = read_layout_and_table(raw_table, options)
     if NO_TICKER not in layout.column_indices_by_ticker:
         return list(layout.column_indices_by_ticker)
     if layout.ticker_column_index is None:
@@ -113,7 +114,7 @@ def bars_from_raw_table(
 ) -> tuple[dict[str, BarFrame], list[Note]]:
     """Return the bars of the wanted tickers in a table, and notes; see `read_bars`."""
     path = raw_table.path
-    layout, table, notes = _layout_and_table(raw_table, options)
+    layout, table, notes = read_layout_and_table(raw_table, options)
     _require_daily_bars(table, layout)
     _require_unambiguous_close(raw_table, layout, tickers, options)
     positions = _file_column_positions(raw_table, layout, options)
@@ -265,3 +266,25 @@ def _to_bar_frame(
     values = {name: fields.get(name, np.full(len(table.cells), np.nan)) for name in BAR_FIELDS}
     index = pd.DatetimeIndex(dates, name="date")
     return pd.DataFrame({**values, "line": table.cells.index, "utc_offset": utc_offsets}, index=index)
+
+
+def parse_released_values(
+    table: CellTable, value_index: int, release_index: int | None, *, decimal_mark: str
+) -> pd.DataFrame:
+    """Return a column of values and that of their releases, one row for each of the table; see `Observations`.
+
+    Its columns are `value`, NaN where there is none; `release`, the dates and times as written, and `release_offset`,
+    the minutes ahead of UTC that they are written in, NaN without a time zone. A row without a value needs no release:
+    its release is NaT, and so are all where no column of releases is read.
+
+    Raises
+    ------
+    DataError : naming the line of the first cell that is no number, or no date.
+    """
+    value = parse_numbers(table, value_index, decimal_mark=decimal_mark)
+    release, offset = np.full(len(value), "NaT", dtype=DATE_DTYPE), np.full(len(value), np.nan)
+    has_value = ~np.isnan(value)
+    if release_index is not None and has_value.any():
+        rows = replace(table, cells=table.cells[has_value])
+        release[has_value], offset[has_value] = parse_dates(rows, release_index)
+    return pd.DataFrame({"value": value, "release": release, "release_offset": offset}, index=table.cells.index)

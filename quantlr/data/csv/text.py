@@ -37,6 +37,7 @@ from quantlr.data.csv.raw_table import (
 )
 
 SEPARATORS = (",", ";", "\t", "|")
+SEPARATOR_NAMES = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 ENCODING_BY_MARK = {
     b"\xef\xbb\xbf": "utf-8",
     b"\xff\xfe\x00\x00": "utf-32",
@@ -73,7 +74,7 @@ def read_text_table(content: bytes, path: Path, options: ReadingOptions) -> RawT
     ------
     DataError : the file is empty, its encoding is not known, or it has too many columns.
     """
-    content = _to_utf8(content, path, options)
+    content, encoding = _to_utf8(content, path, options)
     if content.count(b"\r") > content.count(b"\r\n"):  # line ends of the classic Mac OS
         content = content.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
     lines = list(islice(_iter_lines(content), MAX_PREAMBLE_LINES + MAX_HEADER_LINES))
@@ -96,7 +97,9 @@ def read_text_table(content: bytes, path: Path, options: ReadingOptions) -> RawT
 
     text = f"{path.name} ends with a line that is no row of the table, {footer!r}; left out"
     notes = (Note("data", text, key="data.source.path"),) if footer else ()
-    return RawTable(path, first_lines, read_body_cells, decimal_mark, notes=notes)
+    format_text = f"text in {encoding}, cells separated by {SEPARATOR_NAMES.get(separator, repr(separator))}"
+    format_text += f", {n_before} line{'s'[: n_before != 1]} above the header skipped" if n_before else ""
+    return RawTable(path, first_lines, read_body_cells, decimal_mark, notes=notes, format_text=format_text)
 
 
 def _without_footer(content: bytes, separator: str) -> tuple[bytes, str]:
@@ -109,22 +112,22 @@ def _without_footer(content: bytes, separator: str) -> tuple[bytes, str]:
     return rows[:start], last.strip('"')[:MAX_QUOTED_CHARACTERS]
 
 
-def _to_utf8(content: bytes, path: Path, options: ReadingOptions) -> bytes:
-    """Return the text in UTF-8 without a byte order mark."""
+def _to_utf8(content: bytes, path: Path, options: ReadingOptions) -> tuple[bytes, str]:
+    """Return the text in UTF-8 without a byte order mark, and the encoding that it was in."""
     marked = next(((mark, name) for mark, name in ENCODING_BY_MARK.items() if content.startswith(mark)), None)
     if options.encoding is None and marked is None:
         if content.isascii() or _decodes(content, "utf-8"):
-            return content
+            return content, "utf-8"
         counts = {name: _count_known_headings(content, name, path, options) for name in ENCODINGS_BY_HEADINGS}
         names = [name for name, count in counts.items() if count and count == max(counts.values())]
         if len(names) != 1:
             position = _first_undecodable_byte(content)
             advice = "set data.source.encoding, or save the file as UTF-8"
             raise source_path_error(f"{path} is not UTF-8 text (byte {position}); {advice}")
-        return content.decode(names[0]).encode()
+        return content.decode(names[0]).encode(), names[0]
     encoding = options.encoding or marked[1] if marked else str(options.encoding)
     try:
-        return content.decode(encoding).removeprefix("\ufeff").encode()
+        return content.decode(encoding).removeprefix("\ufeff").encode(), encoding
     except (UnicodeError, LookupError) as error:
         found = f"found text that is not {encoding}: {exception_text(error)}"
         raise source_path_error(f"{path}: {found}; save it as UTF-8, or correct data.source.encoding") from error
