@@ -22,7 +22,7 @@ import shutil
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -242,13 +242,18 @@ def write_report_files(
         report_dir.mkdir(exist_ok=True)
         edited = {name: edit((report_dir / name).read_bytes()) for name, edit in (edits or {}).items()
                   if (report_dir / name).is_file()}  # fmt: skip
-        for name, content in {**own_config, **files, **edited}.items():
-            fresh = temp_path(report_dir / name)
-            try:
-                write_and_fsync(fresh, content)
+        contents = {**own_config, **files, **edited}
+        fresh_paths = {name: temp_path(report_dir / name) for name in contents}
+        try:
+            for name, fresh in fresh_paths.items():
+                write_and_fsync(fresh, contents[name])
+            for name, fresh in fresh_paths.items():
                 fresh.replace(report_dir / name)
-            finally:
+        finally:
+            for fresh in fresh_paths.values():
                 fresh.unlink(missing_ok=True)
+            with suppress(OSError):  # the folder holds files
+                report_dir.rmdir()
         fsync_path(report_dir)
     return [report_dir / name for name in (*files, *edited)]
 

@@ -16,14 +16,13 @@ from hypothesis import strategies as st
 from quantlr.core.errors import DataError
 from quantlr.core.values import Note, Prices
 from quantlr.data.csv.reader import BarFrame
-from quantlr.data.price_jumps import flag_large_moves
 from quantlr.data.price_rows import PriceRows
 from quantlr.data.prices import DataSpec, latest_date_worldwide, load_prices
 from quantlr.data.rule_results import ValidationContext
 from quantlr.data.source import FetchedPrices, FetchRequest, Source
 from quantlr.data.sources import FileSource, SampleSource
 from quantlr.data.validation import QualitySpec, validate_price_rows
-from quantlr.data.validation_rules import RULES_IN_DATE_ORDER, RULES_IN_FILE_ORDER
+from quantlr.data.validation_rules import RULES_IN_DATE_ORDER, RULES_IN_FILE_ORDER, flag_large_moves
 
 from markets import random_walk_bars
 
