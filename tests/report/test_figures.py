@@ -106,7 +106,7 @@ def test_legend_of_a_dark_figure_has_the_colours_of_its_cells() -> None:
     cells = ax.images[0].get_cmap()
     legend = [patch.get_facecolor() for patch in ax.get_legend().get_patches()]  # type: ignore[union-attr]
     expected = [cells(level) for level in (0.0, 0.5, 1.0)]
-    np.testing.assert_allclose(legend, expected, atol=0.01)
+    np.testing.assert_allclose(np.array(legend), np.array(expected), atol=0.01)
 
 
 def test_dark_figure_has_light_texts_on_a_dark_background_and_the_same_data() -> None:
