@@ -160,26 +160,28 @@ def test_charts_are_of_the_chosen_ticker_as_long_as_it_has_forecasts(folder: Pat
     recorder = Recorder()
     loop = WatchLoop(folder / "my.yaml", recorder, folder / "reports")
     thread = threading.Thread(target=loop.run)
-    loop.show_ticker("DEF")
-    thread.start()
-    recorder.wait_until_up_to_date()
 
     def shown() -> list[str]:
         charts = json.loads(recorder.parts["charts"])
         assert charts["remark"] == ""
         return [*charts["ticker_names"], *(ticker["ticker"] for ticker in charts["tickers"])]
 
-    assert shown() == ["ABC", "DEF", "GHI", "DEF"]
-    n_charts = recorder.n_published["charts"]
-    loop.show_ticker("GHI")
-    assert recorder.n_published["charts"] == n_charts + 1
-    assert shown() == ["ABC", "DEF", "GHI", "GHI"]
-    save_and_wait(recorder, folder, "long_above: 0.5", "long_above: 0.51")
-    assert shown() == ["ABC", "DEF", "GHI", "GHI"]
-    save(folder, "tickers: [ABC, DEF, GHI]", "tickers: [ABC, DEF]")
-    recorder.wait_for(lambda: shown() == ["ABC", "DEF", "ABC"])
-    loop.stop()
-    thread.join(timeout=10)
+    loop.show_ticker("DEF")
+    thread.start()
+    try:
+        recorder.wait_until_up_to_date()
+        assert shown() == ["ABC", "DEF", "GHI", "DEF"]
+        n_charts = recorder.n_published["charts"]
+        loop.show_ticker("GHI")
+        assert recorder.n_published["charts"] == n_charts + 1
+        assert shown() == ["ABC", "DEF", "GHI", "GHI"]
+        save_and_wait(recorder, folder, "long_above: 0.5", "long_above: 0.51")
+        assert shown() == ["ABC", "DEF", "GHI", "GHI"]
+        save(folder, "tickers: [ABC, DEF, GHI]", "tickers: [ABC, DEF]")
+        recorder.wait_for(lambda: shown() == ["ABC", "DEF", "ABC"])
+    finally:
+        loop.stop()
+        thread.join()
 
 
 def test_new_prices_are_read_again(live: Recorder, folder: Path) -> None:

@@ -184,6 +184,7 @@ def test_saved_change_is_shown_and_zoom_session_and_scroll_stay(tab: ChromiumTab
     save_and_wait(tab, watched, CONFIG.replace("long_above: 0.5", "long_above: 0.52"), "0.5 → 0.52")
     assert tab.evaluate(state) == before
     assert tab.evaluate("interactiveCharts.source.data.net_equity.join()") != equity
+    tab.wait_for("Object.values(interactiveCharts.charts).every(({figure}) => !figure.hold_render)")
     shown = tab.evaluate("Object.keys(interactiveCharts.panels.shown)")
     assert sorted(shown) == ["calibration", "coefficients"]
     assert not tab.evaluate("document.querySelector('[data-charts]').classList.contains('pending')")

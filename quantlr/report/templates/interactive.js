@@ -278,9 +278,9 @@ const drawInteractiveCharts = async (element, firstData, requestTicker) => {
     const time = dates[selected];
     if (time < xRange.start || time > xRange.end) zoomTo(time - width() / 2, time + width() / 2);
   });
-  find("ticker").addEventListener("change", ({target: {value}}) => {
-    if (data.tickers.some(one => one.ticker === value)) showTicker(value);
-    else requestTicker(value);
+  find("ticker").addEventListener("change", ({target: menu}) => {
+    if (data.tickers.some(one => one.ticker === menu.value)) showTicker(menu.value);
+    else requestTicker(menu.value).catch(() => { menu.value = ticker.ticker; });  // the program has ended
   });
   xRange.on_change([xRange.properties.start, xRange.properties.end], fitHeights);
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", applyTheme);
