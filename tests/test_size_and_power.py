@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.edge_markets import EDGE_CELLS
-from benchmarks.measured import Row, parse_options, report_rows, rounded, rows_table
+from benchmarks.measured import Row, parse_options, report_rows, rounded, rows_table, with_entries
 from benchmarks.simulation import mean_figure, proportion_figure
 from benchmarks.size_and_power import EXPERIMENTS
 from benchmarks.skill_markets import SKILL_CELLS
@@ -108,3 +108,11 @@ def test_a_benchmark_writes_what_a_page_shows(tmp_path: Path, monkeypatch: pytes
         ["c", "", "490"],
     ]
     assert f"{content['machine']['cores']} cores" in caption(content)
+
+
+def test_a_part_of_a_benchmark_leaves_the_other_entries(tmp_path: Path) -> None:
+    path = tmp_path / "jobs.json"
+    assert with_entries(path, "jobs", [{"job": "a", "seconds": 1}], by="job") == {"jobs": [{"job": "a", "seconds": 1}]}
+    path.write_text(json.dumps({"note": "old", "jobs": [{"job": "a", "seconds": 1}, {"job": "b", "seconds": 2}]}))
+    found = with_entries(path, "jobs", [{"job": "a", "seconds": 3}], by="job")
+    assert found == {"note": "old", "jobs": [{"job": "a", "seconds": 3}, {"job": "b", "seconds": 2}]}

@@ -34,6 +34,13 @@ def report_rows(name: str, rows: Sequence[Row], options: argparse.Namespace) -> 
         (options.output / f"{name}.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 
+def with_entries(path: Path, key: str, entries: Sequence[dict[str, Any]], *, by: str) -> dict[str, Any]:
+    """Return the content of a file, if there is one, with these entries of a list replaced or added."""
+    content = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    by_name = {entry[by]: entry for entry in [*content.get(key, ()), *entries]}
+    return content | {key: list(by_name.values())}
+
+
 def machine() -> dict[str, Any]:
     """Return the processor, its cores, the version of Python, and the date."""
     known = Path("/proc/cpuinfo")

@@ -188,8 +188,7 @@ def local_rows(grid: str, sweep: dict[str, Any]) -> Iterator[Row]:
     for workers in (1, 2):
         cold, _ = time_sweep(sweep, partial(ProcessEngine, workers))
         watch = time_started_workers(sweep, ProcessEngine(workers))
-        processes = f"{workers} process{'es'[: 2 * (workers > 1)]}"
-        yield {"job": grid, "workers": processes, "seconds": rounded(cold), **trial_times(watch)}
+        yield {"job": grid, "workers": workers, "seconds": rounded(cold), **trial_times(watch)}
     yield cluster_estimate(grid, watch)
 
 
@@ -203,7 +202,7 @@ def cluster_estimate(grid: str, watch: Stopwatch) -> Row:
     n_trials = ALL_TICKERS * SETTINGS
     seconds = max(n_trials * 2 * watch.wall_ms / CLUSTER, n_trials * watch.scheduling_ms) / 1000
     text = f"estimate: {ALL_TICKERS:,} tickers, each with {SETTINGS:,} settings ({grid.partition(': ')[2]})"
-    return {"job": text, "workers": f"{CLUSTER} processes", "seconds": rounded(seconds)}
+    return {"job": text, "workers": CLUSTER, "seconds": rounded(seconds)}
 
 
 def panel_rows(tickers: int) -> Iterator[Row]:
@@ -215,7 +214,7 @@ def panel_rows(tickers: int) -> Iterator[Row]:
                 seconds, _ = time_sweep(sweep, partial(ProcessEngine, 2))
             yield {
                 "job": f"{settings} settings, {tickers} tickers of ten years",
-                "workers": "2 processes",
+                "workers": 2,
                 "seconds": rounded(seconds),
                 "memory (MB)": rounded(peak.bytes / 2**20),
             }
@@ -234,14 +233,14 @@ def main() -> None:
         sweep = policy_grid(models=models, policies=policies)
         rows += local_rows(grid, sweep)
         dask = time_started_workers(sweep, DaskEngine(2))
-        rows.append({"job": grid, "workers": "2 of Dask", **trial_times(dask)})
+        rows.append({"job": grid, "workers": "2 (Dask)", **trial_times(dask)})
     rows += panel_rows(500 // (10 if options.quick else 1))
     levels = np.linspace(0.47, 0.56, 50 // share).round(4).tolist()
     peers = {
         "scikit-learn's `GridSearchCV`: 20 models, 5 splits each, no backtest": grid_search_seconds(),
         f"backtesting.py's optimiser: {len(levels)} policies of one model": backtesting_py_seconds(levels),
     }
-    rows += [{"job": job, "workers": "2 processes", "seconds": rounded(seconds)} for job, seconds in peers.items()]
+    rows += [{"job": job, "workers": 2, "seconds": rounded(seconds)} for job, seconds in peers.items()]
     report_rows("sweep", rows, options)
 
 

@@ -15,6 +15,7 @@ from quantlr.report.style import (
     BLUE,
     GREY,
     LEGEND_ROW_POINTS,
+    LOSS_GAIN_COLORS,
     ORANGE,
     PURPLE,
     SKY,
@@ -24,7 +25,6 @@ from quantlr.report.style import (
     draw_loss_gain_image,
     format_log_axis,
     label_rows,
-    loss_gain_colormap,
     marker_for_few_points,
     percent_text,
     set_percent_ticks,
@@ -106,10 +106,10 @@ def weights_panel(ax: Axes, table: Table) -> None:
     label_rows(ax, range(len(tickers)), tickers)
     ax.grid(visible=False)
     limit = percent_text(half_range, decimals=0)
-    entries = [(f"{limit} short", 0.0), ("flat", 0.5), (f"{limit} long", 1.0)] if weights.any() else [("flat", 0.5)]
-    colors = loss_gain_colormap()
+    short, flat, long = LOSS_GAIN_COLORS
+    entries = {f"{limit} short": short, "flat": flat, f"{limit} long": long} if weights.any() else {"flat": flat}
     style: dict[str, Any] = {"edgecolor": GREY, "linewidth": 0.5}
-    handles = [Patch(facecolor=colors(level), label=label, **style) for label, level in entries]
+    handles = [Patch(facecolor=color, label=label, **style) for label, color in entries.items()]
     add_legend_above(ax, n_columns=3, handles=handles)
     ax.xaxis_date()
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from quantlr.report.context import PageContext
-from quantlr.report.fonts import draw_with_fallback_fonts
+from quantlr.report.fonts import draw_with_fallback_fonts, fit_text
 from quantlr.report.style import (
     BLACK,
     GREY,
@@ -24,13 +24,13 @@ from quantlr.report.style import (
     set_panel_title,
     style_axes,
 )
-from quantlr.report.text_fit import PAGE_HEIGHT_POINTS, PAGE_WIDTH_POINTS, fit_text
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from PIL.Image import Image
 
-DPI = 150
+PAGE_WIDTH_POINTS, PAGE_HEIGHT_POINTS, DPI = 1008.0, 676.8, 150
+"""Size of a page in points, 1/72 of an inch, and pixels per inch."""
 THUMBNAIL_WIDTH_PIXELS, THUMBNAIL_COLORS = 640, 64
 TEXT_LEFT, MAX_TEXT_RIGHT = 0.02, 0.985
 """Where the header begins and all text ends, as fractions of the page's width."""
@@ -332,8 +332,7 @@ def _draw_image(figure: Figure) -> Image:
     """Return a figure without transparent parts as a picture of Pillow."""
     from PIL.Image import fromarray
 
-    from quantlr.report.axis_ticks import one_tick_per_axis
-    from quantlr.report.canvas import PageCanvas
+    from quantlr.report.canvas import PageCanvas, one_tick_per_axis
 
     canvas = PageCanvas(figure)
 
