@@ -93,7 +93,7 @@ PYTHON_BLOCKS = [block for block in blocks("python") if block.page != "docs/exte
 @pytest.fixture
 def home_with_short_histories(home: Path) -> Path:
     """Let the configs begin late, for tests that ask only whether something runs."""
-    start = "start: 2008-01-02"
+    start = "start: 2006-01-03"
     for path in home.rglob("*.yaml"):
         text, n_starts = re.subn(r"start: \d{4}-\d\d-\d\d", start, path.read_text())
         path.write_text(text if n_starts else re.sub("^data:$", f"data:\n  {start}", text, flags=re.MULTILINE))

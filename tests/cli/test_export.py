@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,12 +20,24 @@ from quantlr.experiment.saved_pages import open_saved_pages, recompute_run
 from quantlr.report.figures import figure_bytes
 from quantlr.report.pages import PAGES, Page
 
+from cli.conftest import CONFIG
+
 Call = Callable[..., Result]
 
 
+@pytest.fixture(scope="module")
+def saved_report(tmp_path_factory: pytest.TempPathFactory, blank_pages: Callable[[], Any]) -> Path:
+    """Return the folder of a report, which is copied for each test."""
+    folder = tmp_path_factory.mktemp("saved")
+    (folder / "exp.yaml").write_text(CONFIG)
+    with blank_pages():
+        return quantlr.run(folder / "exp.yaml").save(folder / "reports")
+
+
 @pytest.fixture
-def run(call: Call) -> Call:
-    assert call("run", "exp.yaml", "--quiet").exit_code == 0
+def run(call: Call, saved_report: Path) -> Call:
+    """Return a function that runs the program in a folder with the report `exp`."""
+    shutil.copytree(saved_report, "reports/exp")
     return call
 
 
