@@ -65,9 +65,9 @@ def assert_error_within_bound(loss: BatchedLoss, theta: Array) -> float:
     bound = bound_of(loss, theta - loss.start_theta)
     near = loss.with_float32_rows(theta, tol=LARGE_TOLERANCE)
     largest = 0.0
-    for refits in (np.arange(theta.shape[1]), np.array([3])):
-        some = theta[:, refits]
-        error = np.abs(near.gradient(some, refits) - loss.float64_gradient(some, refits)).max(axis=0)
+    for refits in (np.ones(theta.shape[1], dtype=np.bool_), np.arange(theta.shape[1]) == 3):
+        difference = near.gradient(theta, refits) - loss.float64_gradient(theta, refits)
+        error = np.abs(difference[:, refits]).max(axis=0)
         assert (error <= bound[refits]).all()
         largest = max(largest, float(error.max()))
     return largest
@@ -107,7 +107,7 @@ def test_float32_is_used_only_if_the_bound_is_within_tol() -> None:
     theta = loss.start_theta + np.random.default_rng(1).normal(scale=0.01, size=loss.start_theta.shape)
     move = theta - loss.start_theta
     bound = float(bound_of(loss, move).max())
-    refits = np.arange(theta.shape[1])
+    refits = np.ones(theta.shape[1], dtype=np.bool_)
     exact = loss.float64_gradient(theta, refits)
     near = loss.with_float32_rows(loss.start_theta, tol=1.001 * bound)
     assert near.float32_rows[0]
