@@ -17,7 +17,7 @@ def test_batched_sums_equal_each_refits_own_sums(seed: int, refits: int, span: i
     X, values = rng.normal(size=(windows.n_union_rows, 2)), rng.normal(size=(3, windows.n_union_rows))
     rows = LocalRows.from_sample_weights(X, np.zeros(windows.n_union_rows), None, windows, by_class=False)
     sums, moments = rows.row_sums_by_class(values), rows.second_moments_by_class(values[0])
-    tanh = rows.tanh_row_sums(np.ones((2, refits)), slice(None))
+    tanh = rows.tanh_row_sums(np.ones((refits, 2)), slice(None))
     core, selected = windows.common_rows, X[windows.common_rows]
     plain = windows.sum_by_refit(selected.sum(axis=0), X[: core.start].T, X[core.stop :].T)
     for index, rows_of_refit in enumerate(slice(int(a), int(b)) for a, b in zip(start, stop, strict=True)):
@@ -25,5 +25,5 @@ def test_batched_sums_equal_each_refits_own_sums(seed: int, refits: int, span: i
         np.testing.assert_allclose(
             moments[index, 0], (X[rows_of_refit].T * values[0, rows_of_refit]) @ X[rows_of_refit], atol=1e-12
         )
-        np.testing.assert_allclose(tanh[:, index], np.tanh(X[rows_of_refit].sum(axis=1)) @ X[rows_of_refit], atol=1e-12)
+        np.testing.assert_allclose(tanh[index], np.tanh(X[rows_of_refit].sum(axis=1)) @ X[rows_of_refit], atol=1e-12)
         np.testing.assert_allclose(plain[index], X[rows_of_refit].sum(axis=0), atol=1e-12)

@@ -130,16 +130,16 @@ class BatchedLoss:
         move = theta - self.start_theta
         linear: Array = np.matvec(self.start_hessian, move.T).T
         errors = self._float32_errors(move, linear)
-        half_move = (0.5 * to_local_weights(move, self.feature_mean, self.feature_std)).astype(np.float32)
-        sums = np.zeros((len(self.class_factor) * len(theta), theta.shape[1]))
+        half_moves = self._half_local_weights(move).astype(np.float32)
+        sums = np.zeros((theta.shape[1], len(self.class_factor) * len(theta)))
         is_float64 = np.zeros_like(is_active)
         for model, columns, refits in self._iter_models(is_active):
-            rows = self.float32_rows[model]
-            if rows and errors[columns].max() <= self.tol and rows.is_accurate_for_step(half_move[:, columns]):
-                sums[:, columns] = rows.nonlinear_tanh_row_sums(half_move[:, columns], refits)
+            rows, half_move = self.float32_rows[model], half_moves[columns]
+            if rows and errors[columns].max() <= self.tol and rows.is_accurate_for_step(half_move):
+                sums[columns] = rows.nonlinear_tanh_row_sums(half_move, refits)
             else:
                 is_float64[columns] = True
-        gradient = self.start_gradient + linear + self._mean_gradient(0.5 * sums)
+        gradient = self.start_gradient + linear + self._mean_gradient(sums)
         if is_float64.any():
             gradient[:, is_float64] = self.float64_gradient(theta, is_float64)[:, is_float64]
         return gradient
@@ -149,12 +149,12 @@ class BatchedLoss:
 
         g - y is (tanh(z/2) + 1 - 2y) / 2. All but the tanh does not depend on theta.
         """
-        half_theta = 0.5 * to_local_weights(theta, self.feature_mean, self.feature_std)
-        sums = np.zeros((len(self.class_factor) * len(theta), theta.shape[1]))
+        half_theta = self._half_local_weights(theta)
+        sums = np.zeros((theta.shape[1], len(self.class_factor) * len(theta)))
         for model, columns, refits in self._iter_models(is_active):
             for make_rows in self.row_factories[model]:
-                sums[:, columns] += make_rows().tanh_row_sums(half_theta[:, columns], refits)
-        return add_penalty(self._mean_gradient(0.5 * sums, self.label_gradient), self.l2 * theta)
+                sums[columns] += make_rows().tanh_row_sums(half_theta[columns], refits)
+        return add_penalty(self._mean_gradient(sums, self.label_gradient), self.l2 * theta)
 
     def with_float32_rows(self, expected_theta: Array, *, tol: float) -> BatchedLoss:
         """Return the loss with single-precision rows for the models that they suffice for.
@@ -186,10 +186,15 @@ class BatchedLoss:
             if len(refits):
                 yield model, model * len(is_active_in_model) + refits, refits
 
-    def _mean_gradient(self, class_sums: Array, label_gradient: Array | float = 0.0) -> Array:
-        """Return the standardised gradient (p, refits) from sums by class (classes * p, refits) in local units."""
-        by_class = class_sums.reshape(len(self.class_factor), -1, class_sums.shape[1]) * self.class_factor[:, None]
-        return to_standardized_gradient(np.add.reduce(by_class) + label_gradient, self.feature_mean, self.feature_std)
+    def _half_local_weights(self, theta: Array) -> Array:
+        """Return half the weights in local units, (refits, p)."""
+        return np.ascontiguousarray(0.5 * to_local_weights(theta, self.feature_mean, self.feature_std).T)
+
+    def _mean_gradient(self, tanh_sums: Array, label_gradient: Array | float = 0.0) -> Array:
+        """Return the standardised gradient (p, refits) from sums of tanh by class, (refits, classes * p)."""
+        by_class = np.ascontiguousarray(tanh_sums.T).reshape(len(self.class_factor), -1, len(tanh_sums))
+        gradient = np.add.reduce(by_class * (0.5 * self.class_factor)[:, None]) + label_gradient
+        return to_standardized_gradient(gradient, self.feature_mean, self.feature_std)
 
 
 def add_penalty(gradient: Array, penalty_gradient: Array) -> Array:
