@@ -132,13 +132,14 @@ class BatchedLoss:
         errors = self._float32_errors(move, linear)
         half_moves = self._half_local_weights(move).astype(np.float32)
         sums = np.zeros((theta.shape[1], len(self.class_factor) * len(theta)))
-        is_float64 = np.zeros_like(is_active)
-        for model, columns, refits in self._iter_models(is_active):
-            rows, half_move = self.float32_rows[model], half_moves[columns]
-            if rows and errors[columns].max() <= self.tol and rows.is_accurate_for_step(half_move):
-                sums[columns] = rows.nonlinear_tanh_row_sums(half_move, refits)
-            else:
-                is_float64[columns] = True
+        is_float64 = is_active.copy()
+        for model, columns, refits in self._iter_models(is_active & (errors <= self.tol)):
+            rows = self.float32_rows[model]
+            if rows:
+                is_accurate = rows.is_accurate_for_step(half_moves[columns])
+                columns = columns[is_accurate]
+                sums[columns] = rows.nonlinear_tanh_row_sums(half_moves[columns], refits[is_accurate])
+                is_float64[columns] = False
         gradient = self.start_gradient + linear + self._mean_gradient(sums)
         if is_float64.any():
             gradient[:, is_float64] = self.float64_gradient(theta, is_float64)[:, is_float64]
@@ -169,7 +170,7 @@ class BatchedLoss:
         for model, columns, _ in self._iter_models(np.ones(len(errors), dtype=np.bool_)):
             factories = self.row_factories[model]
             # The linear term is that of the Hessian of all rows, which are in memory if they are one block.
-            is_usable = len(factories) == 1 and errors[columns].max() <= tol
+            is_usable = len(factories) == 1 and errors[columns].min() <= tol
             float32_rows.append(factories[0]().float32_rows_around(start[:, columns[0]]) if is_usable else None)
         return replace(self, float32_rows=tuple(float32_rows), tol=tol)
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from quantlr.core.values import Array, Float32Array, IntArray
+from quantlr.core.values import Array, BoolArray, Float32Array, IntArray
 from quantlr.model.windows import RowDelta, TrainingWindows
 
 LOG_ODDS_BLOCK_BYTES = 3 * 2**16
@@ -114,7 +114,7 @@ class LocalRows:
         tanh, slope = (values.astype(np.float32) for values in (tanh64, 1.0 - tanh64**2))
         sloped[:, :n_sums] = X if self.weighted_rows_by_class is self.X else self.weighted_rows_by_class
         sloped[:, :n_sums] *= slope[:, None]
-        return Float32Rows(X, sloped, tanh, float(np.abs(tanh64).max(initial=0.0)), n_sums, self.windows)
+        return Float32Rows(X, sloped, tanh, n_sums, self.windows)
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,24 +131,20 @@ class Float32Rows:
     slope_weighted_rows : (rows, classes * p or more) the weighted rows times 1 - tanh^2 at the
         point; further columns are 0.
     tanh_half_log_odds : (rows,) tanh(x.theta / 2) at the point.
-    max_abs_tanh : its largest absolute value.
     n_sums : number of sums, classes * p.
     """
 
     X: Float32Array
     slope_weighted_rows: Float32Array
     tanh_half_log_odds: Float32Array
-    max_abs_tanh: float
     n_sums: int
     windows: TrainingWindows
 
-    def is_accurate_for_step(self, half_step: Float32Array) -> bool:
-        """Return whether `nonlinear_tanh_row_sums` keeps its digits for moves 2 * `half_step` (refits, p)."""
-        max_tanh_product = 1.0 - MIN_TANH_CHANGE_DENOMINATOR
-        if self.max_abs_tanh <= max_tanh_product:
-            return True
-        half_log_odds_bound = np.abs(self.X) @ np.abs(half_step).max(axis=0)
-        return bool((np.abs(self.tanh_half_log_odds) * np.tanh(half_log_odds_bound)).max() <= max_tanh_product)
+    def is_accurate_for_step(self, half_step: Float32Array) -> BoolArray:
+        """Return whether the `nonlinear_tanh_row_sums` of each refit keep their digits for a move, (refits,)."""
+        is_large = np.abs(self.tanh_half_log_odds) > 1.0 - MIN_TANH_CHANGE_DENOMINATOR
+        denominator = 1.0 + np.tanh(half_step @ self.X[is_large].T) * self.tanh_half_log_odds[is_large]
+        return np.asarray(denominator.min(axis=1, initial=1.0) >= MIN_TANH_CHANGE_DENOMINATOR)
 
     def nonlinear_tanh_row_sums(self, half_step: Float32Array, refits: IntArray | slice) -> Array:
         """Return the change of `LocalRows.tanh_row_sums` by moves 2 * `half_step` (refits, p), less its linear term.
@@ -190,7 +186,7 @@ def _blockwise_row_sums(
     before, after = windows.trained_mask_before_common[refits], windows.trained_mask_after_common[refits]
     start, stop = windows.start[refits], windows.stop[refits]
     total = np.zeros((len(half_theta), weighted_rows_by_class.shape[1]))
-    block = max(LOG_ODDS_BLOCK_BYTES // (len(half_theta) * half_theta.itemsize), 1)
+    block = max(LOG_ODDS_BLOCK_BYTES // max(len(half_theta) * half_theta.itemsize, 1), 1)
     if half_theta.dtype == np.float32:
         block = min(block, FLOAT32_SUM_ROWS)
     for first in range(0, len(X), block):
