@@ -105,7 +105,7 @@ class BatchedLoss:
     l2 : penalty on all weights but the intercept.
     start_theta : (p, refits) weights at the start: the same log odds for all refits of a model.
     start_gradient, start_hessian : (p, refits), (refits, p, p) at the start.
-    float32_rows : for each model, its rows in single precision; None where that would not be exact enough.
+    float32_rows : for each model, its rows in single precision; None where that is exact enough for no refit.
     tol : largest error of a gradient's component that single precision may cause.
     """
 
@@ -158,10 +158,10 @@ class BatchedLoss:
         return add_penalty(self._mean_gradient(sums, self.label_gradient), self.l2 * theta)
 
     def with_float32_rows(self, expected_theta: Array, *, tol: float) -> BatchedLoss:
-        """Return the loss with single-precision rows for the models that they suffice for.
+        """Return the loss with single-precision rows for the models with a refit that they suffice for.
 
-        Rows are copied only where the whole way to `expected_theta` (p, refits) is short enough; `gradient` decides
-        again at each point.
+        They suffice where the whole way to `expected_theta` (p, refits) is short enough; `gradient` decides again at
+        each point, refit by refit.
         """
         move = expected_theta - self.start_theta
         errors = self._float32_errors(move, np.matvec(self.start_hessian, move.T).T)
