@@ -26,7 +26,6 @@ from quantlr.model.separation import (
     chance_of_separation,
     find_separation,
 )
-from quantlr.model.single_fit import base_rate_weights, warm_start_weights
 from quantlr.model.solvers import (
     FIRST_ORDER_SOLVERS,
     SolverResult,
@@ -35,7 +34,7 @@ from quantlr.model.solvers import (
     newton,
     pseudo_inverse,
 )
-from quantlr.model.training import TrainingData, make_loss
+from quantlr.model.training import TrainingData, base_rate_weights, make_loss, warm_start_weights
 from quantlr.model.windows import overlapping_refit_slices
 
 if TYPE_CHECKING:
