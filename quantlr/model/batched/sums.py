@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -189,10 +190,11 @@ def _blockwise_row_sums(
     block = max(LOG_ODDS_BLOCK_BYTES // max(len(half_theta) * half_theta.itemsize, 1), 1)
     if half_theta.dtype == np.float32:
         block = min(block, FLOAT32_SUM_ROWS)
-    for first in range(0, len(X), block):
-        last = min(first + block, len(X))
-        # Windows ascend, so that the refits with rows in a block are consecutive.
-        some = slice(np.searchsorted(stop, first, side="right"), np.searchsorted(start, last))
+    edges = np.append(np.arange(0, len(X), block), len(X))
+    # Windows ascend, so that the refits with rows in a block are consecutive.
+    first_refit, refit_stop = np.searchsorted(stop, edges[:-1], side="right"), np.searchsorted(start, edges[1:])
+    some_refits = map(slice, first_refit.tolist(), refit_stop.tolist())
+    for (first, last), some in zip(pairwise(edges.tolist()), some_refits, strict=True):
         values = transform(half_theta[some] @ X[first:last].T, slice(first, last))
         if first < common.start:
             values[:, : common.start - first] *= before[some, first:last]
