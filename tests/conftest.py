@@ -63,7 +63,8 @@ def _blank_pages() -> Iterator[None]:
     from quantlr.report.pages import Page, Picture
 
     def blank_picture(page: Page, context: PageContext) -> Picture:
-        return Picture(page.heading, page.file_name, "subtitle", "white", _blank_png(page.file_name), *PAGE_SIZE)
+        png = _blank_png(page.file_name)
+        return Picture(page.heading, page.file_name, "subtitle", "white", png, *PAGE_SIZE, thumbnail_png=png)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Page, "render_picture", blank_picture)
@@ -80,7 +81,6 @@ def _blank_png(name: str) -> bytes:
 
     stream, metadata = io.BytesIO(), PngInfo()
     metadata.add_text("page", name)
-    # As wide as its thumbnail, since scaling a full page takes longer than the rest of a report.
     Image.new("RGB", (560, 376), "white").save(stream, format="png", pnginfo=metadata)
     return stream.getvalue()
 

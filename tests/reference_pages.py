@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import inspect
+import json
 import re
 import shutil
 import tempfile
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+import quantlr
 from click.testing import CliRunner
 from quantlr.backtest.metric_types import SECTION_PATHS, Metric
 from quantlr.backtest.metrics import METRICS
@@ -28,8 +30,10 @@ from quantlr.data.catalog import component_catalog_entries, feature_catalog_entr
 from quantlr.data.features import FEATURES
 from quantlr.sweeps.grid import SweepSpec
 
+from benchmarks.measured import markdown_table as table
 from documentation.blocks import filled_pages
 from documentation.lesson_pictures import lesson_pictures
+from documentation.measurements import MEASUREMENTS
 from documentation.timing_drawing import timing_drawing
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -78,12 +82,6 @@ def page_text(title: str, introduction: str, paragraphs: Iterator[str]) -> str:
     """Return a page; a comment in it names the command that wrote it."""
     written_by = "<!-- Written by python tests/reference_pages.py -->"
     return "\n\n".join([f"# {title}", written_by, introduction, *paragraphs]) + "\n"
-
-
-def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return a table; bars in cells are escaped."""
-    lines = [headings, ["---"] * len(headings), *([cell.replace("|", "\\|") for cell in row] for row in rows)]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
 def first_paragraph(documented: Any) -> str:
@@ -300,6 +298,25 @@ def write_example() -> None:
             shutil.copyfile(Path(folder) / "example" / name, EXAMPLE / name)
 
 
+def selection_example() -> dict[str, Any]:
+    """Return the log losses of `configs/sp500_select.yaml`, as a file of measurements has them."""
+    metrics = quantlr.run(DOCS.parent / "configs" / "sp500_select.yaml").metrics
+    selection, losses = metrics["selection"], [row["log_loss"] for row in metrics["selection"]["candidates"]]
+    chosen = metrics["forecast"]["log_loss"]
+    found = {
+        "the mixture": chosen,
+        "the best candidate, known in hindsight": min(losses),
+        "the worst candidate": max(losses),
+        "the base rate": metrics["forecast"]["log_loss_base_rate"],
+    }
+    note = (
+        f"The mixture has a lower log loss than {sum(loss > chosen for loss in losses)} of the {len(losses)} "
+        f"candidates. It lost {selection['regret']:.1f} nats in total against the best, of at most "
+        f"{selection['regret_bound']:.1f}."
+    )
+    return {"note": note, "rows": [{"forecasts of": text, "log loss": f"{loss:.5f}"} for text, loss in found.items()]}
+
+
 def write_pictures(pictures: Mapping[str, bytes]) -> None:
     """Write pictures by their file names."""
     PICTURES.mkdir(parents=True, exist_ok=True)
@@ -313,6 +330,7 @@ if __name__ == "__main__":
     if parser.parse_args().example:
         write_example()
         write_pictures(lesson_pictures())
+        (MEASUREMENTS / "selection_example.json").write_text(json.dumps(selection_example(), indent=1) + "\n")
     write_pictures({"timing.svg": timing_drawing()})
     for path, text in filled_pages().items():
         path.write_text(text, encoding="utf-8")

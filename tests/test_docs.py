@@ -13,6 +13,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -24,22 +25,26 @@ import pytest
 import quantlr
 from click.testing import CliRunner
 from matplotlib.image import imread
+from quantlr.backtest.overlays import Overlay
+from quantlr.backtest.policies import Policy
 from quantlr.cli import main
 from quantlr.config.loader import parse_setting
 from quantlr.config.run_config import load_config
+from quantlr.data.features import Feature
+from quantlr.data.labels import Label
 from quantlr.data.prices import DataSpec, load_prices
+from quantlr.data.source import Source
 from quantlr.data.sources import FileSource, SampleSource
+from quantlr.model.base import Model
 
 import yaml_core
-from benchmarks.edge_markets import EDGE_CELLS
-from benchmarks.skill_markets import SKILL_CELLS
 from documentation.blocks import DOCS, all_panels, filled_pages
 from documentation.exporters import EXAMPLES, EXPORTERS
 from documentation.lesson_pictures import expected_return_table, lesson_pictures, page_context
-from documentation.measurements import ALPHA, EDGE, FIGURES, PLAIN_NUMBERS, REJECTS, figures_by_label
+from documentation.measurements import MEASURED, MEASUREMENTS, read_measurements
 from documentation.timing_drawing import description, known_bars, timing_lanes
 from documentation.verdict_rules import RULES
-from reference_pages import EXAMPLE, EXAMPLE_FILES, PICTURES, reference_pages
+from reference_pages import EXAMPLE, EXAMPLE_FILES, PICTURES, reference_pages, selection_example
 from yahoo_server import Yahoo, days, serving, share, throwaway_authority
 
 ROOT = Path(__file__).parents[1]
@@ -103,7 +108,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_every_block_is_of_a_kind_that_is_tested() -> None:
-    assert {block.language for block in BLOCKS} <= {"bash", "bat", "python", "yaml", "csv", "text"}
+    assert {block.language for block in BLOCKS} <= {"bash", "bat", "python", "yaml", "toml", "csv", "text"}
     install = {block.text for block in blocks("bash", "README.md")}
     for block in blocks("bash"):
         for line in block.text.splitlines():
@@ -243,6 +248,12 @@ def test_members_are_read_from_the_file_that_is_shown(home: Path) -> None:
     mask = load_prices(data).member_mask
     assert mask is not None
     assert 0 < mask.mean() < 1
+
+
+def test_entry_points_shown_are_of_catalogues() -> None:
+    groups = {base.entry_point_group for base in (Feature, Label, Source, Model, Policy, Overlay)}
+    (block,) = blocks("toml")
+    assert set(tomllib.loads(block.text)["project"]["entry-points"]) <= groups
 
 
 def test_config_block_has_every_key_with_its_default(home: Path) -> None:
@@ -392,15 +403,15 @@ def test_glossary_is_in_alphabetical_order() -> None:
     assert len(words) > 60
 
 
-def test_measurements_have_the_names_that_the_benchmark_writes() -> None:
-    labels = figures_by_label()
-    skill = {f"{cell.label}{REJECTS}" for cell in SKILL_CELLS.values()}
-    edges = {f"{cell.label}{suffix}" for cell in EDGE_CELLS.values() for suffix in (EDGE, ALPHA)}
-    assert {label for label in labels if label.endswith(REJECTS)} <= skill
-    assert {label for label in labels if label.endswith((EDGE, ALPHA)) and not label.startswith("best of")} <= edges
-    shown = {label for figures in FIGURES.values() for label in figures.values()}
-    assert {label for label in labels if not label.endswith(REJECTS)} <= shown
-    assert all(0 <= figure["value"] <= 1 for label, figure in labels.items() if label not in PLAIN_NUMBERS)
+def test_every_file_of_measurements_is_shown() -> None:
+    named = set(re.findall(r"^<!-- (\w+): written by", "\n".join(PAGES.values()), re.MULTILINE))
+    assert set(MEASURED) <= named
+    assert {path.stem for path in MEASUREMENTS.iterdir()} == {*MEASURED, "descent", "size_and_power"}
+
+
+def test_selection_example_is_of_the_current_program() -> None:
+    """`python tests/reference_pages.py --example` writes it anew."""
+    assert read_measurements("selection_example.json") == selection_example()
 
 
 def test_every_picture_is_on_a_page() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import subprocess
@@ -12,6 +13,7 @@ from multiprocessing import active_children
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from quantlr.core.progress import ignore_progress
 from quantlr.experiment.run import Run
 from quantlr.report.pages import pages_to_draw
@@ -25,7 +27,9 @@ ROOT = Path(__file__).parents[1]
 @pytest.mark.usefixtures("without_drawing")
 def test_all_applicable_pages_are_rendered() -> None:
     context = case_context("four sessions")
-    assert list(render_pages_serially(context, ignore_progress)) == [page.file_name for page in pages_to_draw(context)]
+    assert list(dict(render_pages_serially(context, ignore_progress))) == [
+        page.file_name for page in pages_to_draw(context)
+    ]
 
 
 def test_pages_are_equal_in_parallel_and_after_a_process_was_killed(
@@ -34,14 +38,14 @@ def test_pages_are_equal_in_parallel_and_after_a_process_was_killed(
     """Of two pages, the other process renders the first, and this one the second while the other starts."""
     page_context = case_context("four sessions")
     monkeypatch.setattr("quantlr.report.pages.pages_to_draw", lambda context: pages_to_draw(context)[:2])
-    expected = render_pages_serially(page_context, ignore_progress)
+    expected = dict(render_pages_serially(page_context, ignore_progress))
     assert len(expected) == 2
     with open_page_renderer(2) as render:
-        assert render(page_context, ignore_progress) == expected
+        assert dict(render(page_context, ignore_progress)) == expected
         (helper,) = active_children()
         helper.kill()
         helper.join()
-        assert render(page_context, ignore_progress) == expected
+        assert dict(render(page_context, ignore_progress)) == expected
     assert not active_children()
 
 
@@ -98,5 +102,9 @@ def _is_running(group: int) -> bool:
 def test_report_uses_the_given_renderer() -> None:
     context = case_context("three years")
     run = Run(context.config, context.metrics, (), context.run_data)
-    pictures = {"tearsheet.png": case_tear_sheet("three years")}
-    assert run.report(draw=lambda *_: pictures).files["tearsheet.png"] == pictures["tearsheet.png"].png_bytes
+    picture = case_tear_sheet("three years")
+    files = run.report(draw=lambda *_: [("tearsheet.png", picture)]).files
+    assert files["tearsheet.png"] == picture.png_bytes
+    assert files["thumbnail.png"] == picture.thumbnail_png
+    assert Image.open(io.BytesIO(picture.thumbnail_png)).size == (640, 301)
+    assert len(picture.thumbnail_png) < 100_000

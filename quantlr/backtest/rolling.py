@@ -122,7 +122,7 @@ def rolling_accuracy(
 
 
 @dataclass(frozen=True, slots=True)
-class RollingExposure:
+class RollingExposureAndTurnover:
     """Exposure and turnover, averaged over a rolling window.
 
     Attributes
@@ -140,12 +140,12 @@ class RollingExposure:
     window: int
 
 
-def rolling_exposure(result: BacktestResult, *, sessions_per_year: int) -> RollingExposure:
+def rolling_exposure_and_turnover(result: BacktestResult, *, sessions_per_year: int) -> RollingExposureAndTurnover:
     """Return rolling exposure and turnover, over a quarter of a year, or of all sessions if that is less."""
     window = min(max(sessions_per_year // 4, 1), max(len(result.exposure) // 4, 1))
     columns = np.column_stack([result.exposure, result.weight.sum(axis=1), result.turnover])
     gross, net, turnover = trailing_sums(columns, window).T / window
-    return RollingExposure(result.sessions[window - 1 :], gross, net, turnover * sessions_per_year, window)
+    return RollingExposureAndTurnover(result.sessions[window - 1 :], gross, net, turnover * sessions_per_year, window)
 
 
 @dataclass(frozen=True, slots=True)

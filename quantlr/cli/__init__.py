@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import atexit
-import gc
 import io
 import os
 import signal
 import sys
 from contextlib import suppress
-from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -25,8 +22,6 @@ from quantlr.core.errors import (
     system_error_text,
 )
 
-GC_THRESHOLD_OBJECTS = 100_000
-"""New objects after which the garbage collector runs; with Python's 700 it takes a seventh of the time of imports."""
 COMMAND_HELP = {
     "init": "Write a config to start from, with every key explained.",
     "plan": "Show what a run would do, down to the dates of its folds.",
@@ -53,13 +48,6 @@ COMMAND_HELP = {
 """Each verb and its line of help, in the order in which they are used, so that help imports no verb."""
 CATALOG_VERBS = ("features", "labels", "models", "policies", "overlays", "sources", "schema")
 """Verbs that share the module `catalog`; each other verb has a module of its name."""
-
-
-@cache
-def reduce_garbage_collection() -> None:
-    """Collect garbage seldom, and not once more at the end, which alone takes a third of a second."""
-    gc.set_threshold(GC_THRESHOLD_OBJECTS)
-    atexit.register(gc.freeze)
 
 
 def _working_folder_exists() -> bool:
@@ -131,7 +119,6 @@ class LazyCommandGroup(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run a verb; Ctrl-C ends the program with 130, also while a verb is still being imported."""
-        reduce_garbage_collection()
         try:
             if signal.getsignal(signal.SIGINT) not in (signal.SIG_IGN, signal.default_int_handler):
                 signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +12,7 @@ from quantlr.cli.options import Options, configs_argument, verb
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from quantlr.data.csv.description import FileReading
     from quantlr.experiment.plan import PlannedModel, PlannedTicker, RunPlan, WalkForwardPlan
 
 MAX_MODELS_SHOWN = 12
@@ -65,6 +66,7 @@ def _iter_plan_key_text_pairs(plan: RunPlan, config_path: Path) -> Iterator[tupl
     if planned is not None:
         span, n_columns = planned.sessions, len(planned.columns)
         yield "prices", f"{planned.source}: {span.rows:,} sessions, {span.first} to {span.last}"
+        yield from iter_file_reading_texts(planned.files)
         yield "features", f"{n_columns} column{'s'[: n_columns != 1]}: {', '.join(planned.columns)}"
         yield "resources", resources_text(planned.resources)
     missing = [ticker for ticker, last in plan.to_ask.items() if last is None]
@@ -87,6 +89,14 @@ def _iter_plan_key_text_pairs(plan: RunPlan, config_path: Path) -> Iterator[tupl
     if planned is not None:
         this_trial = "this one is among them" if planned.tried else "this would be one more"
         yield "trials", f"{planned.trials:,} so far on overlapping prices; {this_trial} ({plan.ledger})"
+
+
+def iter_file_reading_texts(files: Iterable[FileReading]) -> Iterator[tuple[str, str]]:
+    """Yield label and text of each line on how files of prices were read."""
+    for file in files:
+        reading, closes = file.texts()
+        yield "read as", reading
+        yield "", closes
 
 
 def _selection_text(section: dict[str, Any]) -> str:

@@ -65,12 +65,12 @@ def command(
     """
     from quantlr.report.render import open_page_renderer
 
-    if pages is not None:
-        options = replace(options, settings=(*options.settings, _pages_setting(pages)))
     # First of all, so that the processes that draw import what they need while this one calculates.
     with open_page_renderer(options.workers) as renderer:
         from quantlr.cli.terminal import run_for_exit_status
 
+        if pages is not None:
+            options = replace(options, settings=(*options.settings, _pages_setting(pages)))
         paths_by_name: dict[str, Path] = {}
 
         def run_one(path: Path) -> None:
@@ -169,12 +169,15 @@ def _print_run(options: Options, run: Run, previous_metrics: dict[str, Any] | No
     from rich.text import Text
 
     from quantlr.backtest.fills import sharpe_by_fill_text
+    from quantlr.cli.plan import iter_file_reading_texts
     from quantlr.cli.terminal import print_table
     from quantlr.report.summary import confidence_interval_rows, solver_text
 
     results = options.results
     print_headline_table(f"{run.config.name}: {_tickers_and_dates_text(run)}", run.metrics, previous_metrics, results)
     if options.verbose:
+        for label, text in iter_file_reading_texts(run.config.data.source.describe_files(run.config.data.tickers)):
+            results.print(Text.assemble((f"{label} " if label else "", "cyan"), text))
         for label, bounds in confidence_interval_rows(run.metrics):
             results.print(Text.assemble(("95% interval ", "cyan"), f"{label}: {bounds}"))
         results.print(Text.assemble(("solver ", "cyan"), solver_text(run.metrics["model"])))

@@ -26,7 +26,7 @@ def command(options: Options, *, config_path: Path, port: int, open_page: bool, 
     """
     try:
         from quantlr.watch.loop import WatchLoop
-        from quantlr.watch.server import PageParts, listen, serve
+        from quantlr.watch.server import PageParts, listen, make_app, serve
     except ModuleNotFoundError as error:
         raise UserError(f'quantlr watch needs {error.name}: pip install "quantlr[watch]"') from error
     if not config_path.is_file():
@@ -35,14 +35,16 @@ def command(options: Options, *, config_path: Path, port: int, open_page: bool, 
     loop = WatchLoop(
         config_path, parts.publish, options.output, options.settings, options.name, options.offline, writes_pages
     )
-    url = f"http://127.0.0.1:{connection.getsockname()[1]}/{token}/"
+    port = connection.getsockname()[1]
+    app = make_app(config_path.stem, parts, loop.controls.change_value, loop.show_ticker, token=token, port=port)
+    url = f"http://127.0.0.1:{port}/{token}/"
     options.results.print(f"watching {config_path} at {url}", soft_wrap=True)
     options.messages.print("Ctrl-C ends it; each result is recorded in the ledger of trials")
     threading.Thread(target=loop.run, daemon=True, name="quantlr evaluation").start()
     if open_page:
         click.launch(url)
     try:
-        serve(config_path.stem, parts, loop.controls.change_value, connection, token=token)
+        serve(app, parts, connection)
     except KeyboardInterrupt:
         raise SystemExit(INTERRUPTED_EXIT_STATUS) from None
     finally:

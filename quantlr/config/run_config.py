@@ -43,9 +43,9 @@ from quantlr.core.errors import ConfigError, QuantlrError
 from quantlr.core.known_series import FileColumn
 from quantlr.core.text import path_for_sharing
 from quantlr.data.features import AnyFeature, Feature
-from quantlr.data.frame import FrameSource
 from quantlr.data.labels import LABELS, Direction, Label
 from quantlr.data.prices import DataSpec
+from quantlr.data.sources import FrameSource
 from quantlr.model.base import Model
 from quantlr.model.config import AnyModel, LogisticRegression
 from quantlr.model.selection import AUTO_L2_VALUES, SelectSpec

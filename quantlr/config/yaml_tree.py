@@ -145,7 +145,7 @@ def parse_yaml(text: str, *, file_name: str, base_folder: Path) -> tuple[ParsedY
     try:
         with library_errors_translated("YAML", unless=(MarkedYAMLError, ReaderError)):
             builder.problems.extend(_iter_forbidden_syntax_problems(text, file_name))
-            node = None if builder.problems else YAML(typ="rt", pure=True).compose(text)
+            node = None if builder.problems else YAML(typ="safe", pure=True).compose(text)
             if node is not None:
                 builder.parsed.value = builder.build_value(node, ())
     except UnreadableContentError as error:
@@ -177,7 +177,7 @@ def _location_from_mark(mark: Any, file_name: str) -> SourceLocation:
 def _iter_forbidden_syntax_problems(text: str, file_name: str) -> Iterator[ConfigProblem]:
     """Yield what is refused before any value is built, so that nested aliases are never expanded."""
     depth = documents = 0
-    for event in YAML(typ="rt", pure=True).parse(text):
+    for event in YAML(typ="safe", pure=True).parse(text):
         location = _location_from_mark(event.start_mark, file_name)
         if isinstance(event, DocumentStartEvent):
             documents += 1

@@ -35,7 +35,7 @@ class FileColumn:
     release_date: str | None = None
 
     @property
-    def prefix(self) -> str:
+    def column_prefix(self) -> str:
         """What precedes the names of its columns in a table of bars."""
         return f"{self.name}, {self.release_date}: "
 

@@ -192,10 +192,10 @@ def _exit_with_parent() -> None:
 def parallel_map(
     function: Callable[[Job], Result], jobs: Sequence[Job], pool: ProcessPoolExecutor, *, pool_size: int, n_queued: int
 ) -> Iterator[Result]:
-    """Yield `function` of each job, in the order of the jobs, computed by this process and by a pool.
+    """Return an iterator over `function` of each job, in the order of the jobs, computed by this process and by a pool.
 
-    This process computes too, from the first moment on, while the others may still be starting. Meanwhile the pool's
-    own thread sends the next job whenever one is done.
+    The pool begins at once. This process computes too, from the moment on that the first result is asked for, while the
+    others may still be starting. Meanwhile the pool's own thread sends the next job whenever one is done.
 
     Parameters
     ----------
@@ -206,7 +206,7 @@ def parallel_map(
 
     Raises
     ------
-    BrokenProcessPool : a process was killed.
+    BrokenProcessPool : a process was killed; the iterator raises it.
     """
     indices, futures, lock = iter(range(len(jobs))), dict[int, Future[Result]](), threading.Lock()
     # Pickled here, since this thread computes too, and so caches properties, while a thread of the pool pickles jobs.
@@ -219,25 +219,38 @@ def parallel_map(
             index = next(indices, None)
             if index is None:
                 return
-            futures[index] = future = pool.submit(_call_pickled, pickled, jobs[index])
+            futures[index] = future = _submit(pool, pickled, jobs[index])
         future.add_done_callback(submit_next_job)
+
+    def iter_results() -> Iterator[Result]:
+        n_yielded = 0
+        while True:
+            with lock:
+                index = next(indices, None)
+            if index is None:
+                break
+            result = function(jobs[index])
+            futures[index] = Future()
+            futures[index].set_result(result)
+            while n_yielded in futures and futures[n_yielded].done():
+                yield futures.pop(n_yielded).result()
+                n_yielded += 1
+        for index in range(n_yielded, len(jobs)):
+            yield futures.pop(index).result()
 
     for _ in range(n_queued * pool_size):
         submit_next_job()
-    n_yielded = 0
-    while True:
-        with lock:
-            index = next(indices, None)
-        if index is None:
-            break
-        result = function(jobs[index])
-        futures[index] = Future()
-        futures[index].set_result(result)
-        while n_yielded in futures and futures[n_yielded].done():
-            yield futures.pop(n_yielded).result()
-            n_yielded += 1
-    for index in range(n_yielded, len(jobs)):
-        yield futures.pop(index).result()
+    return iter_results()
+
+
+def _submit(pool: ProcessPoolExecutor, pickled: bytes, job: Any) -> Future[Any]:
+    """Return the future of a job; it has failed where a process of the pool was killed."""
+    try:
+        return pool.submit(_call_pickled, pickled, job)
+    except BrokenProcessPool as error:
+        future: Future[Any] = Future()
+        future.set_exception(error)
+        return future
 
 
 def _call_pickled(pickled: bytes, job: Any) -> Any:

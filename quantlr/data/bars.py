@@ -18,9 +18,9 @@ import numpy as np
 
 from quantlr.core.errors import DataError
 from quantlr.core.frequency import MAX_DAILY_GAP_DAYS, MAX_MONTHLY_GAP_DAYS, MAX_WEEKLY_GAP_DAYS, median_gap_days
+from quantlr.core.known_series import DateArray
 from quantlr.core.timing import iso_date
 from quantlr.core.values import Array, BoolArray, IntArray, Note, Prices
-from quantlr.data.csv.raw_table import DateArray
 from quantlr.data.csv.reader import PRICE_FIELDS
 from quantlr.data.price_rows import PriceRows
 
@@ -87,8 +87,10 @@ def aggregate_rows(rows: PriceRows, bars: Bars) -> tuple[PriceRows, list[Note]]:
 
     Raises
     ------
-    DataError : weekly bars are dated on Sundays, beside bars of other dates: it is not known of which week they are.
+    DataError : a ticker's bars are longer; or weekly bars are dated on Sundays, beside bars of other dates: it is not
+        known of which week they are.
     """
+    _require_no_longer_bars(rows, bars)
     if bars == "daily":
         return rows, []
     days, is_moved = _closing_days(rows)
@@ -111,6 +113,16 @@ def aggregate_rows(rows: PriceRows, bars: Bars) -> tuple[PriceRows, list[Note]]:
     text = f"the last {unit}, to {iso_date(last_day)}, is not over; left out"
     is_over = joined.date < period_end[-1].astype(rows.date.dtype)
     return joined.take_rows(is_over), [Note("data", text, date=iso_date(last_day), key="data.bars")]
+
+
+def _require_no_longer_bars(rows: PriceRows, bars: Bars) -> None:
+    units = ("week", "month", "quarter")[("daily", "weekly", "monthly").index(bars) :]
+    days = rows.date.astype("datetime64[D]")
+    for index, ticker in enumerate(rows.tickers):
+        period = bar_period(days[slice(*np.searchsorted(rows.ticker_index, [index, index + 1]))])
+        if period is not None and period.unit in units:
+            text = f"{ticker} has {period.text}, which can't be divided into {bars} ones"
+            raise DataError(f"{text}; give finer bars, or leave data.bars out", key="data.bars")
 
 
 def _closing_days(rows: PriceRows) -> tuple[DateArray, BoolArray]:

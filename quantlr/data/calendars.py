@@ -18,8 +18,9 @@ from quantlr.core.atomic import atomic_write, cache_dir
 from quantlr.core.components import ConfigSection
 from quantlr.core.errors import DataError, did_you_mean_text
 from quantlr.core.file_reading import UnreadableContentError, library_errors_translated
+from quantlr.core.known_series import DateArray
 from quantlr.core.values import BoolArray, IntArray
-from quantlr.data.csv.raw_table import DATE_DTYPE, DateArray
+from quantlr.data.csv.raw_table import DATE_DTYPE
 
 EXTRA_CACHED_TIMEDELTA = dt.timedelta(days=366)
 """Time of a calendar that are cached beyond the dates asked for, since the next run has newer prices."""
@@ -117,10 +118,11 @@ def _compute_cached_calendar(calendar_name: str, first_date: dt.date, last_date:
             with library_errors_translated("a calendar that can be computed"):
                 start, end, closes, hours = _recorded_closes(calendar_name, start, end)
         except UnreadableContentError as error:
-            text = f"the calendar {calendar_name} of exchange_calendars can't be used: {error}"
-            raise DataError(
-                f"{text}; name one with the same holidays, or null for none", key="data.calendar"
-            ) from error
+            text = (
+                f"the calendar {calendar_name} of exchange_calendars can't be used, since the library can't compute it"
+            )
+            advice = "name one with the same holidays, or null for none"
+            raise DataError(f"{text}; {advice}", key="data.calendar") from error
     closes = closes.loc[start:end]
     return CachedCalendar(
         asked=(first_date, last_date),

@@ -25,7 +25,6 @@ from quantlr.core.components import ChoiceDescriptions, Unit
 from quantlr.core.errors import DataError, Fault
 from quantlr.core.progress import ProgressCounter
 from quantlr.core.values import Note
-from quantlr.data.background import ResultTimeoutError, iter_in_background
 from quantlr.data.cache import CachedHistory, CacheIndexEntry, DamagedFileError, FetchResponse, PriceCache
 from quantlr.data.corporate_actions import (
     RAW_PRICE_COLUMNS,
@@ -35,6 +34,7 @@ from quantlr.data.corporate_actions import (
 )
 from quantlr.data.csv.reader import BarFrame
 from quantlr.data.markets import SETTLEMENT_DELAY_AFTER_CLOSE
+from quantlr.data.network import ResultTimeoutError, iter_in_background
 from quantlr.data.source import FetchedPrices, FetchRequest, Source, combine_digests, sha256_hex
 
 OVERLAP_SESSIONS = 8

@@ -23,7 +23,7 @@ from quantlr.core.atomic import atomic_write, cache_dir
 from quantlr.core.errors import DataError, Fault
 from quantlr.core.file_reading import UnreadableContentError, library_errors_translated, read_json
 from quantlr.data.download import DOWNLOAD_TIMEOUT_SECONDS, HttpEnvironment
-from quantlr.data.http import network_error_text, read_error_text, read_response
+from quantlr.data.network import network_error_text, read_error_text, read_response
 from quantlr.data.series import FileSeries, KnownRule, Observations, SeriesSource
 from quantlr.data.source import sha256_hex
 

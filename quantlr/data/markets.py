@@ -16,11 +16,11 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from quantlr.core.errors import DataError
+from quantlr.core.known_series import DateArray
 from quantlr.core.timing import SECONDS_PER_DAY, UNKNOWN_MARKET, Market
 from quantlr.core.values import IntArray, Note, Prices
 from quantlr.data.bars import bar_period
 from quantlr.data.calendars import RegularClose, load_sessions
-from quantlr.data.csv.raw_table import DateArray
 from quantlr.data.price_rows import PriceRows
 
 CALENDAR_BY_SUFFIX = {
@@ -47,6 +47,11 @@ FALLBACK_CLOSES = {
     "XTAE": RegularClose(zone="Asia/Jerusalem", minutes=17 * 60 + 25),
 }
 """Regular closes of the calendars that the library may fail to compute."""
+UNCOMPUTED_CALENDAR_TEXT = (
+    "exchange_calendars can't compute the calendar {}: its market's regular close is used, and no session is compared"
+)
+SUNDAY_MARKET_ZONES = {"XTAE": "Asia/Jerusalem", "XSAU": "Asia/Riyadh"}
+"""Time zones of the calendars of exchanges that are open on Sundays and closed on Fridays."""
 EARLIEST_CLOSE_SECONDS, LATEST_CLOSE_SECONDS = SECONDS_PER_DAY // 2, SECONDS_PER_DAY
 """Local time of day between which a market closes of which only the offset is known."""
 MIN_MISSING_DATES, MIN_MISSING_DATES_PER_YEAR = 3, 1.0
@@ -80,6 +85,11 @@ class MarketSources:
         """Return the calendar or the regular close of a ticker, None if neither is known."""
         stated = self.by_ticker.get(ticker) or self.calendar or self.of_source.get(ticker)
         return hours_of_suffix(ticker) if stated is None else _canonical_hours(stated)
+
+    def sunday_zone(self, ticker: str) -> str | None:
+        """Return the time zone of a ticker whose market is open on Sundays and closed on Fridays, None for others."""
+        hours = self.hours(ticker)
+        return SUNDAY_MARKET_ZONES.get(hours) if isinstance(hours, str) else None
 
 
 def _canonical_hours(calendar: str) -> MarketHours:
@@ -136,10 +146,22 @@ def market_with_closes(name: str, hours: MarketHours, dates: DateArray) -> tuple
             if hours not in FALLBACK_CLOSES:
                 raise
             closes, n_unrecorded = FALLBACK_CLOSES[hours].closes(dates), len(dates)
-            text = f"the calendar {hours} can't be computed; the regular close of its market is used"
+            text = UNCOMPUTED_CALENDAR_TEXT.format(hours)
         if n_unrecorded:
             notes = [Note("data", text, count=n_unrecorded, key="data.calendars")]
     return Market(name, days, closes, closes), notes
+
+
+def computed_calendars(calendars: Mapping[str, str], dates: DateArray) -> tuple[dict[str, str], list[Note]]:
+    """Return the calendars by ticker without those that the library can't compute, and a note on each of these."""
+    failed = []
+    for name in sorted({*calendars.values()} & FALLBACK_CLOSES.keys()):
+        try:
+            load_sessions(name, first_date=dates.min(), last_date=dates.max())
+        except DataError:
+            failed.append(name)
+    notes = [Note("data", UNCOMPUTED_CALENDAR_TEXT.format(name), key="data.calendars") for name in failed]
+    return {ticker: name for ticker, name in calendars.items() if name not in failed}, notes
 
 
 def unfinished_reason(rows: PriceRows, row: int, sources: MarketSources, now: dt.datetime) -> str:

@@ -9,10 +9,11 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import pandas as pd
 
+from quantlr.core.known_series import DateArray
 from quantlr.core.timing import iso_date
 from quantlr.core.values import Array, BoolArray, IntArray
 from quantlr.data.csv.headings import BAR_FIELDS
-from quantlr.data.csv.raw_table import DATE_DTYPE, DateArray
+from quantlr.data.csv.raw_table import DATE_DTYPE
 from quantlr.data.csv.reader import BarFrame
 
 

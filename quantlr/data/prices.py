@@ -24,26 +24,24 @@ from quantlr.core.values import Array, BoolArray, Note, Prices
 from quantlr.data.bars import BARS_DESCRIPTIONS, Bars, aggregate_rows, daily_rows_of_intraday
 from quantlr.data.csv.headings import BAR_FIELDS
 from quantlr.data.csv.reader import BarFrame
-from quantlr.data.file_columns import load_file_columns
 from quantlr.data.fred import SERIES_SOURCES
-from quantlr.data.markets import MarketSources, find_markets
+from quantlr.data.markets import MarketSources, computed_calendars, find_markets
 from quantlr.data.price_rows import PriceRows
 from quantlr.data.rule_results import ValidationContext
-from quantlr.data.series import SeriesSource, digests_with_series, load_series
+from quantlr.data.series import SeriesSource, digests_with_series, load_file_columns, load_series
 from quantlr.data.source import FetchedPrices, FetchRequest, Source, combine_digests
 from quantlr.data.sources import SOURCES
 from quantlr.data.stamps import resolve_stamps
-from quantlr.data.ticker_list import MemberDates, read_ticker_list
-from quantlr.data.validation import QualitySpec, validate_price_rows
+from quantlr.data.ticker_list import MemberDates, member_dates_of_tickers, read_ticker_list
+from quantlr.data.validation import (
+    QualitySpec,
+    price_index_notes,
+    survivorship_bias_notes,
+    validate_price_rows,
+)
 
-TOTAL_RETURN_INDICES = ("^SP500TR", "^GDAXI", "^XNDX", "^BVSP")
-"""Indices with a leading ^ that include dividends."""
 ALL_TICKERS = "all"
 """Stands for all tickers of a source, where a config would list them."""
-MIN_UNIVERSE_TICKERS = 3
-"""Number of tickers from which on a list is taken for a universe rather than a choice of single stocks."""
-MIN_SURVIVORSHIP_YEARS = 2.0
-"""Length of history in years from which on survivorship bias matters."""
 
 
 if TYPE_CHECKING:
@@ -251,23 +249,21 @@ def load_prices(
     fetched = fetch_prices(spec, benchmark=benchmark, file_columns=file_columns, offline=offline, progress=progress)
     counter = ProgressCounter("checking", 3, progress)
     rows = PriceRows.from_bars(fetched.bars, file_paths=fetched.file_paths)
-    all_rows, notes = resolve_stamps(rows, spec.timezone)
-    rows = all_rows.slice_dates(spec.start, spec.end)
-    if spec.bars is not None and len(rows):
-        rows = daily_rows_of_intraday(rows)
-    counter.step()
-    calendars = {**(fetched.calendars if spec.calendar is None else dict.fromkeys(tickers, spec.calendar))}
-    calendars |= spec.calendars
-    dates = f" between {spec.start or 'the first'} and {spec.end or 'the last'}" if spec.start or spec.end else ""
     sources = MarketSources(spec.calendars, spec.calendar, {**fetched.markets, **fetched.calendars})
-    context = ValidationContext(latest_date_worldwide(), calendars, dt.datetime.now(dt.UTC), sources)
-    rows, validation_notes = validate_price_rows(rows, spec.quality, context, date_range_text=dates)
-    notes += validation_notes
-    if spec.bars is not None:
-        rows, bar_notes = aggregate_rows(rows, spec.bars)
-        notes += bar_notes
-    markets, market_notes = find_markets(rows, sources)
-    notes += market_notes
+    zones = {ticker: zone for ticker in tickers if (zone := sources.sunday_zone(ticker)) is not None}
+    all_rows, notes = resolve_stamps(rows, spec.timezone, zones)
+    counter.step()
+    try:
+        rows, row_notes = _usable_rows(all_rows, spec, fetched.calendars, sources)
+        markets, market_notes = find_markets(rows, sources)
+    except DataError as error:
+        if error.key != "data.calendar" or spec.calendar is not None:
+            raise
+        raise DataError(error.message, key="data.calendars") from error
+    noted = {note.text for note in row_notes}
+    for ticker in sorted({*spec.calendars} - {*tickers, *spec.series}):
+        notes.append(Note("data", f"{ticker} is no ticker or series of this run", key="data.calendars"))
+    notes += [*row_notes, *(note for note in market_notes if note.text not in noted)]
     counter.step()
     is_traded, is_context, is_benchmark = (
         np.array([ticker in group for ticker in rows.tickers]) for group in (spec.tickers, spec.context, (benchmark,))
@@ -299,6 +295,31 @@ def load_prices(
         prices = replace(prices, series=(*prices.series, *series))
     counter.step()
     return prices
+
+
+def _usable_rows(
+    rows: PriceRows, spec: DataSpec, source_calendars: Mapping[str, str], sources: MarketSources
+) -> tuple[PriceRows, list[Note]]:
+    """Return the rows within the dates of a config, valid and joined to its bars, and notes; errors are `load_prices`'.
+
+    Parameters
+    ----------
+    rows : dated by session.
+    source_calendars : by ticker the calendar that the source states.
+    sources : what is stated about the market of each ticker.
+    """
+    rows = rows.slice_dates(spec.start, spec.end)
+    calendars = {**(source_calendars if spec.calendar is None else dict.fromkeys(rows.tickers, spec.calendar))}
+    calendars |= spec.calendars
+    notes: list[Note] = []
+    if len(rows):
+        calendars, notes = computed_calendars(calendars, rows.date)
+        rows = rows if spec.bars is None else daily_rows_of_intraday(rows)
+    dates = f" between {spec.start or 'the first'} and {spec.end or 'the last'}" if spec.start or spec.end else ""
+    context = ValidationContext(latest_date_worldwide(), calendars, dt.datetime.now(dt.UTC), sources)
+    rows, validation_notes = validate_price_rows(rows, spec.quality, context, date_range_text=dates)
+    rows, bar_notes = (rows, []) if spec.bars is None else aggregate_rows(rows, spec.bars)
+    return rows, [*notes, *validation_notes, *bar_notes]
 
 
 def _with_series(prices: Prices, spec: DataSpec, sources: MarketSources, *, offline: bool) -> Prices:
@@ -397,16 +418,6 @@ def prices_from_rows(
     )
 
 
-def price_index_notes(tickers: Sequence[str]) -> list[Note]:
-    """Return a note if some of the tickers are price indices, which are written with a leading ^."""
-    indices = [ticker for ticker in tickers if ticker.startswith("^") and ticker not in TOTAL_RETURN_INDICES]
-    if not indices:
-        return []
-    subject = ", ".join(indices[:3]) + (f" and {len(indices) - 3} more" if len(indices) > 3 else "")
-    text = f"{subject}: a price index has no dividends; a long position would earn them, and a short one pay them"
-    return [Note("data", text, count=len(indices), key="data.tickers")]
-
-
 def membership_mask(prices: Prices, membership: Mapping[str, MemberDates] | None) -> BoolArray | None:
     """Return whether each ticker is a member of the universe at each bar, (bars, tickers); None if all always are.
 
@@ -417,31 +428,9 @@ def membership_mask(prices: Prices, membership: Mapping[str, MemberDates] | None
     if not membership:
         return None
     dates = prices.sessions.to_numpy().astype("datetime64[D]")[prices.session]
-    first, last = _member_dates_by_ticker(prices.tickers, membership)
+    first, last = member_dates_of_tickers(prices.tickers, membership)
     mask = (prices.session >= 0) & (dates >= first) & (dates <= last)
     if not mask.any():
         span = f"{iso_date(prices.sessions[0])} to {iso_date(prices.sessions[-1])}"
         raise DataError(f"no ticker is a member on any of its bars, {span}; correct the dates", key="data.membership")
     return mask
-
-
-def _member_dates_by_ticker(tickers: Sequence[str], membership: Mapping[str, MemberDates]) -> tuple[Array, Array]:
-    """Return the first and the last date of each ticker, (tickers,) each; the earliest and the latest where open."""
-    members = [membership.get(ticker, (None, None)) for ticker in tickers]
-    first = np.array([date or dt.date.min for date, _ in members], dtype="datetime64[D]")
-    return first, np.array([date or dt.date.max for _, date in members], dtype="datetime64[D]")
-
-
-def survivorship_bias_notes(rows: PriceRows, membership: Mapping[str, MemberDates] | None) -> list[Note]:
-    """Return a note if all of several tickers still trade, as members, on the last of many sessions.
-
-    A list that was drawn up at the end looks so: it lacks the tickers that were delisted or removed before.
-    """
-    _, last_member_date = _member_dates_by_ticker(rows.tickers, membership or {})
-    last = np.minimum(rows.date[np.cumsum(rows.n_rows_by_ticker) - 1], last_member_date)
-    n_years = (rows.date.max() - rows.date.min()) / np.timedelta64(1, "D") / 365.25
-    if len(rows.tickers) < MIN_UNIVERSE_TICKERS or n_years < MIN_SURVIVORSHIP_YEARS or (last < rows.date.max()).any():
-        return []
-    text = f"all {len(rows.tickers)} tickers still trade on the last session, {n_years:.0f} years after the first"
-    text += ": a list drawn up with hindsight lacks those that were delisted, which flatters holding it"
-    return [Note("data", f"{text} (survivorship bias)", date=iso_date(rows.date.max()), key="data.membership")]

@@ -1,9 +1,10 @@
-"""Series other than prices, from files or from FRED, and the date from which each of their values is known."""
+"""Series other than prices, from files, FRED or columns of the tickers' own files, and when their values are known."""
 
 from __future__ import annotations
 
+import datetime as dt
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -14,21 +15,16 @@ from pydantic import Field, ValidationInfo, field_validator
 from quantlr.core.components import ChoiceDescriptions, Component, ConfigRelativePath
 from quantlr.core.errors import DataError, Fault
 from quantlr.core.file_reading import UnreadableContentError, read_file
-from quantlr.core.known_series import MAX_FEATURE_MAGNITUDE, KnownSeries
+from quantlr.core.known_series import MAX_FEATURE_MAGNITUDE, DateArray, FileColumn, KnownSeries
 from quantlr.core.timing import SECONDS_PER_DAY, Market, iso_date
 from quantlr.core.values import Array, IntArray
 from quantlr.data.csv.formats import read_raw_table
-from quantlr.data.csv.known_values import parse_released_values
 from quantlr.data.csv.numbers import decide_decimal_mark
-from quantlr.data.csv.raw_table import (
-    MAX_FILE_BYTES,
-    CellTable,
-    DateArray,
-    ReadingOptions,
-    parse_dates,
-)
-from quantlr.data.markets import MarketHours, market_with_closes
-from quantlr.data.source import sha256_hex
+from quantlr.data.csv.raw_table import MAX_FILE_BYTES, CellTable, parse_dates
+from quantlr.data.csv.reader import BarFrame, parse_released_values
+from quantlr.data.markets import MarketHours, MarketSources, market_with_closes
+from quantlr.data.price_rows import PriceRows
+from quantlr.data.source import DateFormat, Decimal, Encoding, Separator, Sheet, reading_options, sha256_hex
 
 KnownRule = Literal["same_close", "next_session", "release_date"]
 KNOWN_DESCRIPTIONS = {
@@ -122,6 +118,11 @@ class FileSeries(SeriesSource):
         "Several rows of one date are its vintages.",
         examples=["Released"],
     )
+    separator: Separator = None
+    decimal: Decimal = None
+    encoding: Encoding = None
+    date_format: DateFormat = None
+    sheet: Sheet = None
 
     example_parameters = (
         {"path": "vix.csv", "value": "VIX", "known": "same_close"},
@@ -157,14 +158,15 @@ class FileSeries(SeriesSource):
             mark = decide_decimal_mark(table, [index for index in range(table.cells.shape[1]) if index != value])
             values = parse_released_values(table, value, release, decimal_mark=mark)
         except DataError as error:
-            raise DataError(error.message, key=key) from error
+            # The readers name the keys of a file of prices; those of a series have the same names.
+            raise DataError(error.message.replace("data.source.", f"data.series.{name}."), key=key) from error
         return observations_from_values(dates, values, self.known, sha256=sha256_hex(content))
 
     def _read_table(self, content: bytes) -> tuple[CellTable, dict[str, int]]:
         """Return the cells of the file, and the position of each column that is used."""
         headings = {"date": self.date, "value": self.value}
         headings |= {"release_date": self.release_date} if self.release_date is not None else {}
-        options = ReadingOptions(columns=headings)
+        options = reading_options(self, headings)
         raw_table = read_raw_table(content, path=self.path, options=options)
         positions = raw_table.column_positions(list(headings.values()), key="data.series")
         table = raw_table.read_cell_table(n_header_lines=1, options=options)
@@ -299,3 +301,62 @@ def _first_dates_that_close_after(instants: IntArray, hours: MarketHours) -> Dat
 def digests_with_series(sha256: str, digests: Mapping[str, str]) -> dict[str, Any]:
     """Return the digests of prices and series by name, for one digest of all."""
     return {"prices": sha256, **{f"series {name}": digest for name, digest in digests.items()}}
+
+
+def load_file_columns(
+    columns: Sequence[FileColumn],
+    bars: Mapping[str, BarFrame],
+    rows: PriceRows,
+    markets: Mapping[str, Market],
+    sources: MarketSources,
+    *,
+    start: dt.date | None,
+    end: dt.date | None,
+) -> tuple[KnownSeries, ...]:
+    """Return the columns of each traded ticker's file as series, with the dates from which their values are known.
+
+    Parameters
+    ----------
+    columns : the columns.
+    bars : of each ticker, as its source returns them.
+    rows : all rows of these bars in their order, with the date of their session.
+    markets : the market of each traded ticker.
+    sources : what is stated about the hours of the markets.
+    start, end : the dates used, both included; None leaves that side open.
+
+    Raises
+    ------
+    DataError : the source has no such column, the column has no order in time, or a market is needed and not known.
+    """
+    hours_by_market = {market.name: sources.hours(ticker) for ticker, market in markets.items()}
+    all_series = []
+    for ticker, market in markets.items():
+        date = rows.date[rows.ticker_index == rows.tickers.index(ticker)]
+        is_used = (date >= np.datetime64(start or dt.date.min)) & (date <= np.datetime64(end or dt.date.max))
+        for column in columns:
+            name = f"{ticker}: {column.name}"
+            values = _values_of_column(bars[ticker], column, ticker)
+            observations = observations_from_values(date[is_used], values[is_used], column.known)
+            if len(observations.date):
+                require_order_in_time(name, observations, key="features")
+            known: dict[str, DateArray] = {}
+            for market_name, hours in hours_by_market.items():
+                own_hours = hours if market_name == market.name else hours_by_market[market.name]
+                is_compared = market_name == market.name or None not in (hours, own_hours)
+                rule = column.known if column.known != "same_close" or is_compared else "next_session"
+                known[market_name] = first_known_dates(name, rule, observations, hours, own_hours)
+            all_series.append(
+                KnownSeries(
+                    name, observations.date, observations.value, known[market.name], known, ticker=ticker, column=column
+                )
+            )
+    return tuple(all_series)
+
+
+def _values_of_column(bars: BarFrame, column: FileColumn, ticker: str) -> pd.DataFrame:
+    """Return the values and releases of a column, as `parse_released_values` names them."""
+    found = bars.loc[:, [str(heading).startswith(column.column_prefix) for heading in bars.columns]]
+    if found.empty and not len(found.columns):
+        text = f"the source of {ticker} has prices and no column {column.name!r}"
+        raise DataError(f"{text}; give its prices as a file, or the column as data.series", key="features")
+    return found.rename(columns=lambda heading: str(heading).removeprefix(column.column_prefix))

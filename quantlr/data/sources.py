@@ -1,30 +1,50 @@
-"""Sources of files and of the prices that ship with quantlr; the closing tuple is the catalogue of all sources."""
+"""Sources of files, of prices passed from Python and of those that ship; the closing tuple has all sources."""
 
 from __future__ import annotations
 
-import codecs
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator
+import pandas as pd
+import pyarrow as pa
+from pyarrow import ipc
+from pydantic import Field, PrivateAttr
 
 from quantlr.core.components import ChoiceDescriptions, ConfigRelativePath
-from quantlr.core.errors import Fault
-from quantlr.core.file_reading import UnreadableContentError, iter_files_below, read_file
+from quantlr.core.errors import DataError, Fault
+from quantlr.core.file_reading import UnreadableContentError, iter_files_below, library_errors_translated, read_file
 from quantlr.core.progress import ProgressCounter
 from quantlr.core.text import escape_unsafe_characters
 from quantlr.core.values import Note
 from quantlr.data.crypto import CcxtSource
-from quantlr.data.csv.raw_table import MAX_FILE_BYTES, ReadingOptions, source_path_error
-from quantlr.data.csv.reader import BarFrame, read_bars, read_tickers
-from quantlr.data.frame import FrameSource
-from quantlr.data.source import FetchedPrices, FetchRequest, Source, combine_digests, sha256_hex
+from quantlr.data.csv.description import FileReading, describe_file
+from quantlr.data.csv.formats import index_to_column, raw_table_from_frame
+from quantlr.data.csv.raw_table import MAX_FILE_BYTES, RawTable, ReadingOptions, require_table_size, source_path_error
+from quantlr.data.csv.reader import BarFrame, bars_from_raw_table, read_bars, read_tickers, tickers_of_raw_table
+from quantlr.data.source import (
+    DateFormat,
+    Decimal,
+    Encoding,
+    FetchedPrices,
+    FetchRequest,
+    Separator,
+    Sheet,
+    Source,
+    combine_digests,
+    reading_options,
+    sha256_hex,
+)
 from quantlr.data.stooq import StooqSource
 from quantlr.data.ticker_list import STOOQ_US_SUFFIX, require_known_tickers
 from quantlr.data.yahoo import YahooSource
 
+MAX_DESCRIBED = 3
+"""Files, and tickers of each, of which a plan says how they are read."""
+FRAME_NAME = Path("data")
+"""Name of a DataFrame in messages."""
 MAX_FOLDER_DEPTH = 50
 """Levels of folders below `data.source.path` in which files are looked for."""
 READABLE_SUFFIXES = (
@@ -33,8 +53,6 @@ READABLE_SUFFIXES = (
 )
 """Endings of the names of files that can be read."""
 ColumnField = Literal["date", "ticker", "open", "high", "low", "close", "adj_close", "volume"]
-DECIMAL_DESCRIPTIONS = {".": "a point, and commas separate thousands", ",": "a comma, and points separate thousands"}
-SEPARATOR_BY_NAME = {"tab": "\t"}
 
 
 def readable_file_stem(path: Path) -> str | None:
@@ -53,28 +71,11 @@ class FileSource(Source):
     columns: dict[ColumnField, str] = Field(
         {}, description="Headings of columns that are not recognised, by what they hold.", examples=[{"close": "Kurs"}]
     )
-    separator: str | None = Field(
-        None,
-        min_length=1,
-        max_length=3,
-        description="Text between cells: one character, or tab; null: as found.",
-        examples=[";"],
-    )
-    decimal: Annotated[Literal[".", ","], ChoiceDescriptions(DECIMAL_DESCRIPTIONS)] | None = Field(
-        None, description="Decimal mark of numbers in text; null: as the numbers of the file prove."
-    )
-    encoding: str | None = Field(
-        None, description="Encoding of text, as utf-16 or cp1252; null: as found.", examples=["cp1252"]
-    )
-    date_format: str | None = Field(
-        None,
-        min_length=1,
-        description="Format of dates, as for strptime; or excel, s, ms, us or ns for numbers; null: as found.",
-        examples=["%d.%m.%y"],
-    )
-    sheet: str | None = Field(
-        None, min_length=1, description="Sheet of a workbook; null: the only one with cells.", examples=["Prices"]
-    )
+    separator: Separator = None
+    decimal: Decimal = None
+    encoding: Encoding = None
+    date_format: DateFormat = None
+    sheet: Sheet = None
 
     example_parameters = (
         {"path": "prices.csv"},
@@ -89,34 +90,10 @@ class FileSource(Source):
         },
     )
 
-    @field_validator("separator")
-    @classmethod
-    def _validate_separator(cls, separator: str | None) -> str | None:
-        if separator is not None and separator not in SEPARATOR_BY_NAME and len(separator) > 1:
-            raise ValueError(f"needs one character, or tab, found {separator!r}")
-        return separator
-
-    @field_validator("encoding")
-    @classmethod
-    def _validate_encoding(cls, encoding: str | None) -> str | None:
-        try:
-            codecs.lookup(encoding or "utf-8")
-        except LookupError:
-            raise ValueError(f"needs the name of an encoding, as utf-16 or cp1252, found {encoding!r}") from None
-        return encoding
-
     @property
     def reading_options(self) -> ReadingOptions:
         """How the files are to be read."""
-        separator = SEPARATOR_BY_NAME.get(self.separator, self.separator) if self.separator else None
-        return ReadingOptions(
-            {str(name): heading for name, heading in self.columns.items()},
-            separator,
-            self.decimal,
-            self.encoding,
-            self.date_format,
-            self.sheet,
-        )
+        return reading_options(self, {str(name): heading for name, heading in self.columns.items()})
 
     def list_tickers(self) -> list[str]:
         """Return the tickers in the file, or the names of the files in the folder, in order."""
@@ -128,13 +105,25 @@ class FileSource(Source):
 
     def fetch(self, request: FetchRequest) -> FetchedPrices:
         """Return the bars of the request's tickers from the file, or from the file of each in the folder."""
-        if self.path.is_dir():
-            folder, path_by_ticker = self.path, _find_file_path_by_ticker(request.tickers, self.path)
-        else:
-            folder, path_by_ticker = self.path.parent, dict.fromkeys(request.tickers, _existing(self.path))
+        folder, path_by_ticker = self._folder_and_path_by_ticker(request.tickers)
         source, options = f"file {escape_unsafe_characters(self.path.name)}", self.reading_options
         fetched = _read_price_files(path_by_ticker, folder, request, source=source, options=options)
         return replace(fetched, file_paths={ticker: str(path) for ticker, path in path_by_ticker.items()})
+
+    def describe_files(self, tickers: Sequence[str]) -> list[FileReading]:
+        """Return how the first files are read, each with its first tickers."""
+        tickers_by_path = _tickers_by_path(self._folder_and_path_by_ticker(tickers)[1])
+        return [
+            describe_file(
+                _read_price_file(path), path=path, tickers=of_file[:MAX_DESCRIBED], options=self.reading_options
+            )
+            for path, of_file in list(tickers_by_path.items())[:MAX_DESCRIBED]
+        ]
+
+    def _folder_and_path_by_ticker(self, tickers: Sequence[str]) -> tuple[Path, dict[str, Path]]:
+        if self.path.is_dir():
+            return self.path, _find_file_path_by_ticker(tickers, self.path)
+        return self.path.parent, dict.fromkeys(tickers, _existing(self.path))
 
 
 def _existing(path: Path) -> Path:
@@ -159,6 +148,13 @@ def _read_price_file(path: Path) -> bytes:
         raise Fault(f"{path} can't be read: {error.strerror}") from error
 
 
+def _tickers_by_path(path_by_ticker: Mapping[str, Path]) -> dict[Path, list[str]]:
+    tickers_by_path: dict[Path, list[str]] = {}
+    for ticker, path in path_by_ticker.items():
+        tickers_by_path.setdefault(path, []).append(ticker)
+    return tickers_by_path
+
+
 def _read_price_files(
     path_by_ticker: Mapping[str, Path],
     folder: Path,
@@ -168,9 +164,7 @@ def _read_price_files(
     options: ReadingOptions | None = None,
 ) -> FetchedPrices:
     """Return the bars of each ticker from its file in a folder; each file is read once."""
-    tickers_by_path: dict[Path, list[str]] = {}
-    for ticker, path in path_by_ticker.items():
-        tickers_by_path.setdefault(path, []).append(ticker)
+    tickers_by_path = _tickers_by_path(path_by_ticker)
     bars: dict[str, BarFrame] = {}
     notes: list[Note] = []
     digests: dict[str, str] = {}
@@ -281,6 +275,83 @@ class SampleSource(Source):
         prices_only = replace(request, file_columns={})
         fetched = _read_price_files(path_by_ticker, folder, prices_only, source=f"sample ({names})")
         return replace(fetched, markets=dict.fromkeys(request.tickers, "XNYS"))
+
+
+class FrameSource(Source):
+    """Prices that a Python program passes as ``data=``; run again, such a config needs the same prices passed again."""
+
+    kind: Literal["frame"] = "frame"
+    sha256: str = Field(
+        pattern="^[0-9a-f]{64}$", description="Digest of the prices that were passed.", examples=["0" * 64]
+    )
+    _table: pd.DataFrame | None = PrivateAttr(default=None)
+
+    example_parameters = ({"sha256": "0" * 64},)
+
+    @classmethod
+    def from_data(cls, data: Any) -> FrameSource:
+        """Return the source of a table of prices.
+
+        Parameters
+        ----------
+        data : as yfinance's `download` and `history` return them, or one row per bar, or one column of closes per
+            ticker: a DataFrame of pandas, or a Series of closes by date; any table that Arrow reads, as polars'; or a
+            mapping of tickers to such.
+
+        Raises
+        ------
+        DataError : it is no such table.
+        """
+        try:
+            with library_errors_translated("a table of prices"):
+                table = _to_pandas(data)
+                require_table_size(FRAME_NAME, n_rows=table.shape[0], n_columns=table.shape[1])
+                source = cls(sha256=_digest(table))
+        except UnreadableContentError as error:
+            raise DataError(f"data= {error}; pass a DataFrame of dates and closes", key="data.source") from error
+        source._table = table
+        return source
+
+    def list_tickers(self) -> list[str]:
+        """Return the tickers that the table names."""
+        tickers = tickers_of_raw_table(self._raw_table(), ReadingOptions())
+        if tickers is None:
+            raise DataError("data= names no ticker; name it, as data.tickers: [NAME]", key="data.tickers")
+        return tickers
+
+    def fetch(self, request: FetchRequest) -> FetchedPrices:
+        """Return the bars of the request's tickers from the table."""
+        options = ReadingOptions(file_columns=request.columns_of(request.tickers))
+        bars, notes = bars_from_raw_table(self._raw_table(), request.tickers, options)
+        return FetchedPrices(bars, "data= from Python", self.sha256, tuple(notes))
+
+    def _raw_table(self) -> RawTable:
+        if self._table is None:
+            raise DataError("these prices were passed as data= from Python; pass them again", key="data.source")
+        return raw_table_from_frame(self._table, path=FRAME_NAME, options=ReadingOptions())
+
+
+def _to_pandas(data: Any) -> pd.DataFrame:
+    if isinstance(data, pd.Series):
+        data = data.to_frame("close" if data.name is None else data.name)
+    if isinstance(data, pd.DataFrame):
+        return data.copy()
+    if isinstance(data, Mapping):
+        frames = [_to_pandas(table).assign(ticker=str(ticker)) for ticker, table in data.items()]
+        return pd.concat([index_to_column(frame) for frame in frames], ignore_index=True)
+    if hasattr(data, "__arrow_c_stream__"):
+        table: pd.DataFrame = pa.table(data).to_pandas()
+        return table
+    raise UnreadableContentError(f"needed a table of prices, found {type(data).__name__}")
+
+
+def _digest(table: pd.DataFrame) -> str:
+    """Return the SHA-256 digest of a table's values, index and headings."""
+    arrow_table = pa.Table.from_pandas(table, preserve_index=True).replace_schema_metadata(None)
+    sink = pa.BufferOutputStream()
+    with ipc.new_stream(sink, arrow_table.schema) as writer:
+        writer.write_table(arrow_table)
+    return hashlib.sha256(sink.getvalue()).hexdigest()
 
 
 SOURCES: tuple[type[Source], ...] = (SampleSource, FileSource, YahooSource, StooqSource, CcxtSource, FrameSource)

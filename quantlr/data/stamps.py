@@ -11,37 +11,44 @@
 from __future__ import annotations
 
 import zoneinfo
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 
 from quantlr.core.errors import DataError
+from quantlr.core.known_series import DateArray
 from quantlr.core.values import Array, BoolArray, IntArray, Note
 from quantlr.data.bars import FRIDAY, MONDAY, SATURDAY, SUNDAY, intraday_ticker_mask, weekday_numbers
-from quantlr.data.csv.raw_table import DateArray
 from quantlr.data.price_rows import PriceRows
 
 MINUTES_PER_DAY = 24 * 60
 MIN_WEEKEND_BARS = 3
 """Bars on a day of the weekend from which on the missing weekday beside it counts."""
 WELL_KNOWN_ZONES = (
-    "America/New_York", "Europe/London", "Europe/Berlin", "Asia/Tokyo", "Asia/Hong_Kong", "Asia/Kolkata",
-    "Australia/Sydney", "Pacific/Auckland", "America/Toronto", "America/Sao_Paulo",
+    "UTC", "America/New_York", "Europe/London", "Europe/Berlin", "Asia/Tokyo", "Asia/Hong_Kong", "Asia/Kolkata",
+    "Australia/Sydney", "Pacific/Auckland", "America/Toronto", "America/Sao_Paulo", "America/Santiago",
+    "Europe/Istanbul", "Africa/Johannesburg",
 )  # fmt: skip
 """Zones that are named before others with the same days."""
+MIN_DIVIDED_DAY_FRACTION = 0.25
+"""Fraction of the days with bars on both sides of midnight UTC from which on sessions are taken to be divided by it."""
 N_SAMPLED_STAMPS = 40
 """Stamps, spread over the history, by which most zones are ruled out."""
 
 
-def resolve_stamps(rows: PriceRows, timezone: str | None) -> tuple[PriceRows, list[Note]]:
+def resolve_stamps(
+    rows: PriceRows, timezone: str | None, sunday_zone_by_ticker: Mapping[str, str] | None = None
+) -> tuple[PriceRows, list[Note]]:
     """Return the rows with the date of their session, and a note on days that were written in UTC.
 
     Parameters
     ----------
     rows : rows whose `date` has the time of day as written.
     timezone : zone whose dates are the sessions, for rows with an offset from UTC; None finds it.
+    sunday_zone_by_ticker : the same for times in UTC of tickers whose market is known to be open on Sundays and closed
+        on Fridays, so that their weekdays do not show it.
 
     Raises
     ------
@@ -57,17 +64,35 @@ def resolve_stamps(rows: PriceRows, timezone: str | None) -> tuple[PriceRows, li
     notes: list[Note] = []
     for ticker in range(len(rows.tickers)):
         own = np.flatnonzero(rows.ticker_index == ticker)
-        if timezone is not None:
+        is_in_utc = bool(len(own) and (offset[own] == 0).all() and minutes[own].any())
+        sunday_zone = (sunday_zone_by_ticker or {}).get(rows.tickers[ticker]) if is_in_utc else None
+        zone = timezone or sunday_zone
+        if zone is not None:
             own = own[~np.isnan(offset[own])]
             utc = rows.date[own] - (offset[own] * 60).astype("timedelta64[s]")
-            new_offset[own] = _zone_offset_minutes(utc, timezone)
+            new_offset[own] = _zone_offset_minutes(utc, zone)
             date[own] = _local_days(utc, new_offset[own])
-        elif len(own) and (offset[own] == 0).all() and minutes[own].any() and not is_intraday[ticker]:
+        elif is_in_utc and is_intraday[ticker]:
+            _require_sessions_within_days(rows, own)
+        elif is_in_utc:
             date[own], new_offset[own], zone = _find_local_days(rows, own)
+        if timezone is None and zone is not None:
             text = "its times are in UTC; dated as they are written"
             text = text if zone == "UTC" else f"its days are written in UTC; dated by those of {zone}"
             notes.append(Note("data", text, ticker=rows.tickers[ticker], key="data.timezone"))
     return replace(rows, date=date, utc_offset_minutes=new_offset), notes
+
+
+def _require_sessions_within_days(rows: PriceRows, own: IntArray) -> None:
+    """Raise an error if a ticker's intraday bars in UTC go on over midnight and pause at another time of most days."""
+    times = np.sort(rows.date[own])
+    days, gaps = times.astype("datetime64[D]"), np.diff(times)
+    is_new_day, is_long = days[1:] > days[:-1], gaps > np.median(gaps[gaps > np.timedelta64(0)])
+    n_over_midnight, n_pauses = int((is_new_day & ~is_long).sum()), int((~is_new_day & is_long).sum())
+    if min(n_over_midnight, n_pauses) > MIN_DIVIDED_DAY_FRACTION * len(np.unique(days)):
+        place = rows.location_text_of_row(int(own[0]))
+        text = f"{place}: intraday bars in UTC that go on over midnight, and pause at another time of the day"
+        raise DataError(f"{text}; name the zone of the market, as data.timezone: Asia/Tokyo", key="data.timezone")
 
 
 def _zone_offset_minutes(utc: DateArray, zone: str) -> Array:

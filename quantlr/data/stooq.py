@@ -26,8 +26,8 @@ from quantlr.data.download import (
     full_days_response,
     raw_bars_from_columns,
 )
-from quantlr.data.http import network_error_text, read_response
 from quantlr.data.markets import hours_of_suffix
+from quantlr.data.network import network_error_text, read_response
 
 STOOQ_ADDRESS = "https://stooq.com"
 MAX_RESPONSE_BYTES = 64 << 20

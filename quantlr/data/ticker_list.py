@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import csv
 import datetime as dt
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
+
+import numpy as np
 
 from quantlr.core.components import MAX_TICKER_CHARACTERS, resolve_config_path
 from quantlr.core.errors import DataError, did_you_mean_text
 from quantlr.core.file_reading import UnreadableContentError, library_errors_translated, read_file
+from quantlr.core.known_series import DateArray
 
 MAX_TICKERS_FILE_BYTES = 16 << 20
 """Size of a list of tickers with several columns; a million tickers alone need a third of it."""
+MAX_LINE_CHARACTERS = 100_000
+"""Characters of a line of a list; Python's reader of CSV allows 131,072 in a cell."""
 MAX_LISTED_TICKERS = 20
 """Number of tickers that an error lists."""
 TICKER_HEADINGS = ("ticker", "symbol", "tic", "ts_code", "code", "股票代码", "代码", "证券代码", "permno", "name")
@@ -72,6 +77,9 @@ def _iter_line_numbers_and_cells(text: str, path: Path) -> Iterator[tuple[int, t
         content = line.partition("#")[0].strip()
         if not content:
             continue
+        if len(content) > MAX_LINE_CHARACTERS:
+            needed = f"needs a line of at most {MAX_LINE_CHARACTERS:,} characters"
+            raise ValueError(f"{path}:{number}: {needed}, found {len(content):,}; leave out the column of long text")
         try:
             with library_errors_translated("a ticker, or cells separated by commas"):
                 cells = [cell.strip() for cell in next(csv.reader([content], skipinitialspace=True))]
@@ -106,6 +114,15 @@ def _date_or_none(cell: str, place: str) -> dt.date | None:
         return dt.date.fromisoformat(cell) if cell else None
     except ValueError:
         raise ValueError(f"{place}needs a date as YYYY-MM-DD, or nothing for an open end, found {cell!r}") from None
+
+
+def member_dates_of_tickers(
+    tickers: Sequence[str], membership: Mapping[str, MemberDates]
+) -> tuple[DateArray, DateArray]:
+    """Return the first and the last date of each ticker, (tickers,) each; the earliest and the latest where open."""
+    members = [membership.get(ticker, (None, None)) for ticker in tickers]
+    first = np.array([date or dt.date.min for date, _ in members], dtype="datetime64[D]")
+    return first, np.array([date or dt.date.max for _, date in members], dtype="datetime64[D]")
 
 
 def find_matching_ticker(ticker: str, known_tickers: Collection[str]) -> str | None:

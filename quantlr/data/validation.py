@@ -1,7 +1,8 @@
-"""Validation of prices: which action each rule takes, and the rows and notes that result."""
+"""Validation of prices: which action each rule takes, the rows and notes that result, and notes on the tickers."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Literal, get_args
 
 import numpy as np
@@ -9,13 +10,21 @@ from pydantic import Field
 
 from quantlr.core.components import ChoiceDescriptions, ConfigSection
 from quantlr.core.errors import DataError
+from quantlr.core.timing import iso_date
 from quantlr.core.values import Note
 from quantlr.data.price_rows import PriceRows
 from quantlr.data.rule_results import RuleResult, ValidationContext, ValidationRule
+from quantlr.data.ticker_list import MemberDates, member_dates_of_tickers
 from quantlr.data.validation_rules import RULES_IN_DATE_ORDER, RULES_IN_FILE_ORDER
 
 MIN_BARS_PER_TICKER = 2
 """Number of bars that one return needs."""
+TOTAL_RETURN_INDICES = ("^SP500TR", "^GDAXI", "^XNDX", "^BVSP")
+"""Indices with a leading ^ that include dividends."""
+MIN_UNIVERSE_TICKERS = 3
+"""Number of tickers from which on a list is taken for a universe rather than a choice of single stocks."""
+MIN_SURVIVORSHIP_YEARS = 2.0
+"""Length of history in years from which on survivorship bias matters."""
 
 ACTION_DESCRIPTIONS = ChoiceDescriptions({
     "error": "stop, and name the first of them",
@@ -148,3 +157,28 @@ def _drop_short_tickers(rows: PriceRows, spec: QualitySpec, date_range_text: str
         text = f"left out, too short: {n_bars[index]} bars{date_range_text}"
         notes.append(Note("data", text, ticker=rows.tickers[index], key=key))
     return rows.for_ticker_mask(~is_short)
+
+
+def price_index_notes(tickers: Sequence[str]) -> list[Note]:
+    """Return a note if some of the tickers are price indices, which are written with a leading ^."""
+    indices = [ticker for ticker in tickers if ticker.startswith("^") and ticker not in TOTAL_RETURN_INDICES]
+    if not indices:
+        return []
+    subject = ", ".join(indices[:3]) + (f" and {len(indices) - 3} more" if len(indices) > 3 else "")
+    text = f"{subject}: a price index has no dividends; a long position would earn them, and a short one pay them"
+    return [Note("data", text, count=len(indices), key="data.tickers")]
+
+
+def survivorship_bias_notes(rows: PriceRows, membership: Mapping[str, MemberDates] | None) -> list[Note]:
+    """Return a note if all of several tickers still trade, as members, on the last of many sessions.
+
+    A list that was drawn up at the end looks so: it lacks the tickers that were delisted or removed before.
+    """
+    _, last_member_date = member_dates_of_tickers(rows.tickers, membership or {})
+    last = np.minimum(rows.date[np.cumsum(rows.n_rows_by_ticker) - 1], last_member_date)
+    n_years = (rows.date.max() - rows.date.min()) / np.timedelta64(1, "D") / 365.25
+    if len(rows.tickers) < MIN_UNIVERSE_TICKERS or n_years < MIN_SURVIVORSHIP_YEARS or (last < rows.date.max()).any():
+        return []
+    text = f"all {len(rows.tickers)} tickers still trade on the last session, {n_years:.0f} years after the first"
+    text += ": a list drawn up with hindsight lacks those that were delisted, which flatters holding it"
+    return [Note("data", f"{text} (survivorship bias)", date=iso_date(rows.date.max()), key="data.membership")]

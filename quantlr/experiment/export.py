@@ -14,13 +14,11 @@ from quantlr.core.errors import UserError
 from quantlr.core.progress import Progress, ignore_progress
 from quantlr.experiment.run import Run
 from quantlr.experiment.saved_pages import SavedPages, open_saved_pages
-from quantlr.report.figures import DEFAULT_SIZE_INCHES, check_pixels, figure_bytes, pdf_bytes, require_known
-from quantlr.report.file_formats import csv_bytes
+from quantlr.report.figures import DEFAULT_SIZE_INCHES, THEMES, check_pixels, figure_bytes, pdf_bytes, require_known
+from quantlr.report.file_formats import MAX_SHEET_ROWS, csv_bytes, workbook_bytes
 from quantlr.report.saved_runs import find_run_dir
 from quantlr.report.storage import SUMMARY_FILES, page_file_stem, write_report_files
 from quantlr.report.summary import baseline_name
-from quantlr.report.themes import THEMES
-from quantlr.report.workbook import MAX_SHEET_ROWS, workbook_bytes
 
 WORKBOOK_FILE, PDF_FILE = "report.xlsx", "report.pdf"
 FigureFormat = Literal["png", "svg", "pdf"]

@@ -19,6 +19,7 @@ from quantlr.core.component_errors import name_component_in_errors
 from quantlr.core.progress import Progress, ignore_progress
 from quantlr.core.timing import first_forecast_row, label_lag
 from quantlr.core.values import Dataset, IntArray, Note, Prices
+from quantlr.data.csv.description import FileReading
 from quantlr.data.features import Feature
 from quantlr.data.prices import tickers_to_fetch
 from quantlr.experiment.ledger import Ledger
@@ -113,6 +114,7 @@ class WalkForwardPlan:
     tried : whether this run is one of them.
     resources : the memory and the time of the fits that a run would need, roughly.
     notes : what was repaired, dropped or left out of the prices.
+    files : how the first files of prices were read; () for another source.
     """
 
     source: str
@@ -130,6 +132,7 @@ class WalkForwardPlan:
     tried: bool
     resources: ResourceEstimate
     notes: tuple[Note, ...]
+    files: tuple[FileReading, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,6 +258,7 @@ def _make_walk_forward_plan(config: RunConfig, prices: Prices, ledger: Ledger) -
         tried=trial.key in related_trials,
         resources=estimate_resources(config, prices),
         notes=(*prices.notes, *dataset.notes, *split_notes),
+        files=tuple(config.data.source.describe_files(prices.tickers)),
     )
 
 

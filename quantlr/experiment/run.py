@@ -34,7 +34,13 @@ from quantlr.report.context import PageContext
 from quantlr.report.file_formats import csv_bytes, json_bytes, parquet_bytes
 from quantlr.report.fonts import missing_font_notes
 from quantlr.report.render import PageRenderer, open_page_renderer, render_pages_serially
-from quantlr.report.storage import check_report_target, make_reports_dir, make_ticker_index_file, write_report
+from quantlr.report.storage import (
+    THUMBNAIL_FILE,
+    check_report_target,
+    make_reports_dir,
+    make_ticker_index_file,
+    write_report,
+)
 
 if TYPE_CHECKING:
     from quantlr.report.figures import FigureCollection
@@ -215,25 +221,13 @@ class Run:
         draw : draws the pages of a `PageContext`.
         progress : called with the number of steps done in each stage.
         """
-        from quantlr.report.gallery import THUMBNAIL_FILE, make_thumbnail_png
-        from quantlr.report.html import report_html
+        from quantlr.report.html import prepare_report_html, report_html
 
         context = self.page_context
-        pictures = draw(context, progress)
-        counter = ProgressCounter("writing", 2, progress)
+        drawn_pages = draw(context, progress)  # meanwhile the rest is written
         trades, provenance = self.trades, self.provenance
-        by_side = trade_summary_by_side(trades)
         config_yaml = self.config.to_yaml(folder=folder or Path("reports") / self.config.name)
-        html = report_html(context, pictures, config_yaml=config_yaml, provenance=provenance, trades_by_side=by_side)
         files = {
-            **{name: picture.png_bytes for name, picture in pictures.items()},
-            **make_ticker_index_file(context.forecast_tickers, pictures),
-            "report.html": html,
-        }
-        if tear_sheet := pictures.get("tearsheet.png"):
-            files[THUMBNAIL_FILE] = make_thumbnail_png(tear_sheet.png_bytes)
-        counter.step()
-        files |= {
             "metrics.json": json_bytes(self.metrics),
             "forecasts.parquet": parquet_bytes(self.forecasts),
             "backtest.parquet": parquet_bytes(self.backtest),
@@ -242,6 +236,18 @@ class Run:
             "config.yaml": config_yaml.encode(),
             "provenance.json": json_bytes(provenance),
         }
+        prepare_report_html()
+        pictures = dict(drawn_pages)
+        counter = ProgressCounter("writing", 1, progress)
+        by_side = trade_summary_by_side(trades)
+        html = report_html(context, pictures, config_yaml=config_yaml, provenance=provenance, trades_by_side=by_side)
+        files |= {
+            **{name: picture.png_bytes for name, picture in pictures.items()},
+            **make_ticker_index_file(context.forecast_tickers, pictures),
+            "report.html": html,
+        }
+        if tear_sheet := pictures.get("tearsheet.png"):
+            files[THUMBNAIL_FILE] = tear_sheet.thumbnail_png
         counter.step()
         return Report(self.config.name, files)
 

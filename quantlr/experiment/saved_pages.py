@@ -120,14 +120,7 @@ def _read_challengers(path: Path) -> list[str]:
 def recompute_run(report_dir: Path, *, workers: int = 1, progress: Progress = ignore_progress) -> Run:
     """Return the run of a saved report, with the metrics of the report, and so its count of trials.
 
-    Parameters
-    ----------
-    report_dir : folder of the report.
-    workers, progress : as in `quantlr.run`.
-
-    Raises
-    ------
-    UserError : the config can't be run again, the prices or the version are others than the report's.
+    Parameters and errors are those of `open_saved_pages`.
     """
     config = load_config(report_dir / CONFIG_FILE)
     try:

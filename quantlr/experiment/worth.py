@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -20,12 +21,11 @@ from quantlr.data.features import Feature
 from quantlr.experiment.run import Run, run_config
 from quantlr.experiment.selection import require_one_model
 from quantlr.experiment.supplement import require_own_report, save_page
-from quantlr.experiment.trial import Trial, TrialResult
+from quantlr.experiment.trial import Trial, TrialResult, canonical_json
 from quantlr.model.base import Model
 from quantlr.model.feature_elimination import EliminationStep, best_step_in_hindsight, eliminate_features
 from quantlr.model.feature_worth import FeatureWorth, feature_sets, measure_feature_worth, walk_forward_each
 from quantlr.pipeline.stages import decide, run_backtest, walk_forward_spec
-from quantlr.report.storage import kept_report_dir
 
 if TYPE_CHECKING:
     from quantlr.report.figures import FigureCollection
@@ -59,8 +59,9 @@ class WorthResult:
 
         `log_loss_reduction` is the log loss without the set less that with it, in nats; `p_value` and `holm_p_value`
         are of the one-sided Clark-West test for nested models; the columns `alone_...` compare the model of the set
-        alone with the base rate.
+        alone with the base rate. `forecasts_sha256`, the same in each row, is that of the run (see `forecasts_sha256`).
         """
+        digest = forecasts_sha256(self.run.config, self.run.run_data.prices)
         return pd.DataFrame(
             {
                 "features": item.features.name,
@@ -72,6 +73,7 @@ class WorthResult:
                 "holm_p_value": item.adjusted_p_value,
                 "alone_log_loss_reduction": item.alone_loss_reduction,
                 "alone_p_value": item.alone_test["p_value"],
+                "forecasts_sha256": digest,
             }
             for item in self.worth.sets
         )
@@ -126,14 +128,27 @@ class WorthResult:
         return save_page(self.page, self.run.page_context, tables, output, trials=self.trials, edit=edit)
 
 
-def read_saved_worth(config: RunConfig, report_dir: Path) -> pd.DataFrame | None:
-    """Return the table of ``features.csv`` in a report's folder; None where there is none of this config."""
+def forecasts_sha256(config: RunConfig, prices: Prices) -> str:
+    """Return the digest of what forecasts and their outcomes depend on: prices, and the config but policy and costs."""
+    sections = config.model_dump(mode="json", include={"features", "label", "walk_forward", "model"})
+    report = config.report
+    score_from = report.score_from and report.score_from.isoformat()
+    others = prices.sha256, config.execution.fill, score_from, int(report.sessions_in_year(prices))
+    return hashlib.sha256(canonical_json([sections, *others]).encode()).hexdigest()
+
+
+def read_saved_worth(report_dir: Path) -> pd.DataFrame | None:
+    """Return the table of ``features.csv`` in a report's folder; None where there is none.
+
+    Its `forecasts_sha256` tells whether it is of the present config and prices; a file of an earlier version has none.
+    """
     path = report_dir / WORTH_CSV_FILE
-    if not path.is_file() or kept_report_dir(report_dir, config.to_yaml(folder=report_dir)):
+    if not path.is_file():
         return None
     try:
         with library_errors_translated("the worth of features"):
             table = pd.read_csv(path)
+            table["forecasts_sha256"] = table.get("forecasts_sha256", "")
             return table.astype({"features": "str", "statistic": float, "holm_p_value": float, "alone_p_value": float})
     except (OSError, UnreadableContentError):
         return None

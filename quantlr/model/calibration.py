@@ -18,7 +18,7 @@ MIN_CALIBRATION_FORECASTS = 250
 """Smallest number of forecasts with a known outcome to which a sigmoid is fitted."""
 
 
-def fit_platt_calibration(log_odds: Array, up: Array, folds: Sequence[Folds], model: Model) -> FittedModel:
+def fit_platt_calibration_by_refit(log_odds: Array, up: Array, folds: Sequence[Folds], model: Model) -> FittedModel:
     """Return Platt's sigmoid for every refit, fitted to the forecasts of earlier refits.
 
     A logistic regression of the outcomes on the log odds of the forecasts, with the smoothed targets 1 / (downs + 2)

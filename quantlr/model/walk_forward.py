@@ -17,7 +17,7 @@ from quantlr.core.progress import Progress, ProgressCounter, ignore_progress
 from quantlr.core.timing import NOT_YET_KNOWN, iso_date, label_lag
 from quantlr.core.values import Array, Dataset, Folds, Forecasts, IntArray, Note, Refits
 from quantlr.model.base import FittedModel, Model, RefitProgressCallback, ignore_refit_progress
-from quantlr.model.calibration import fit_platt_calibration
+from quantlr.model.calibration import fit_platt_calibration_by_refit
 from quantlr.model.logistic import sigmoid
 from quantlr.model.splits import WalkForwardSpec, fold_target_stats, make_folds, make_pooled_folds
 from quantlr.model.standardize import Scaling, fold_scaling
@@ -53,7 +53,7 @@ class WalkForwardFunctions:
     fit_refits : (training_sets, model, describe_refits, on_refits_done) to what is learnt in the refits of several
         tickers; `Model.fit_many`.
     compute_target_stats : (up, horizon_return, folds) to base rates and mean returns; `fold_target_stats`.
-    fit_calibration : (log_odds, up, folds, model) to the correction of forecasts; `fit_platt_calibration`.
+    fit_calibration : (log_odds, up, folds, model) to the correction of forecasts; `fit_platt_calibration_by_refit`.
     """
 
     make_ticker_folds: Callable[..., Folds] = make_folds
@@ -61,7 +61,7 @@ class WalkForwardFunctions:
     compute_scaling: Callable[..., Scaling] = fold_scaling
     fit_refits: Callable[..., list[FittedModel]] = fit_refits
     compute_target_stats: Callable[..., Array] = fold_target_stats
-    fit_calibration: Callable[..., FittedModel] = fit_platt_calibration
+    fit_calibration: Callable[..., FittedModel] = fit_platt_calibration_by_refit
 
 
 DEFAULT_FUNCTIONS = WalkForwardFunctions()

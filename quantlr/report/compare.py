@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,7 @@ from quantlr.backtest.metrics import find_metric
 from quantlr.config.run_config import REPORT_NAME_PATTERN
 from quantlr.core.errors import OutputError, UserError
 from quantlr.core.timing import iso_date
-from quantlr.core.values import Array
+from quantlr.core.values import Array, BacktestResult
 from quantlr.report.file_formats import nonfinite_to_none
 from quantlr.report.pairs import (
     MetricTest,
@@ -57,7 +58,7 @@ BENCHMARK_RTOL = 0.01
 BOOTSTRAP_SEED = 0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Comparison:
     """Several runs over the sessions and forecasts that all of them have.
 
@@ -66,11 +67,12 @@ class Comparison:
     run_names : as the runs were given.
     run_dirs : folders of their reports.
     dates : (sessions,) the common sessions.
-    equity : (sessions, runs) growth of 1 from before the first common session.
-    benchmark_equity : (sessions,) equity of the benchmark, as of the first run; None where the runs' benchmarks differ.
+    results : the backtest of each run over the common sessions.
+    evaluated_forecasts : the common forecasts of each run; none where the runs forecast different labels.
+    benchmark_result : the benchmark over the common sessions, as of the first run; None where the runs' benchmarks
+        differ.
     benchmark_name : of the first run's benchmark.
-    metrics_by_run : metrics over the common sessions and forecasts, keyed as in ``metrics.json``.
-    baseline_metrics : of the benchmark and of the base rate; None where they are not the same for all runs.
+    sessions_per_year : of each run.
     n_common_forecasts : with a known outcome; 0 where the runs forecast different labels.
     pairs : every pair of runs; with a baseline run, which is the first, it and each other run.
     has_baseline_run : whether only pairs with the first run are tested.
@@ -83,11 +85,11 @@ class Comparison:
     run_names: tuple[str, ...]
     run_dirs: tuple[Path, ...]
     dates: pd.DatetimeIndex
-    equity: Array
-    benchmark_equity: Array | None
+    results: tuple[BacktestResult, ...]
+    evaluated_forecasts: tuple[EvaluatedForecasts, ...]
+    benchmark_result: BacktestResult | None
     benchmark_name: str
-    metrics_by_run: tuple[MetricValues, ...]
-    baseline_metrics: MetricValues
+    sessions_per_year: int
     n_common_forecasts: int
     pairs: tuple[RunPair, ...]
     has_baseline_run: bool
@@ -95,6 +97,32 @@ class Comparison:
     n_bootstrap_draws: int
     config_differences: dict[str, tuple[str | None, ...]]
     caveats: tuple[str, ...]
+
+    @cached_property
+    def equity(self) -> Array:
+        """(sessions, runs) growth of 1 from before the first common session."""
+        return np.stack([result.equity for result in self.results], axis=1)
+
+    @property
+    def benchmark_equity(self) -> Array | None:
+        """(sessions,) equity of the benchmark; None where the runs' benchmarks differ."""
+        return None if self.benchmark_result is None else self.benchmark_result.equity
+
+    @cached_property
+    def metrics_by_run(self) -> tuple[MetricValues, ...]:
+        """Metrics over the common sessions and forecasts, keyed as in ``metrics.json``."""
+        forecasts: Sequence[EvaluatedForecasts | None] = self.evaluated_forecasts or [None] * len(self.results)
+        return tuple(
+            compared_metric_values(result, evaluated, sessions_per_year=self.sessions_per_year)
+            for result, evaluated in zip(self.results, forecasts, strict=True)
+        )
+
+    @cached_property
+    def baseline_metrics(self) -> MetricValues:
+        """Metrics of the benchmark and of the base rate; None where they are not the same for all runs."""
+        return shared_baseline_metric_values(
+            self.benchmark_result, self.evaluated_forecasts, sessions_per_year=self.sessions_per_year
+        )
 
     @property
     def figures(self) -> FigureCollection:
@@ -264,7 +292,6 @@ def compare_saved_runs(runs: Sequence[SavedRun], *, has_baseline_run: bool = Fal
     ]
     is_same_label = all(run.config["label"] == runs[0].config["label"] for run in runs)
     evaluated = common_evaluated_forecasts(runs) if is_same_label else []
-    evaluated_or_none: Sequence[EvaluatedForecasts | None] = evaluated or [None] * len(runs)
     is_close = [np.allclose(benchmarks[0].equity, other.equity, rtol=BENCHMARK_RTOL, atol=0) for other in benchmarks]
     names = [saved_benchmark_name(run.config) for run in runs]
     benchmark = benchmarks[0] if all(is_close) and len(set(names)) == 1 else None
@@ -279,14 +306,11 @@ def compare_saved_runs(runs: Sequence[SavedRun], *, has_baseline_run: bool = Fal
         run_names=tuple(run.name for run in runs),
         run_dirs=tuple(run.report_dir for run in runs),
         dates=dates,
-        equity=np.stack([result.equity for result in results], axis=1),
-        benchmark_equity=benchmark.equity if benchmark else None,
+        results=tuple(results),
+        evaluated_forecasts=tuple(evaluated),
+        benchmark_result=benchmark,
         benchmark_name=names[0],
-        metrics_by_run=tuple(
-            compared_metric_values(result, forecasts, sessions_per_year=per_year)
-            for result, forecasts in zip(results, evaluated_or_none, strict=True)
-        ),
-        baseline_metrics=shared_baseline_metric_values(benchmark, evaluated, sessions_per_year=per_year),
+        sessions_per_year=per_year,
         n_common_forecasts=len(log_losses),
         pairs=pairs,
         has_baseline_run=has_baseline_run,

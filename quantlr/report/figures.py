@@ -7,7 +7,7 @@ import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -18,8 +18,18 @@ from quantlr.report.fonts import draw_with_fallback_fonts
 from quantlr.report.pages import PAGES
 from quantlr.report.pages.layout import Page, Panel, PlacedPanel, Rectangle, draw_panels, use_matplotlib_defaults
 from quantlr.report.pages.ticker import TickerContext, ticker_panels
-from quantlr.report.style import POINTS_PER_INCH
-from quantlr.report.themes import DARK_BACKGROUND, THEMES, apply_dark_colors
+from quantlr.report.style import (
+    BAND_GREY,
+    BLACK,
+    BLUE,
+    GREY,
+    LIGHT_GREY,
+    LOSS_GAIN_COLORS,
+    POINTS_PER_INCH,
+    SKY,
+    VERMILION,
+    loss_gain_colormap,
+)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -35,8 +45,32 @@ EDGE_INCHES = (0.26, 0.1, 0.14, 0.12)
 """Empty room at the left, bottom, right and top of a figure."""
 FIGURE_ALIASES = {"equity": "growth"}
 """Other names of figures."""
+DARK_BACKGROUND = "#14181C"
+DARK_LOSS_GAIN_COLORS = ("#A8532A", DARK_BACKGROUND, "#2F6F96")
+DARK_COLORS = {
+    BLACK: "#E8E8E8", "#000000": "#E8E8E8", GREY: "#A6A6A6", BAND_GREY: "#8A8A8A", LIGHT_GREY: "#33393F",
+    BLUE: "#2E93D6", SKY: "#A9DCFB", VERMILION: "#F07A2B",
+    **dict(zip(LOSS_GAIN_COLORS, DARK_LOSS_GAIN_COLORS, strict=True)),
+}  # fmt: skip
+"""By colour of a page, the one in its place on a dark background; others are visible on both."""
 
 
+@dataclass(frozen=True, slots=True)
+class Theme:
+    """How a figure looks.
+
+    Attributes
+    ----------
+    scale : size of letters, lines and marks, relative to a page's.
+    is_dark : whether the background is dark.
+    """
+
+    scale: float = 1.0
+    is_dark: bool = False
+
+
+THEMES = {"light": Theme(), "dark": Theme(is_dark=True), "slides": Theme(scale=1.6)}
+"""By name, the themes of a figure: as on the pages, on a dark background, and with larger letters and lines."""
 NamedPanels = dict[str, tuple[Panel, Any]]
 """Panels by name, each with the context that its table is made from."""
 
@@ -196,6 +230,49 @@ def _draw_panel(panel: Panel, context: Any, size: tuple[float, float], *, is_dar
         apply_dark_colors(figure)
         figure.set_facecolor(DARK_BACKGROUND)
     return figure
+
+
+def apply_dark_colors(figure: Figure) -> None:
+    """Replace the colours of a drawn figure by those for a dark background."""
+    from matplotlib.collections import Collection
+    from matplotlib.colors import LinearSegmentedColormap
+    from matplotlib.lines import Line2D
+    from matplotlib.patches import Patch
+    from matplotlib.text import Text
+
+    figure.draw_without_rendering()  # which makes the ticks
+    properties: tuple[tuple[Callable[[Any], bool], tuple[str, ...]], ...] = (
+        (lambda artist: isinstance(artist, (Text, Line2D)), ("color",)),
+        (lambda artist: isinstance(artist, Line2D), ("markerfacecolor", "markeredgecolor")),
+        (lambda artist: isinstance(artist, (Patch, Collection)), ("facecolor", "edgecolor")),
+    )
+    for is_meant, names in properties:
+        for artist in figure.findobj(is_meant):
+            for name in names:
+                _replace_color(artist, name)
+    gains = loss_gain_colormap()
+    for ax in figure.axes:
+        ax.tick_params(labelcolor=DARK_COLORS[BLACK], color=DARK_COLORS[GREY])
+        for image in ax.images:
+            if image.get_cmap().name == gains.name:
+                image.set_cmap(LinearSegmentedColormap.from_list(gains.name, DARK_LOSS_GAIN_COLORS))
+
+
+def _replace_color(artist: Any, name: str) -> None:
+    """Set a colour of an artist to its dark one, with the same opacity."""
+    from matplotlib.colors import to_hex, to_rgba_array
+
+    former = getattr(artist, f"get_{name}")()
+    if isinstance(former, str) and former in ("none", "auto"):
+        return
+    colors = to_rgba_array(former)
+    changed = [DARK_COLORS.get(to_hex(color).upper()) if color[3] else None for color in colors]
+    if any(changed):
+        new = [
+            (*to_rgba_array(dark)[0][:3], color[3]) if dark else tuple(color)
+            for dark, color in zip(changed, colors, strict=True)
+        ]
+        getattr(artist, f"set_{name}")(new[0] if len(new) == 1 else new)
 
 
 def _rectangle_in_margins(size: tuple[float, float], margins: tuple[float, ...]) -> Rectangle:

@@ -7,7 +7,6 @@ stays small and a run writes no picture but its own. Its bytes depend on the rep
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 from base64 import b64encode
 from collections.abc import Mapping
@@ -28,7 +27,7 @@ from quantlr.report.compare import Comparison, check_comparison_target
 from quantlr.report.file_formats import json_bytes
 from quantlr.report.html import FURTHER_PAGES, TEMPLATES_DIR, render_template
 from quantlr.report.pages import PAGES
-from quantlr.report.storage import MAX_JSON_BYTES, METRICS_FILE, hold_file_lock, write_report
+from quantlr.report.storage import MAX_JSON_BYTES, METRICS_FILE, THUMBNAIL_FILE, hold_file_lock, write_report
 from quantlr.report.summary import (
     benchmark_label,
     interval_text,
@@ -37,7 +36,6 @@ from quantlr.report.summary import (
     metric_text,
     ticker_list_text,
 )
-from quantlr.report.text_fit import PAGE_HEIGHT_POINTS, PAGE_WIDTH_POINTS
 
 GALLERY_FILE = "index.html"
 GALLERY_SCRIPT_PATH = TEMPLATES_DIR / "gallery.js"
@@ -46,9 +44,6 @@ GENERATOR_META_TAG = '<meta name="generator" content="quantlr">'
 """Marks a page as written by quantlr; a page without it is never replaced."""
 META_TAG_SEARCH_BYTES = 1000
 """The tag is within this many bytes of the beginning."""
-THUMBNAIL_FILE, THUMBNAIL_WIDTH_PIXELS, THUMBNAIL_COLORS = "thumbnail.png", 640, 64
-THUMBNAIL_AREA = (0.0, 0.158, 0.61, 0.586)
-"""Left, top, right and bottom of the tear sheet's equity curve, as fractions of a page of the standard height."""
 MAX_TICKER_LIST_CHARS = 40
 VERDICT_RULES_BY_STRENGTH = (
     "evidence", "fits_not_converged", "not_after_trials", "better_risk_scaling", "not_shown_to_beat_benchmark",
@@ -144,21 +139,6 @@ def gallery_html(reports_dir: Path) -> str:
 def _order_text(metric: Metric) -> str:
     """Return what cards are sorted by where they are sorted by a metric."""
     return f"{metric.name} compared with the {metric.baseline_name}" if metric.baseline else metric.name
-
-
-def make_thumbnail_png(page_png: bytes) -> bytes:
-    """Return the equity curve of a tear sheet as a small PNG; the same bytes for the same page."""
-    from PIL import Image
-
-    page = Image.open(io.BytesIO(page_png)).convert("RGB")
-    sides = (page.width, page.width * PAGE_HEIGHT_POINTS / PAGE_WIDTH_POINTS) * 2
-    left, top, right, bottom = (round(part * side) for part, side in zip(THUMBNAIL_AREA, sides, strict=True))
-    page = page.crop((left, top, right, bottom))
-    size = (THUMBNAIL_WIDTH_PIXELS, round(THUMBNAIL_WIDTH_PIXELS * page.height / page.width))
-    small = page.resize(size, Image.Resampling.LANCZOS).quantize(THUMBNAIL_COLORS, dither=Image.Dither.NONE)
-    stream = io.BytesIO()
-    small.save(stream, format="png", optimize=True)
-    return stream.getvalue()
 
 
 @lru_cache(maxsize=MAX_CACHED_CARDS)

@@ -13,7 +13,7 @@ import pandas as pd
 from quantlr.backtest.metrics import find_metric, metrics_shown_in
 from quantlr.core.text import escape_unsafe_characters
 from quantlr.report.context import PageContext
-from quantlr.report.interactive_page import InteractivePart, panel_with_json
+from quantlr.report.interactive_page import InteractivePart, compressed_bokeh_script, panel_with_json
 from quantlr.report.model_panels import model_panel_tables, worth_panel
 from quantlr.report.pages.layout import figure_png, use_matplotlib_defaults
 from quantlr.report.pages.tearsheet import tearsheet_figure, verdict_title_and_text
@@ -65,6 +65,16 @@ def _jinja_environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+
+
+def prepare_report_html() -> None:
+    """Compile the templates of `report_html` and compress the script of its charts, each once in a process.
+
+    That takes longer than filling them in, and needs no picture.
+    """
+    for name in ("report.html", "base.html", "interactive.html"):
+        _jinja_environment().get_template(name)
+    compressed_bokeh_script()
 
 
 def png_data_uri(png: bytes) -> str:

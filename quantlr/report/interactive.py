@@ -149,24 +149,26 @@ class ArrayBytes:
         return b64encode(zlib.compress(self.content, COMPRESSION_LEVEL)).decode("ascii")
 
 
-def interactive_data(context: PageContext) -> dict[str, Any]:
-    """Return what the charts of a run need, for JSON.
+def interactive_data(context: PageContext, *, only_ticker: str | None = None) -> dict[str, Any]:
+    """Return what the charts of a run need, for JSON: of the tickers that fit, or of a single one.
 
     Arrays are in `numbers` (see `ArrayBytes.to_text`), of the run and of each ticker, and described elsewhere by their
     place in it. Keys are `dates` (days since 1970), `columns` by name, each with one value per date, `charts` with
-    title, sentence and table, `benchmark` (a name), `tickers`, each with such columns and charts of its own, with its
-    trades and with the contributions of its features, `contributions_text`, what these are, or why there are none, and
-    `remark` on what is left out. Tickers are in the config's order.
+    title, sentence and table, `benchmark` (a name), `ticker_names` of all tickers that have forecasts, `tickers`, each
+    with such columns and charts of its own, with its trades and with the contributions of its features,
+    `contributions_text`, what these are, or why there are none, and `remark` on what is left out. Tickers are in the
+    config's order.
     """
     forecasts, result = context.run_data.forecasts, context.run_data.result
     dates = result.fill_dates.union(forecasts.sessions[np.unique(forecasts.session)])
-    indices, growth, arrays = np.unique(forecasts.ticker).tolist(), growth_table(context), ArrayBytes()
+    names, growth, arrays = context.forecast_tickers, growth_table(context), ArrayBytes()
+    indices = [forecasts.tickers.index(name) for name in ([only_ticker] if only_ticker else names)]
     days = arrays.add_positions(dates.to_numpy().astype("datetime64[D]").astype(np.int64))
     run_charts = (EQUITY_CHART, DRAWDOWN_CHART)
     columns = [arrays.add_columns_on_dates(growth, chart.columns, dates) for chart in run_charts]
     numbers = arrays.to_text()
     tickers, has_contributions = _tickers_that_fit(context, indices, dates, max_chars=MAX_DATA_CHARS - len(numbers))
-    remarks = [f"the first {len(tickers)} of {len(indices)} tickers are here"] if len(tickers) < len(indices) else []
+    remarks = [f"the first {len(tickers)} of {len(names)} tickers are here"] if len(tickers) < len(indices) else []
     remarks += [] if has_contributions else ["contributions of the features are left out"]
     return {
         "numbers": numbers,
@@ -174,6 +176,7 @@ def interactive_data(context: PageContext) -> dict[str, Any]:
         "columns": columns[0] | columns[1],
         "charts": {chart.key: chart.texts(growth) for chart in run_charts},
         "benchmark": growth["benchmark_name"],
+        "ticker_names": names,
         "tickers": tickers,
         "contributions_text": contributions_text(context) if has_contributions else "",
         "remark": f"To keep the page small, {' and '.join(remarks)}." if remarks else "",

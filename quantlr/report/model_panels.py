@@ -34,6 +34,9 @@ WORTH_NOT_COMPUTED_TEXT = (
     "Not computed, since it takes further fits: the command quantlr worth, given this config, computes it and adds it "
     "here."
 )
+EARLIER_WORTH_TEXT = (
+    "As of an earlier state of the prices or of the config's features, label, folds or model; quantlr worth renews it."
+)
 NO_WORTH_OF_CHOICE_TEXT = "Not computed: quantlr worth needs a single model, and this config chooses among candidates."
 
 HtmlPanel = dict[str, Any]
@@ -48,7 +51,11 @@ def model_panel_tables(context: PageContext) -> dict[str, Table]:
 
 
 def model_panels(
-    context: PageContext, tables: Mapping[str, Table], worth: pd.DataFrame | None = None
+    context: PageContext,
+    tables: Mapping[str, Table],
+    worth: pd.DataFrame | None = None,
+    *,
+    is_earlier_worth: bool = False,
 ) -> dict[str, HtmlPanel]:
     """Return the panels of a run by their keys in the page, in its order.
 
@@ -57,13 +64,14 @@ def model_panels(
     context : the run.
     tables : of those panels whose page was drawn, by the keys of the pages' panels.
     worth : as in ``features.csv``; None where it was not computed.
+    is_earlier_worth : whether it is of other prices or another config.
     """
     features = next((panel for panel in FEATURE_PANELS if panel.key in tables), coefficient_paths_panel)
     describe = _importance if features is permutation_importance_panel else _coefficients
     return {
         "coefficients": _html_panel(features, tables, "model", describe),
         "calibration": _html_panel(CALIBRATION_PANEL, tables, "forecast", _calibration),
-        "worth": worth_panel(worth, is_choice=context.config.selection is not None),
+        "worth": worth_panel(worth, is_choice=context.config.selection is not None, is_earlier=is_earlier_worth),
     }
 
 
@@ -181,8 +189,11 @@ def _rows_chart(
     return chart | ({name: _numbers(interval[name]) for name in ("low", "high")} if interval else {})
 
 
-def worth_panel(worth: pd.DataFrame | None, *, is_choice: bool = False) -> HtmlPanel:
-    """Return the worth of each entry of ``features``, as in ``features.csv``, or why there is none."""
+def worth_panel(worth: pd.DataFrame | None, *, is_choice: bool = False, is_earlier: bool = False) -> HtmlPanel:
+    """Return the worth of each entry of ``features``, as in ``features.csv``, or why there is none.
+
+    With `is_earlier` the panel says that it is of other prices or another config.
+    """
     title = f"Worth of the features: {feature_loss_reduction_panel.title.lower()}"
     if worth is None:
         return message_panel("Worth of the features", NO_WORTH_OF_CHOICE_TEXT if is_choice else WORTH_NOT_COMPUTED_TEXT)
@@ -197,6 +208,7 @@ def worth_panel(worth: pd.DataFrame | None, *, is_choice: bool = False) -> HtmlP
         f"{sum(mask)} of {len(mask)} sets of features are shown to improve the forecasts: log loss without the set "
         "less that with it, in thousandths of a nat; p of the one-sided Clark-West test, adjusted by Holm's method."
     )
+    sentence = f"{EARLIER_WORTH_TEXT} {sentence}" if is_earlier else sentence
     texts = [f"{number_text(value)}, {p_value_text(p)}" for value, p in zip(reductions, p_values, strict=True)]
     rows = tuple(
         (name, (number_text(value, decimals=3), p_value_text(p), number_text(own, decimals=3), p_value_text(own_p)))

@@ -19,8 +19,11 @@ if TYPE_CHECKING:
     from quantlr.report.context import PageContext
     from quantlr.report.pages import Picture
 
-PageRenderer = Callable[["PageContext", "Progress"], "dict[str, Picture]"]
-"""Function that renders the pages of a run, by file name, and reports its progress."""
+PageRenderer = Callable[["PageContext", "Progress"], "Iterable[tuple[str, Picture]]"]
+"""Function that begins to render the pages of a run where it has other processes for that.
+
+What it returns gives each page's file name and picture, and reports the progress.
+"""
 MAX_RENDERING_PROCESSES = 4
 """Processes that render, this one included."""
 MAX_TRANSFER_BYTES = 64 * 2**20
@@ -38,47 +41,41 @@ def open_page_renderer(max_processes: int) -> Iterator[PageRenderer]:
         yield partial(_render_pages_in_parallel, pool, n_helpers)
 
 
-def render_pages_serially(context: PageContext, progress: Progress) -> dict[str, Picture]:
-    """Return the pictures of a run by file name, rendered by this process."""
+def render_pages_serially(context: PageContext, progress: Progress) -> Iterator[tuple[str, Picture]]:
+    """Yield the pictures of a run with their file names, rendered by this process."""
     from quantlr.report.pages import pages_to_draw
 
     pages = pages_to_draw(context)
-    pictures = (page.render_picture(context) for page in pages)
-    return _collect_pictures([page.file_name for page in pages], pictures, progress)
+    counter = ProgressCounter("drawing", len(pages), progress)
+    yield from counter.iter_items((page.file_name, page.render_picture(context)) for page in pages)
 
 
 def _render_pages_in_parallel(
     pool: WorkerPool, n_helpers: int, context: PageContext, progress: Progress
-) -> dict[str, Picture]:
-    """Return the pictures of a run; they are rendered serially if the run is large, or if a process was killed.
-
-    Raises
-    ------
-    UserError : the processes have ended because the script lacks ``if __name__ == "__main__":``.
-    """
+) -> Iterator[tuple[str, Picture]]:
+    """Return an iterator over the pictures of a run, rendered serially if the run is large or a process was killed."""
     from quantlr.report.pages import pages_to_draw
 
     if context.nbytes > MAX_TRANSFER_BYTES:
         return render_pages_serially(context, progress)
-    file_names = [page.file_name for page in pages_to_draw(context)]
-    render = partial(_render_page, context)
-    try:
-        pictures = parallel_map(render, range(len(file_names)), pool, pool_size=n_helpers, n_queued=1)
-        return _collect_pictures(file_names, pictures, progress)
-    except BrokenProcessPool:
-        pool.context.require_main_guard()
-        return render_pages_serially(context, progress)
+    indices = range(len(pages_to_draw(context)))
+    pictures = parallel_map(partial(_render_page, context), indices, pool, pool_size=n_helpers, n_queued=1)
+
+    def iter_pictures() -> Iterator[tuple[str, Picture]]:
+        try:
+            yield from ProgressCounter("drawing", len(indices), progress).iter_items(pictures)
+        except BrokenProcessPool:
+            pool.context.require_main_guard()
+            yield from render_pages_serially(context, progress)
+
+    return iter_pictures()
 
 
-def _collect_pictures(file_names: list[str], pictures: Iterable[Picture], progress: Progress) -> dict[str, Picture]:
-    counter = ProgressCounter("drawing", len(file_names), progress)
-    return dict(counter.iter_items(zip(file_names, pictures, strict=True)))
-
-
-def _render_page(context: PageContext, page_index: int) -> Picture:
+def _render_page(context: PageContext, page_index: int) -> tuple[str, Picture]:
     from quantlr.report.pages import pages_to_draw
 
-    return pages_to_draw(context)[page_index].render_picture(context)
+    page = pages_to_draw(context)[page_index]
+    return page.file_name, page.render_picture(context)
 
 
 def _import_and_warm_up() -> None:

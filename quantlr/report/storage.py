@@ -22,7 +22,7 @@ import shutil
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -52,6 +52,7 @@ WINDOWS_DEVICE_NAMES = frozenset(
 )
 """Names that Windows reserves for devices, whatever the extension."""
 METRICS_FILE, SWEEP_FILE, COMPARISON_FILE, CONFIG_FILE = "metrics.json", "sweep.json", "compare.json", "config.yaml"
+THUMBNAIL_FILE = "thumbnail.png"
 SUMMARY_FILES = (METRICS_FILE, SWEEP_FILE, COMPARISON_FILE)
 """Files of which every report has one: of a run, a sweep or a comparison."""
 MAX_JSON_BYTES = 50_000_000
@@ -63,7 +64,7 @@ REPORT_FILE_NAMES = frozenset({
     "tearsheet.png", "forecast.png", "model.png", "selection.png", "positions.png", "tickers.png", "report.html",
     METRICS_FILE,
     CONFIG_FILE, "provenance.json", "forecasts.parquet", "backtest.parquet", "positions.parquet", "trades.csv",
-    "audit.json", "features.png", "features.csv", "features_elimination.csv", "race.png", "race.csv", "thumbnail.png",
+    "audit.json", "features.png", "features.csv", "features_elimination.csv", "race.png", "race.csv", THUMBNAIL_FILE,
     "compare.png",
     "compare.json", "sweep.json", "trials.csv", "sweep.png", "winner.yaml", "robustness.png", "robustness.csv",
     "report.pdf", "report.xlsx", *(f"{name}.csv" for name in EXPORTED_TABLES),
@@ -241,13 +242,18 @@ def write_report_files(
         report_dir.mkdir(exist_ok=True)
         edited = {name: edit((report_dir / name).read_bytes()) for name, edit in (edits or {}).items()
                   if (report_dir / name).is_file()}  # fmt: skip
-        for name, content in {**own_config, **files, **edited}.items():
-            fresh = temp_path(report_dir / name)
-            try:
-                write_and_fsync(fresh, content)
+        contents = {**own_config, **files, **edited}
+        fresh_paths = {name: temp_path(report_dir / name) for name in contents}
+        try:
+            for name, fresh in fresh_paths.items():
+                write_and_fsync(fresh, contents[name])
+            for name, fresh in fresh_paths.items():
                 fresh.replace(report_dir / name)
-            finally:
+        finally:
+            for fresh in fresh_paths.values():
                 fresh.unlink(missing_ok=True)
+            with suppress(OSError):  # the folder holds files
+                report_dir.rmdir()
         fsync_path(report_dir)
     return [report_dir / name for name in (*files, *edited)]
 

@@ -1,4 +1,4 @@
-"""Colours, axes, legends, tables of text and number formats that all charts share.
+"""Colours, axes, legends, curves over time, tables of text and number formats that all charts share.
 
 Colours are those of Okabe and Ito, which colour-blind readers can distinguish. Nothing here imports matplotlib before
 it draws: the functions that format numbers serve the terminal, the HTML page and exports too.
@@ -14,9 +14,10 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+import pandas as pd
 
 from quantlr.core.values import Array, BoolArray
-from quantlr.report.text_fit import fit_text, text_width
+from quantlr.report.fonts import fit_text, text_width
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes as Axes
@@ -27,6 +28,8 @@ else:
 
 BLUE, SKY, ORANGE = "#0072B2", "#56B4E9", "#E69F00"
 GREEN, VERMILION, PURPLE = "#009E73", "#D55E00", "#CC79A7"
+LOSS_GAIN_COLORS = ("#E8956A", "#FFFFFF", "#7FB8DA")
+"""Of a loss, of 0 and of a gain in a coloured cell."""
 BLACK, GREY, BAND_GREY, LIGHT_GREY = "#222222", "#777777", "#BBBBBB", "#E4E4E4"
 SMALL_SIZE, NORMAL_SIZE = 8.5, 9.5
 LABEL_STYLE: dict[str, Any] = {"fontsize": SMALL_SIZE, "color": BLACK, "labelpad": 2}
@@ -47,6 +50,9 @@ LEGEND_ROW_POINTS = 16.0
 MINUS_SIGN = "−"
 MIN_PLOTTED_EQUITY = 1e-3
 """Lower end of an equity axis, however much is lost."""
+NO_SKILL_LABEL = "95% band under no skill"
+EquityCurve = tuple[pd.DatetimeIndex, Array, str, dict[str, Any]]
+"""Dates, equity, name and line style."""
 
 
 def style_axes(ax: Axes) -> None:
@@ -246,12 +252,41 @@ def add_legend(
     )  # fmt: skip
 
 
+def draw_equity_curves(ax: Axes, curves: Sequence[EquityCurve], *, margins: tuple[float, float] = (0.97, 1.06)) -> None:
+    """Draw equity curves on a log scale, of which `margins` multiply the ends; the legend has the last values."""
+    for dates, equity, name, style in curves:
+        ax.plot(dates, np.where(equity > 0, equity, np.nan), label=f"{name}: {growth_text(equity[-1])}", **style)
+    format_log_axis(ax, np.concatenate([equity for _, equity, _, _ in curves]), margins=margins)
+
+
+def draw_rolling_accuracy(ax: Axes, table: Mapping[str, Any]) -> None:
+    """Draw the rolling accuracy of model and majority-class baseline, with the band of random forecasts."""
+    dates, accuracy, low, high = (table[name] for name in ("dates", "accuracy", "band_low", "band_high"))
+    assumption = "binomial" if table["is_independent"] else "if forecasts were independent"
+    ax.fill_between(dates, low, high, label=f"{NO_SKILL_LABEL} ({assumption})", **BAND_STYLE)
+    ax.plot(dates, table["baseline_accuracy"], color=ORANGE, linewidth=1.3, label="majority-class baseline")
+    ax.plot(dates, accuracy, color=BLUE, linewidth=1.6, label="model")
+    set_percent_ticks(ax.yaxis, max_intervals=5)
+    bottom, top = min(low.min(), accuracy.min()), max(high.max(), accuracy.max())
+    ax.set_ylim(float(bottom - 0.02), float(top + 0.3 * max(top - bottom, 0.02)))
+    add_legend_at_top(ax)
+
+
+def add_legend_at_top(ax: Axes) -> None:
+    """Draw the legend in one row inside the axes, the last line first."""
+    handles, labels = ax.get_legend_handles_labels()
+    ax.legend(
+        handles[::-1], labels[::-1], loc="upper left", ncols=3, frameon=False, fontsize=SMALL_SIZE, labelcolor=BLACK,
+        borderaxespad=0.1, columnspacing=1.5,
+    )  # fmt: skip
+
+
 @cache
 def loss_gain_colormap() -> Colormap:
     """Return the colormap from losses (orange) over 0 (white) to gains (blue)."""
     from matplotlib.colors import LinearSegmentedColormap
 
-    return LinearSegmentedColormap.from_list("loss_to_gain", ["#E8956A", "#FFFFFF", "#7FB8DA"])
+    return LinearSegmentedColormap.from_list("loss_to_gain", LOSS_GAIN_COLORS)
 
 
 def draw_loss_gain_image(ax: Axes, values: Array, *, half_range: float, center: float = 0.0, **options: Any) -> None:

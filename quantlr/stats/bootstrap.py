@@ -23,7 +23,7 @@ MAX_MONTE_CARLO_ERROR = 0.1
 """Largest Monte Carlo error of a bound, relative to its distance from the median of the resamples."""
 MAX_BLOCKS_PER_CHUNK = 1_000_000
 """Blocks drawn at a time: bounds the memory."""
-MAX_SESSION_COUNTS_PER_CHUNK = 50_000
+MAX_SESSION_COUNTS_PER_CHUNK = 25_000
 """Session counts computed at a time: they stay in the processor's cache."""
 CONSTANT_SERIES_TOLERANCE = 1e-12
 """Range of a series, relative to its largest absolute value, up to which it counts as constant."""
@@ -105,17 +105,27 @@ def stationary_bootstrap_matrix_sums(
 
 
 def _iter_session_counts(n_sessions: int, block_length: float, n_draws: int, rng: Generator) -> Iterator[Array]:
-    """Yield the counts of each session, (draws of the chunk, sessions): cumulative sums of block starts and stops."""
-    width = 2 * n_sessions + 1
+    """Yield the counts of each session, (draws of the chunk, sessions): cumulative sums of block starts and stops.
+
+    A block that is continued at the first session begins there once more.
+    """
+    width = n_sessions + 1
     chunk_size = max(1, MAX_SESSION_COUNTS_PER_CHUNK // width)
+
+    def count(positions: IntArray) -> IntArray:
+        offset = np.arange(len(positions))[:, None] * width
+        return np.bincount((offset + positions).ravel(), minlength=offset.size * width).reshape(-1, width)
+
     for start, stop in _iter_block_bounds(n_sessions, block_length, n_draws, rng):
         for first in range(0, len(start), chunk_size):
             chunk = slice(first, first + chunk_size)
-            offset = np.arange(len(start[chunk]))[:, None] * width
-            changes = np.bincount((offset + start[chunk]).ravel(), minlength=offset.size * width)
-            changes -= np.bincount((offset + stop[chunk]).ravel(), minlength=offset.size * width)
-            counts = np.cumsum(changes.reshape(-1, width), axis=1, dtype=np.float64)
-            yield counts[:, :n_sessions] + counts[:, n_sessions : 2 * n_sessions]
+            changes = count(start[chunk])
+            if block_length > 1:
+                is_continued = stop[chunk] > n_sessions
+                changes -= count(stop[chunk] - n_sessions * is_continued)
+                changes[:, 0] += is_continued.sum(axis=1)
+                changes = np.cumsum(changes, axis=1)
+            yield changes[:, :n_sessions].astype(np.float64)
 
 
 def _iter_block_bounds(

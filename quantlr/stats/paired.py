@@ -126,6 +126,8 @@ def paired_score_differences(
 ) -> list[PairDifferences]:
     """Return the differences of the means of each score, over the same forecasts.
 
+    Runs of which a score is the same for every forecast differ by 0 in each resample; they are not resampled.
+
     Parameters
     ----------
     scores : each (forecasts, runs), a number for every forecast of every run, such as its log loss.
@@ -141,9 +143,14 @@ def paired_score_differences(
         n_forecasts = session_sums[:, -1:]
         deviation = session_sums[:, :-1] - mean * n_forecasts
         columns, value = np.concatenate([deviation, n_forecasts], axis=1), transform(mean)
-        by_pair: PairDifferences = {}
+        tested = list(combinations(range(score.shape[1]), 2)) if pairs is None else pairs
+        identical = [(a, b) for a, b in tested if (score[:, a] == score[:, b]).all()]
+        by_pair: PairDifferences = {
+            pair: PairedDifference(0.0, float(horizon), np.zeros(n_draws)) for pair in identical
+        }
+        different = [pair for pair in tested if pair not in by_pair]
         for length, pairs_of_length in _pairs_by_block_length(
-            deviation, pairs, min_block_length=float(horizon)
+            deviation, different, min_block_length=float(horizon)
         ).items():
             rng = np.random.default_rng(seed)
             sums = stationary_bootstrap_matrix_sums(columns, block_length=length, rng=rng, n_draws=n_draws)

@@ -95,7 +95,7 @@ def collect_trial_results(store: TrialStore, sweep: Sweep, trials: Sequence[Tria
     """Return the stored results of a sweep's trials; those with an error have none stored."""
     cache: dict[int, tuple[TrialRecord, TrialReturns]] = {}
 
-    def read_stored(trial: TrialRecord) -> tuple[TrialRecord, TrialReturns]:
+    def read_record_and_returns(trial: TrialRecord) -> tuple[TrialRecord, TrialReturns]:
         stored = cache.get(trial.number) or store.require_record_and_returns(trial)
         if len(cache) < MAX_CACHED_RETURNS:
             cache[trial.number] = stored
@@ -105,7 +105,7 @@ def collect_trial_results(store: TrialStore, sweep: Sweep, trials: Sequence[Tria
     common: IntArray | None = None
     for trial in trials:
         if trial.error is None:
-            trial, returns = read_stored(trial)
+            trial, returns = read_record_and_returns(trial)
         if trial.error is not None:
             error = QuantlrError(trial.error, key=trial.config_key)
             trial = replace(trial, error=sweep.trial_config(trial.number).error_with_location(error).message)
@@ -116,7 +116,9 @@ def collect_trial_results(store: TrialStore, sweep: Sweep, trials: Sequence[Tria
         collected.append(trial)
     if common is None or len(common) < MIN_COMMON_SESSIONS:
         common = np.zeros(0, dtype=np.int64)
-    return _collect_on_common_sessions(collected, common, lambda trial: read_stored(trial)[1], sweep.spec.seed)
+    return _collect_on_common_sessions(
+        collected, common, lambda trial: read_record_and_returns(trial)[1], sweep.spec.seed
+    )
 
 
 def _collect_on_common_sessions(

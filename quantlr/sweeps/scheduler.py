@@ -128,7 +128,7 @@ class SweepScheduler(AbstractContextManager["SweepScheduler"]):
             raise DataError(next(str(summary.error) for summary in summaries))
         return dt.date(1970, 1, 1) + dt.timedelta(days=first)
 
-    def make_trial_records(self) -> list[TrialRecord]:
+    def prepare_trial_records(self) -> list[TrialRecord]:
         """Return the trials before they are evaluated; one whose prices can't be read has an error already."""
         config_by_digest: dict[str, RunConfig] = {}
         digests: list[tuple[int, StageDigests]] = []
@@ -375,7 +375,7 @@ def run_sweep(sweep: Sweep, options: SweepOptions) -> SweepResult:
         holdout_start = scheduler.find_holdout_start(config_by_digest)
         if holdout_start is not None:
             scheduler.sweep = replace(sweep, last_date=holdout_start - dt.timedelta(days=1))
-        trials = scheduler.make_trial_records()
+        trials = scheduler.prepare_trial_records()
         ledger.record_pending_trials(map(scheduler.ledger_trial, trials))
         trials = scheduler.evaluate_trials(trials)
         results = collect_trial_results(scheduler.store, sweep, trials)

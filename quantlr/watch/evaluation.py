@@ -20,6 +20,7 @@ from quantlr.core.progress import Progress
 from quantlr.core.values import Note, RunData
 from quantlr.experiment.evaluate import compute_metrics
 from quantlr.experiment.ledger import Ledger
+from quantlr.experiment.price_overlap import price_overlap_keys
 from quantlr.experiment.run import Run
 from quantlr.experiment.trial import Trial, TrialResult
 from quantlr.report.compare import Comparison, compare_saved_runs
@@ -28,7 +29,7 @@ from quantlr.report.file_formats import nonfinite_to_none
 from quantlr.report.pairs import config_differences
 from quantlr.report.saved_runs import SavedRun
 from quantlr.sweeps.trials import StageDigests, sha256_of_json
-from quantlr.sweeps.worker import run_trial_and_forecast_metrics
+from quantlr.sweeps.worker import cached_result, run_trial_and_forecast_metrics
 
 SENSITIVITY_SECTIONS = ("execution", "report")
 """Sections whose keys, as costs and fills, change no forecast: what they change is recorded as a variation."""
@@ -52,6 +53,11 @@ class Evaluation:
     run_data: RunData
     context: PageContext
     trial: Trial
+
+    @property
+    def forecast_digest(self) -> str:
+        """Digest of all that the panels on the model depend on."""
+        return f"{self.digests.model} {self.config.report.score_from} {self.config.seed}"
 
     @property
     def notes(self) -> tuple[Note, ...]:
@@ -97,10 +103,10 @@ def evaluate(loaded: LoadedConfig, *, data_files_digest: str, offline: bool, pro
     digests = replace(digests, **salted)
     with loaded.add_location_to_errors():
         run_data, _ = run_trial_and_forecast_metrics(config, digests, offline=offline, progress=progress)
-    per_year = config.report.sessions_in_year(run_data.prices)
-    trial = replace(
-        Trial.from_prices(config, run_data.prices), result=TrialResult.from_backtest(run_data.result, per_year)
-    )
+    prices, per_year = run_data.prices, config.report.sessions_in_year(run_data.prices)
+    keys = cached_result("price_keys", digests.data, lambda: price_overlap_keys(prices))
+    result = TrialResult.from_backtest(run_data.result, per_year)
+    trial = Trial.from_config(config, data_sha256=prices.sha256, price_keys=keys, result=result)
     metrics = dict[str, Any]()
     context = PageContext.from_run(config, run_data, metrics, ())
     metrics |= point_estimates(context)  # in place: the context keeps the trades and forecasts that they are of
@@ -165,7 +171,7 @@ def compare_with_previous(previous: Evaluation, evaluation: Evaluation) -> Compa
     ------
     UserError : they have no session in common, or count a different number of sessions per year.
     """
-    return compare_saved_runs([previous.to_saved_run("previous"), evaluation.to_saved_run("now")])
+    return compare_saved_runs([previous.to_saved_run("the previous result"), evaluation.to_saved_run("This result")])
 
 
 def named_paths(loaded: LoadedConfig) -> tuple[Path, ...]:

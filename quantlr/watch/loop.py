@@ -17,10 +17,11 @@ from quantlr.config.run_config import LoadedConfig, load_config
 from quantlr.core.errors import QuantlrError, UserError
 from quantlr.experiment.ledger import Ledger
 from quantlr.experiment.run import Run
-from quantlr.experiment.worth import read_saved_worth
+from quantlr.experiment.worth import forecasts_sha256, read_saved_worth
 from quantlr.report.html import render_template
 from quantlr.report.interactive import interactive_data, json_for_html
 from quantlr.report.model_panels import model_panel_tables, model_panels
+from quantlr.report.pages.layout import Table
 from quantlr.report.pairs import pair_sentence
 from quantlr.report.storage import check_report_target, make_reports_dir
 from quantlr.report.summary import condense_notes, headline_changes, headline_tables, headline_text_rows, note_text
@@ -68,6 +69,11 @@ class WatchLoop:
     _last: Evaluation | None = None
     _previous: Evaluation | None = None
     _is_judged: bool = False
+    _ticker: str = ""
+    _charts_lock: threading.Lock = field(default_factory=threading.Lock)
+    _panel_tables: dict[str, Table] = field(default_factory=dict)
+    _panels_digest: str = ""
+    _panels_json: str = ""
     _last_digest: str = ""
     _base: Evaluation | None = None
     _paths: set[Path] = field(default_factory=set)
@@ -97,6 +103,16 @@ class WatchLoop:
         """End the loop, and an evaluation at its next step."""
         self._is_stopping = True
         self._changed.set()
+
+    def show_ticker(self, ticker: str) -> None:
+        """Publish the charts of a ticker; later results are shown for it too, as long as it has forecasts.
+
+        Called from the thread of the server.
+        """
+        with self._charts_lock:
+            self._ticker = ticker
+            if self._last:
+                self.publish({"charts": self._charts_json(self._last)})
 
     def _take_digest(self, paths: set[Path]) -> None:
         """Remember the state of files; the config is evaluated again once it differs."""
@@ -160,19 +176,21 @@ class WatchLoop:
         parts = self._first_parts(evaluation, previous)
         self._check_superseded("publishing", done=0, total=1)
         make_reports_dir(self.output, loaded.run.name)
-        trial = trial_to_record(evaluation, self._base)
-        ledger.record_trials([trial])
-        self._last, self._previous, self._last_digest, self._is_judged = evaluation, previous, digest, False
+        with self._charts_lock:
+            charts = self._charts_json(evaluation)
+            trial = trial_to_record(evaluation, self._base)
+            ledger.record_trials([trial])
+            self._last, self._previous, self._last_digest, self._is_judged = evaluation, previous, digest, False
+            self.publish(parts | {"charts": charts})
         if trial is evaluation.trial:
             self._base = evaluation
-        self.publish(parts)
         self._judge_and_publish(evaluation, previous, ledger)
 
     def _first_parts(self, evaluation: Evaluation, previous: Evaluation | None) -> dict[str, str]:
-        """Return charts and point estimates, and what has changed since the previous evaluation."""
+        """Return point estimates, and what has changed since the previous evaluation."""
         metrics = evaluation.context.metrics
         changes = headline_changes(metrics, previous.context.metrics) if previous else []
-        return {
+        parts = {
             "status": "intervals and verdict are pending",
             "error": "",
             "title": evaluation.config.name,
@@ -181,9 +199,16 @@ class WatchLoop:
             "changes": _changes_html(previous, evaluation, tests=None),
             "verdict": render_template("live_verdict.html", metrics=None),
             "tables_status": "Pending." if previous is None else "Pending; these are of the previous result.",
-            "charts": json_for_html(interactive_data(evaluation.context)),
-            "panels": "",
         }
+        if evaluation.forecast_digest != self._panels_digest:
+            parts["panels"] = self._panels_json = ""
+        return parts
+
+    def _charts_json(self, evaluation: Evaluation) -> str:
+        """Return the charts of the chosen ticker, or of the first one where it has no forecasts, for JSON."""
+        names = evaluation.context.forecast_tickers
+        ticker = self._ticker if self._ticker in names else names[0]
+        return json_for_html(interactive_data(evaluation.context, only_ticker=ticker))
 
     def _judge_and_publish(self, evaluation: Evaluation, previous: Evaluation | None, ledger: Ledger) -> None:
         """Publish intervals, verdict and the comparison with the previous evaluation; write the report, if asked."""
@@ -199,7 +224,7 @@ class WatchLoop:
         if previous:
             self.publish({"changes": _changes_html(previous, evaluation, tests=_tests_text(previous, evaluation))})
         self._check_superseded("publishing", done=0, total=1)
-        self.publish({"panels": _panels_json(evaluation, metrics, self.output / evaluation.config.name)})
+        self._publish_panels(evaluation, metrics)
         self._is_judged = True
         self._check_superseded("publishing", done=0, total=1)
         if self.writes_pages:
@@ -210,19 +235,26 @@ class WatchLoop:
         else:
             self.publish({"status": "up to date"})
 
+    def _publish_panels(self, evaluation: Evaluation, metrics: dict[str, Any]) -> None:
+        """Publish the panels on the model where they have changed; they are computed if the forecasts have."""
+        context = replace(evaluation.context, metrics=metrics)
+        if evaluation.forecast_digest != self._panels_digest:
+            self._panel_tables = model_panel_tables(context)
+            self._panels_digest = evaluation.forecast_digest
+        worth = read_saved_worth(self.output / evaluation.config.name)
+        digest = forecasts_sha256(evaluation.config, evaluation.run_data.prices)
+        is_earlier = worth is not None and not worth["forecasts_sha256"].eq(digest).all()
+        panels = json_for_html(model_panels(context, self._panel_tables, worth, is_earlier_worth=is_earlier))
+        if panels != self._panels_json:
+            self._panels_json = panels
+            self.publish({"panels": panels})
+
 
 def _changes_html(previous: Evaluation | None, evaluation: Evaluation, *, tests: str | None) -> str:
     """Return the keys that have changed, with the tests of the differences; None while these are pending."""
     differences = changed_keys(previous, evaluation) if previous else {}
     has_previous = previous is not None
     return render_template("live_changes.html", has_previous=has_previous, differences=differences, tests=tests)
-
-
-def _panels_json(evaluation: Evaluation, metrics: dict[str, Any], report_dir: Path) -> str:
-    """Return the panels on the model, for JSON; the worth of the features where `quantlr worth` has written it."""
-    context = replace(evaluation.context, metrics=metrics)
-    worth = read_saved_worth(evaluation.config, report_dir)
-    return json_for_html(model_panels(context, model_panel_tables(context), worth))
 
 
 def _tests_text(previous: Evaluation, evaluation: Evaluation) -> str:

@@ -29,6 +29,8 @@ PAGE_SCRIPTS = ("live_controls.js", "live.js")
 MAX_BODY_BYTES = 10_000
 ChangeValue = Callable[[str, str], None]
 """Function that writes a value, by dotted key and as YAML, to the config; it raises an error of quantlr if it can't."""
+ShowTicker = Callable[[str], None]
+"""Function that publishes the charts of a ticker."""
 
 
 @dataclass
@@ -112,8 +114,10 @@ class LocalRequestsOnly:
         return None
 
 
-def make_app(name: str, parts: PageParts, change_value: ChangeValue, *, token: str, port: int) -> ASGIApp:
-    """Return the application: the page, its events, and the change of a value by a POST from the page."""
+def make_app(
+    name: str, parts: PageParts, change_value: ChangeValue, show_ticker: ShowTicker, *, token: str, port: int
+) -> ASGIApp:
+    """Return the application: the page, its events, and by a POST from the page another value or ticker."""
     scripts = ((TEMPLATES_DIR / script).read_text(encoding="utf-8") for script in PAGE_SCRIPTS)
     interactive = InteractivePart.without_data(*scripts)
     page = render_template("live.html", name=name, interactive=interactive)
@@ -135,27 +139,31 @@ def make_app(name: str, parts: PageParts, change_value: ChangeValue, *, token: s
     async def send_events(_: Request) -> Response:
         return StreamingResponse(parts.iter_events(), media_type="text/event-stream", headers=headers)
 
-    async def write_value(request: Request) -> Response:
-        change = await _key_and_value(request)
-        if change is None:
-            return PlainTextResponse("needs JSON with key and value", status_code=400)
-        try:
-            change_value(*change)
-        except QuantlrError as error:
-            return JSONResponse({"error": error.message}, headers=headers)
-        return JSONResponse({"error": ""}, headers=headers)
+    def post_route(path: str, names: tuple[str, ...], act: Callable[..., None]) -> Route:
+        async def respond(request: Request) -> Response:
+            texts = await _texts_of_json(request, names)
+            if texts is None:
+                return PlainTextResponse(f"needs JSON with {' and '.join(names)}", status_code=400)
+            try:
+                act(*texts)
+            except QuantlrError as error:
+                return JSONResponse({"error": error.message}, headers=headers)
+            return JSONResponse({"error": ""}, headers=headers)
+
+        return Route(f"/{{token}}/{path}", respond, methods=["POST"])
 
     routes = [
         Route("/{token}/", show_page),
         Route("/{token}/events", send_events),
-        Route("/{token}/value", write_value, methods=["POST"]),
+        post_route("value", ("key", "value"), change_value),
+        post_route("ticker", ("ticker",), show_ticker),
     ]
     hosts = frozenset({f"{LOOPBACK}:{port}", f"localhost:{port}"})
     return LocalRequestsOnly(Starlette(routes=routes), hosts, token)
 
 
-async def _key_and_value(request: Request) -> tuple[str, str] | None:
-    """Return the key and the value that a request's JSON contains; None where it is too large or anything else."""
+async def _texts_of_json(request: Request, names: tuple[str, ...]) -> list[str] | None:
+    """Return texts of a request's JSON by name; None where one is not there, or it is too large or anything else."""
     size = request.headers.get("content-length", "")
     if request.headers.get("content-type") != "application/json" or not size.isdecimal() or int(size) > MAX_BODY_BYTES:
         return None
@@ -163,8 +171,9 @@ async def _key_and_value(request: Request) -> tuple[str, str] | None:
         content = await request.json()
     except ValueError:
         return None
-    key, value = (content.get("key"), content.get("value")) if isinstance(content, dict) else (None, None)
-    return (key, value) if isinstance(key, str) and isinstance(value, str) else None
+    values = [content.get(name) for name in names] if isinstance(content, dict) else []
+    texts = [value for value in values if isinstance(value, str)]
+    return texts if len(texts) == len(names) else None
 
 
 class LiveServer(uvicorn.Server):
@@ -199,9 +208,8 @@ def listen(port: int) -> socket.socket:
     return connection
 
 
-def serve(name: str, parts: PageParts, change_value: ChangeValue, connection: socket.socket, *, token: str) -> None:
+def serve(app: ASGIApp, parts: PageParts, connection: socket.socket) -> None:
     """Serve the page until Ctrl-C."""
-    app = make_app(name, parts, change_value, token=token, port=connection.getsockname()[1])
     settings: dict[str, Any] = {"log_level": "critical", "access_log": False, "lifespan": "off", "ws": "none"}
     config = uvicorn.Config(app, timeout_graceful_shutdown=1, **settings)
     LiveServer(config, parts).run(sockets=[connection])

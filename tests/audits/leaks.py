@@ -16,7 +16,7 @@ from quantlr.data.dataset import compute_feature_columns
 from quantlr.data.labels import Label
 from quantlr.model.base import FittedModel
 from quantlr.model.batched.fit import fit_folds
-from quantlr.model.calibration import fit_platt_calibration
+from quantlr.model.calibration import fit_platt_calibration_by_refit
 from quantlr.model.config import LogisticRegression
 from quantlr.model.splits import WalkForwardSpec, fold_target_stats, make_folds, make_pooled_folds
 from quantlr.model.standardize import Scaling, fold_scaling
@@ -235,7 +235,7 @@ def full_sample_mean_gain(up: Array, horizon_return: Array, folds: Sequence[Fold
 def calibration_on_all_forecasts(
     log_odds: Array, up: Array, folds: Sequence[Folds], model: LogisticRegression
 ) -> FittedModel:
-    result = fit_platt_calibration(log_odds, up, folds, model)
+    result = fit_platt_calibration_by_refit(log_odds, up, folds, model)
     slope, intercept = np.polyfit(log_odds, np.nan_to_num(up), 1)
     return replace(result, coefficients=np.tile([intercept, slope], (len(result.coefficients), 1)))
 

@@ -33,7 +33,8 @@ CONFIG: dict[str, Any] = {
 def positions_for(prices: Prices, seed: int) -> Positions:
     rng = np.random.default_rng(seed)
     has_decision = ~np.isnan(prices.bars_to_sessions(prices.close)) & (rng.random((len(prices.sessions), 1)) < 0.9)
-    has_decision[: int(rng.integers(3, 15))] = False
+    first_decision = rng.integers(3, 15, len(prices.tickers))
+    has_decision &= np.arange(len(prices.sessions))[:, None] >= first_decision
     weight = rng.uniform(-0.3, 0.3, has_decision.shape)
     return Positions(prices.tickers, prices.sessions, np.where(has_decision, weight, np.nan))
 

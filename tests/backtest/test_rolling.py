@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from quantlr.backtest.costs import ExecutionSpec
 from quantlr.backtest.engine import backtest_positions
-from quantlr.backtest.rolling import binned_weights, rolling_exposure
+from quantlr.backtest.rolling import binned_weights, rolling_exposure_and_turnover
 from quantlr.core.values import BacktestResult, Positions
 
 from markets import random_walk_prices
@@ -26,7 +26,7 @@ def random_backtest(sessions: int, *, tickers: int = 3) -> BacktestResult:
 @pytest.mark.parametrize(("sessions", "window"), [(5, 1), (43, 10), (400, 63)])
 def test_rolling_exposure_equals_pandas(sessions: int, window: int) -> None:
     result = random_backtest(sessions)
-    rolling = rolling_exposure(result, sessions_per_year=YEAR)
+    rolling = rolling_exposure_and_turnover(result, sessions_per_year=YEAR)
     assert rolling.window == window
     for values, computed in (
         (result.exposure, rolling.gross_exposure),

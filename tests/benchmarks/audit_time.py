@@ -1,6 +1,6 @@
 """Time of audits: of a run's own components at a sample of sessions, and of `quantlr audit` at every boundary.
 
-python tests/benchmarks/audit_time.py [--quick]
+python tests/benchmarks/audit_time.py [--quick] [--output DIR]
 
 A run audits components from outside the catalogue. Their audit is timed on one index and on a panel, as CPU time beyond
 that of the same run without them, for a feature of one pandas expression. `quantlr audit` is timed on
@@ -26,6 +26,7 @@ from quantlr.audits.user_components import audit_user_inputs
 from quantlr.config.run_config import load_config
 from quantlr.core.values import FeatureColumns, Prices
 
+from benchmarks.measured import Row, parse_options, report_rows, rounded
 from markets import random_walk_prices
 from user_components import SMALL
 
@@ -58,26 +59,27 @@ def least_cpu_seconds(call: Callable[[], object], *, repeats: int) -> float:
 
 
 def main() -> None:
-    """Print a table."""
+    """Report a row for each."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="one repeat, and no audit of every boundary")
-    is_quick, seconds = parser.parse_args().quick, {}
-    repeats = 1 if is_quick else 3
+    options, seconds = parse_options(parser), {}
+    repeats = 1 if options.quick else 3
     config = load_config({**SMALL, "features": [MeanReturn()]}).run
     for n_sessions, n_tickers in ((5000, 1), (2500, 60)):
         prices = random_walk_prices(1, n_sessions=n_sessions, n_tickers=n_tickers)
-        label = f"a run's audit of a feature, {n_sessions:,} sessions of {n_tickers} ticker{'s'[: n_tickers > 1]}"
+        size = f"{n_sessions:,} sessions of {n_tickers} ticker{'s'[: n_tickers > 1]}"
+        label = f"a run's audit of one's own feature, {size}"
         seconds[label] = least_cpu_seconds(partial(audit_user_inputs, config, prices), repeats=repeats)
     index = CONFIGS / "sp500_daily.yaml"
     with_own = least_cpu_seconds(lambda: quantlr.run(index, features=[MeanReturn()]), repeats=repeats)
     without = least_cpu_seconds(lambda: quantlr.run(index), repeats=repeats)
-    seconds["a run of sp500_daily with that feature, less one without it"] = with_own - without
-    if not is_quick:
-        seconds["quantlr audit of feature_zoo"] = least_cpu_seconds(
+    seconds["a run of `configs/sp500_daily.yaml` with that feature, less one without it"] = with_own - without
+    if not options.quick:
+        seconds["`quantlr audit configs/feature_zoo.yaml`"] = least_cpu_seconds(
             lambda: quantlr.audit(CONFIGS / "feature_zoo.yaml"), repeats=1
         )
-    for label, value in seconds.items():
-        print(f"{label:<75}{value:8.2f} CPU s")
+    rows: list[Row] = [{"audit": label, "CPU seconds": rounded(value)} for label, value in seconds.items()]
+    report_rows("audit_time", rows, options)
 
 
 if __name__ == "__main__":

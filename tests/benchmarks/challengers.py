@@ -1,6 +1,6 @@
 """Classifiers of scikit-learn: the walk-forward's processor time against that of a loop written by hand.
 
-python tests/benchmarks/challengers.py
+python tests/benchmarks/challengers.py [--turns N] [--output DIR]
 
 Both fit and forecast the same refits with as many threads, each fit by one of them, in turns. What is compared is the
 least processor time of several turns, which hardly depends on what else the machine does.
@@ -28,6 +28,8 @@ from quantlr.core.values import Array, Dataset, Fold
 from quantlr.model.sklearn_classifier import classifier_classes
 from quantlr.model.walk_forward import walk_forward
 from quantlr.pipeline.stages import dataset_from_config, load_run_prices
+
+from benchmarks.measured import Row, parse_options, report_rows, rounded
 
 MAX_RATIO = 1.1
 CHALLENGERS: dict[str, tuple[int, dict[str, int]]] = {
@@ -81,11 +83,11 @@ def cpu_seconds(function: Callable[..., object], *arguments: object) -> float:
 
 
 def main() -> None:
-    """Print a row for each classifier; exit status 1 where one takes more than a tenth longer."""
+    """Report a row for each classifier; exit status 1 where one takes more than a tenth longer."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--turns", type=int, default=5)
-    turns = parser.parse_args().turns
-    print("| classifier | refits | quantlr | by hand | ratio |\n| --- | --- | --- | --- | --- |")
+    options = parse_options(parser)
+    rows: list[Row] = []
     worst = 0.0
     for name, (refit_every, _) in CHALLENGERS.items():
         config = config_of(name)
@@ -98,12 +100,20 @@ def main() -> None:
         np.testing.assert_allclose(forecasts.probability, loop_by_hand(dataset, folds, name), atol=1e-9)
         pairs = [
             (cpu_seconds(walk_forward, dataset, spec, config.model), cpu_seconds(loop_by_hand, dataset, folds, name))
-            for _ in range(turns)
+            for _ in range(options.turns)
         ]
         times = np.array(pairs).min(axis=0)
         worst = max(worst, times[0] / times[1])
-        print(f"| {name} | {len(folds)}, every {refit_every} | {times[0]:.2f} s | {times[1]:.2f} s | "
-              f"{times[0] / times[1]:.2f} |")  # fmt: skip
+        rows.append(
+            {
+                "classifier": name + (", 50 trees" if CHALLENGERS[name][1] else ""),
+                "refits": f"{len(folds)}, every {refit_every} rows",
+                "quantlr (CPU seconds)": rounded(times[0]),
+                "by hand (CPU seconds)": rounded(times[1]),
+                "ratio": round(times[0] / times[1], 2),
+            }
+        )
+    report_rows("challengers", rows, options)
     sys.exit(worst > MAX_RATIO)
 
 

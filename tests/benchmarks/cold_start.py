@@ -1,6 +1,6 @@
 """How long a run takes from nothing, against what importing its libraries takes anyway.
 
-python tests/benchmarks/cold_start.py
+python tests/benchmarks/cold_start.py [--output DIR]
 
 Each is started in a new interpreter, in turn, seven times; medians of the seconds are compared, and the least CPU
 seconds of a process and its children, which depend less on what else the machine does. A first time, which is not
@@ -10,6 +10,7 @@ its HTML under 5 times the imports, its plan under a second, help under 0.3 seco
 
 from __future__ import annotations
 
+import argparse
 import os
 import resource
 import statistics
@@ -19,9 +20,14 @@ import tempfile
 import time
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from benchmarks.measured import Row, parse_options, report_rows, rounded
+
 ROOT = Path(__file__).parents[2]
 REPEATS = 7
 BAR = 5
+IMPORTS, RUN = "import pandas, pyarrow, matplotlib.figure", "quantlr run"
 COMPILED = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
 
 
@@ -38,14 +44,15 @@ def _children_cpu_seconds() -> float:
 
 
 def main() -> None:
+    options = parse_options(argparse.ArgumentParser(description=__doc__.partition("\n")[0]))
     with tempfile.TemporaryDirectory() as output:
         config = ("configs/sp500_daily.yaml", "--output", output)
         jobs = {
-            "imports": ("-c", "import pandas, pyarrow, matplotlib.figure"),
-            "run": ("-m", "quantlr", "run", *config, "--quiet"),
-            "tearsheet": ("-m", "quantlr", "run", *config, "--quiet", "--pages", "tearsheet"),
-            "plan": ("-m", "quantlr", "plan", *config),
-            "help": ("-m", "quantlr", "--help"),
+            IMPORTS: ("-c", IMPORTS),
+            RUN: ("-m", "quantlr", "run", *config, "--quiet"),
+            f"{RUN} --pages tearsheet": ("-m", "quantlr", "run", *config, "--quiet", "--pages", "tearsheet"),
+            "quantlr plan": ("-m", "quantlr", "plan", *config),
+            "quantlr --help": ("-m", "quantlr", "--help"),
         }
         for arguments in jobs.values():
             seconds(*arguments)
@@ -54,10 +61,17 @@ def main() -> None:
             for name, arguments in jobs.items():
                 taken[name].append(seconds(*arguments))
     middle = {name: statistics.median(elapsed for elapsed, _ in times) for name, times in taken.items()}
-    for name, times in taken.items():
-        (low, _), (high, _), cpu = min(times), max(times), min(cpu for _, cpu in times)
-        print(f"{name:10} {middle[name]:6.2f} s   {low:.2f} to {high:.2f}   {cpu:.2f} CPU s")
-    print(f"a run takes {middle['run'] / middle['imports']:.2f} times the imports; the bar is {BAR}")
+    rows: list[Row] = [
+        {
+            "command": f"`{name}`",
+            "seconds (median)": rounded(middle[name]),
+            "range": f"{min(times)[0]:.2g} to {max(times)[0]:.2g}",
+            "CPU seconds (least)": rounded(min(cpu for _, cpu in times)),
+        }
+        for name, times in taken.items()
+    ]
+    report_rows("cold_start", rows, options)
+    print(f"a run takes {middle[RUN] / middle[IMPORTS]:.2f} times the imports; the bar is {BAR}")
 
 
 if __name__ == "__main__":

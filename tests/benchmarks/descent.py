@@ -10,7 +10,7 @@ Then quantlr's walk, from features to forecasts, and each peer's loop, fit and f
 compared. A loop too long to be timed whole is estimated from fits spread evenly over it, and said to be. The floor is
 one pass of X @ Theta, tanh and X' @ R over every pair of a refit and a row that trains it: no descent does with less.
 
-It writes descent.json and descent.png.
+It writes descent.json; with --job the other jobs in that file stay.
 """
 
 from __future__ import annotations
@@ -40,8 +40,10 @@ def main() -> int:
     from benchmarks.race import Disagreement, run
 
     options = _options()
-    folder = Path(options.output)
-    folder.mkdir(parents=True, exist_ok=True)
+    path = Path(options.output) / "descent.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if not options.job:
+        path.unlink(missing_ok=True)
     results: list[Result] = []
     disagreed = False
     for name, job in catalogue(quick=options.quick).items():
@@ -53,9 +55,9 @@ def main() -> int:
             _say(f"{name}: {error}; not timed")
             disagreed = True
             continue
-        _write(results, folder, quick=options.quick)
+        _write(results, path, quick=options.quick)
     print("\n".join(tables(results)))
-    _say(f"wrote {folder / 'descent.json'} and {folder / 'descent.png'}")
+    _say(f"wrote {path}")
     return int(disagreed)
 
 
@@ -105,32 +107,23 @@ def _verdict(met: bool) -> str:
     return "met" if met else "MISSED"
 
 
-def _write(results: Sequence[Result], folder: Path, *, quick: bool) -> None:
-    from benchmarks.picture import draw
+def _write(results: Sequence[Result], path: Path, *, quick: bool) -> None:
+    from benchmarks.measured import with_entries
 
-    found = {"machine": _machine(), "quick": quick, "jobs": [asdict(result) for result in results]}
-    (folder / "descent.json").write_text(json.dumps(found, indent=2) + "\n")
-    draw(results, folder / "descent.png")
+    found = with_entries(path, "jobs", [asdict(result) for result in results], by="job")
+    path.write_text(json.dumps(found | {"machine": _machine(), "quick": quick}, indent=2) + "\n")
 
 
 def _machine() -> dict[str, Any]:
-    from quantlr.core.parallel import available_core_count
     from threadpoolctl import threadpool_info
 
-    return {
-        "python": platform.python_version(),
+    from benchmarks.measured import machine
+
+    return machine() | {
         "system": platform.system(),
-        "processor": _processor(),
-        "cores": available_core_count(),
         "blas": [f"{pool['internal_api']} {pool['version']}" for pool in threadpool_info()],
         "versions": {name: _version(name) for name in LIBRARIES},
     }
-
-
-def _processor() -> str:
-    known = Path("/proc/cpuinfo")
-    names = [line for line in known.read_text().splitlines() if line.startswith("model name")] if known.exists() else []
-    return names[0].split(":")[1].strip() if names else platform.processor()
 
 
 def _version(name: str) -> str | None:

@@ -1,6 +1,6 @@
 """CPU time that the rules of instants, dates, frequencies, halts and exporters take of a run of one market.
 
-python tests/benchmarks/price_rules.py
+python tests/benchmarks/price_rules.py [--output DIR]
 
 A run of configs/sp500_daily.yaml, from the import of quantlr to its written report, in a new interpreter; once with the
 sample and once with the same prices in a CSV. The functions below are timed where they are called, those within others
@@ -9,6 +9,7 @@ not again; with none of them a run would at most save their share. The smallest 
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import importlib
 import os
@@ -20,6 +21,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from benchmarks.measured import Row, parse_options, report_rows, rounded
 
 ROOT = Path(__file__).parents[2]
 REPEATS = 5
@@ -96,9 +101,10 @@ def write_prices(path: Path) -> None:
 
 def main() -> None:
     """Time both runs in turn, each in a new interpreter."""
-    if len(sys.argv) > 1:
-        time_one_run(*sys.argv[1:])
+    if len(sys.argv) == 4 and sys.argv[1] == "--one-run":
+        time_one_run(*sys.argv[2:])
         return
+    options = parse_options(argparse.ArgumentParser(description=__doc__.partition("\n")[0]))
     with tempfile.TemporaryDirectory() as folder:
         prices = Path(folder) / "prices.csv"
         write_prices(prices)
@@ -106,14 +112,22 @@ def main() -> None:
         shares: dict[str, list[tuple[float, str]]] = {"the sample": [], "the same prices in a CSV": []}
         for number in range(REPEATS):
             for source, found in zip(("", str(prices)), shares.values(), strict=True):
-                command = [sys.executable, __file__, source, str(Path(folder) / f"out{number}{bool(source)}")]
+                command = [
+                    sys.executable,
+                    __file__,
+                    "--one-run",
+                    source,
+                    str(Path(folder) / f"out{number}{bool(source)}"),
+                ]
                 done = subprocess.run(command, cwd=ROOT, env=environment, check=True, capture_output=True, text=True)
                 first_line, _, rest = done.stdout.partition("\n")
                 found.append((float(first_line), rest))
+    rows: list[Row] = []
     for name, found in shares.items():
         share, listed = min(found)
-        print(f"{name}: {share:.2%} of the run's CPU time, at most {max(found)[0]:.2%}; the bar is {BAR:.0%}")
-        print(listed.rstrip())
+        rows.append({"prices": name, "least (%)": rounded(100 * share), "largest (%)": rounded(100 * max(found)[0])})
+        print(f"{name}; the bar is {BAR:.0%}\n{listed.rstrip()}")
+    report_rows("price_rules", rows, options)
 
 
 if __name__ == "__main__":

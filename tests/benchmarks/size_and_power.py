@@ -10,7 +10,8 @@ interval contains the truth. Selection: the Sharpe ratio of the best of a hundre
 often the tests that count all of them pass it. Convictions: how often an audit finds inputs that know the future.
 Each figure has its standard error, and the bounds that it keeps with a probability of 0.999 on either side, by the
 binomial or normal distribution.
-The script prints a table and writes size_and_power.json; its exit status is 1 if a figure is outside its bounds.
+The script prints a table and writes size_and_power.json; with --only the other figures in that file stay. Its exit
+status is 1 if a figure is outside its bounds.
 """
 
 from __future__ import annotations
@@ -44,6 +45,7 @@ from benchmarks.choice_on_noise import choice_on_noise
 from benchmarks.convictions import conviction_rates
 from benchmarks.edge_markets import EDGE_CELLS, EdgeCell
 from benchmarks.local_step import local_step_rejections
+from benchmarks.measured import with_entries
 from benchmarks.selection import best_of_random_strategies, best_of_swept_rules
 from benchmarks.simulation import Figure, experiment_config, market_generator, mean_figure, proportion_figure
 from benchmarks.skill_markets import SKILL_CELLS, SkillCell
@@ -375,8 +377,11 @@ def main() -> int:
         print(f"{figure.label:80} {value}  {bounds:>16}  {figure.series:6,}{flag}", flush=True)
     path = Path(options.output) / "size_and_power.json"
     path.parent.mkdir(parents=True, exist_ok=True)
+    if not options.only:
+        path.unlink(missing_ok=True)
     rows = [asdict(figure) | {"is_within_bounds": figure.is_within_bounds} for figure in figures]
-    path.write_text(json.dumps({"seed": options.seed, "figures": rows}, indent=2) + "\n")
+    content = with_entries(path, "figures", rows, by="label") | {"seed": options.seed}
+    path.write_text(json.dumps(content, indent=2) + "\n")
     return 0 if all(figure.is_within_bounds for figure in figures) else 1
 
 

@@ -1,6 +1,6 @@
 """Time and memory of sweeps: milliseconds per trial, two workers against one, and the same grid by other libraries.
 
-python tests/benchmarks/sweep.py [--quick]
+python tests/benchmarks/sweep.py [--quick] [--output DIR]
 
 A thousand settings on the sample, as many policies over few models and as few policies over many models, with one and
 with two workers: from their start to the report, and with started workers, from the first task to the last stored
@@ -38,6 +38,7 @@ from quantlr.sweeps.scheduler import SilentSweepObserver, SweepOptions, run_swee
 from quantlr.sweeps.worker import require_versions
 from quantlr.testing.contract import random_walk_bars
 
+from benchmarks.measured import Row, parse_options, report_rows, rounded
 from benchmarks.measures import _resident, seconds_of
 
 BASE: dict[str, Any] = {
@@ -182,58 +183,65 @@ def backtesting_py_seconds(levels: list[float]) -> float:
         return seconds_of(lambda: test.optimize(level=levels))
 
 
-def compare_one_and_two_workers(name: str, sweep: dict[str, Any]) -> Stopwatch:
-    """Print the time of a sweep with one and with two workers; return the stopwatch of two started workers."""
-    watches = {}
+def local_rows(grid: str, sweep: dict[str, Any]) -> Iterator[Row]:
+    """Yield the times of a sweep with one and with two workers, and the estimate of a cluster from those of two."""
     for workers in (1, 2):
         cold, _ = time_sweep(sweep, partial(ProcessEngine, workers))
-        watch = watches[workers] = time_started_workers(sweep, ProcessEngine(workers))
-        print(
-            f"{watch.n_trials:,} settings, {name}, {workers} workers: {cold:.1f} s from their start to the report; "
-            f"started, {watch.wall_ms:.2f} ms a trial, {watch.scheduling_ms:.2f} of it in this process",
-            flush=True,
-        )
-    print(f"  two workers are {watches[1].wall_ms / watches[2].wall_ms:.2f} times one", flush=True)
-    return watches[2]
+        watch = time_started_workers(sweep, ProcessEngine(workers))
+        yield {"job": grid, "workers": workers, "seconds": rounded(cold), **trial_times(watch)}
+    yield cluster_estimate(grid, watch)
 
 
-def print_cluster_estimate(watch: Stopwatch) -> None:
-    """Print the estimated time of many tickers and settings on many workers."""
-    trial_ms, n_trials = 2 * watch.wall_ms, ALL_TICKERS * SETTINGS
-    cluster, scheduling = n_trials * trial_ms / CLUSTER / 60_000, n_trials * watch.scheduling_ms / 60_000
-    print(
-        f"{ALL_TICKERS:,} tickers x {SETTINGS:,} settings: {n_trials * trial_ms / 3.6e6:,.0f} core hours, "
-        f"{cluster:,.0f} minutes on {CLUSTER} workers; scheduling takes {scheduling:,.0f} minutes of one process"
-    )
+def trial_times(watch: Stopwatch) -> Row:
+    """Return the times of a trial once workers have started."""
+    return {"ms a trial": rounded(watch.wall_ms), "of it scheduling (CPU ms)": rounded(watch.scheduling_ms)}
+
+
+def cluster_estimate(grid: str, watch: Stopwatch) -> Row:
+    """Return the estimated time of many tickers and settings: that of the workers, or of the one that schedules."""
+    n_trials = ALL_TICKERS * SETTINGS
+    seconds = max(n_trials * 2 * watch.wall_ms / CLUSTER, n_trials * watch.scheduling_ms) / 1000
+    text = f"estimate: {ALL_TICKERS:,} tickers, each with {SETTINGS:,} settings ({grid.partition(': ')[2]})"
+    return {"job": text, "workers": CLUSTER, "seconds": rounded(seconds)}
+
+
+def panel_rows(tickers: int) -> Iterator[Row]:
+    """Yield the time and the memory of sweeps over a panel of simulated stocks."""
+    with tempfile.TemporaryDirectory() as folder:
+        for settings in (10, 40):
+            sweep, peak = panel_sweep(Path(folder), tickers=tickers, settings=settings), PeakMemory()
+            with peak.measure():
+                seconds, _ = time_sweep(sweep, partial(ProcessEngine, 2))
+            yield {
+                "job": f"{settings} settings, {tickers} tickers of ten years",
+                "workers": 2,
+                "seconds": rounded(seconds),
+                "memory (MB)": rounded(peak.bytes / 2**20),
+            }
 
 
 def main() -> None:
-    """Measure everything, and print a line each."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    """Measure everything, and report a row each."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--quick", action="store_true", help="a fifth of the settings and a tenth of the tickers")
-    quick = parser.parse_args().quick
-    share, tickers = (5, 50) if quick else (1, 500)
+    options = parse_options(parser)
+    share = 5 if options.quick else 1
     load_config(BASE)
-    few_models, many_models = policy_grid(models=20, policies=50 // share), policy_grid(models=200 // share, policies=5)
-    print_cluster_estimate(compare_one_and_two_workers("many policies", few_models))
-    print_cluster_estimate(compare_one_and_two_workers("many models", many_models))
-    for name, sweep in (("many policies", few_models), ("many models", many_models)):
-        watch = time_started_workers(sweep, DaskEngine(2))
-        print(f"the same by Dask, {name}, 2 workers: {watch.wall_ms:.2f} ms a trial, {watch.scheduling_ms:.2f} of it "
-              "in this process, its scheduler included", flush=True)  # fmt: skip
-    with tempfile.TemporaryDirectory() as folder:
-        for workers, settings in ((1, 10), (2, 10), (2, 40)):
-            sweep, peak = panel_sweep(Path(folder), tickers=tickers, settings=settings), PeakMemory()
-            with peak.measure():
-                seconds, _ = time_sweep(sweep, partial(ProcessEngine, workers))
-            print(
-                f"{tickers} tickers x {settings} settings, {workers} workers: {seconds:.1f} s, "
-                f"{peak.bytes / 2**20:,.0f} MB",
-                flush=True,
-            )
-    print(f"scikit-learn's GridSearchCV, 20 models x 5 folds: {grid_search_seconds():.1f} s", flush=True)
+    rows: list[Row] = []
+    for models, policies in ((20, 50 // share), (200 // share, 5)):
+        grid = f"{models * policies:,} settings: {policies} policies of each of {models} models"
+        sweep = policy_grid(models=models, policies=policies)
+        rows += local_rows(grid, sweep)
+        dask = time_started_workers(sweep, DaskEngine(2))
+        rows.append({"job": grid, "workers": "2 (Dask)", **trial_times(dask)})
+    rows += panel_rows(500 // (10 if options.quick else 1))
     levels = np.linspace(0.47, 0.56, 50 // share).round(4).tolist()
-    print(f"backtesting.py's optimiser, {len(levels)} policies on one model: {backtesting_py_seconds(levels):.1f} s")
+    peers = {
+        "scikit-learn's `GridSearchCV`: 20 models, 5 splits each, no backtest": grid_search_seconds(),
+        f"backtesting.py's optimiser: {len(levels)} policies of one model": backtesting_py_seconds(levels),
+    }
+    rows += [{"job": job, "workers": 2, "seconds": rounded(seconds)} for job, seconds in peers.items()]
+    report_rows("sweep", rows, options)
 
 
 if __name__ == "__main__":

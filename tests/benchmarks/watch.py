@@ -1,27 +1,25 @@
 """Time from a save to the painted page of `quantlr watch`, in a real browser; and memory over many saves.
 
-    python tests/benchmarks/watch.py [--saves 20] [--memory-saves 1000]
+    python tests/benchmarks/watch.py [--saves 10] [--memory-saves 1000] [--output DIR]
     python tests/benchmarks/watch.py --cpu
 
-With --cpu only the calculation is measured, without browser and server: the processor's time from the saved file to the
-point estimates and the data of the charts, which a machine with other work gives too; the smallest of the saves.
-
-For each kind of change the median is printed, in milliseconds: to the frame with the new curves and point estimates,
-and to that with the verdict and the comparison with the former result. The machine has to be idle: the browser, the
-server and the calculation share its cores.
+For each kind of change: the processor's time of the calculation alone, from the saved file to the point estimates and
+the data of the charts, the least of the saves; and the median time from the save to the frame with the new curves in
+the window and the point estimates, and to that with the verdict and the comparison with the former result. For the last
+two the machine has to be idle: the browser, the server and the calculation share its cores, and the page, which notes
+when it is painted, is asked for it every 50 ms. One save before them is not measured. With --cpu they are left out.
 """
 
 from __future__ import annotations
 
 import argparse
-import os
 import re
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -35,6 +33,7 @@ from quantlr.watch.evaluation import evaluate
 TESTS = Path(__file__).parents[1]
 sys.path.insert(0, str(TESTS))
 
+from benchmarks.measured import Row, parse_options, report_rows, rounded  # noqa: E402
 from chromium import BROWSER, NO_BROWSER_REASON, ChromiumTab, open_chromium  # noqa: E402
 
 STATUS = "document.querySelector('[data-live=status]').textContent"
@@ -79,22 +78,24 @@ def watched_page(folder: Path, text: str) -> Iterator[tuple[ChromiumTab, Path, i
                 tab.resize(1300, 1600)
                 tab.open(address[0])
                 tab.wait_for(f"{STATUS}.startsWith('up to date')")
+                tab.send("Performance.enable")
                 yield tab, path, process.pid
         finally:
             process.terminate()
 
 
 def save_times(tab: ChromiumTab, path: Path, texts: Sequence[str]) -> list[tuple[float, float]]:
-    """Return the milliseconds from each save to the painted curves, and to the painted verdict."""
+    """Return the milliseconds from each save but the first to the painted curves, and to the painted verdict."""
     times = []
     for text in texts:
         saved_at = time.time() * 1000
         path.write_text(text)
-        tab.wait_for(f"window.chartsPaintedAt > {saved_at} && {STATUS} === 'up to date'")
+        while not tab.evaluate(f"window.chartsPaintedAt > {saved_at} && {STATUS} === 'up to date'"):
+            time.sleep(0.05)
         painted = tab.evaluate("[window.chartsPaintedAt, window.paintedAt]")
         times.append((painted[0] - saved_at, painted[1] - saved_at))
         time.sleep(0.2)
-    return times
+    return times[1:]
 
 
 def changed_texts(text: str, pattern: str, values: Sequence[str]) -> list[str]:
@@ -105,63 +106,73 @@ def changed_texts(text: str, pattern: str, values: Sequence[str]) -> list[str]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--saves", type=int, default=20)
+    parser.add_argument("--saves", type=int, default=10)
     parser.add_argument("--memory-saves", type=int, default=0)
     parser.add_argument("--cpu", action="store_true")
-    options = parser.parse_args()
+    options = parse_options(parser)
     n = options.saves
     changes = {
-        "threshold": (r"long_above: [\d.]+", [f"long_above: {0.49 + 0.001 * i:.3f}" for i in range(n)]),
-        "cost": (r"commission_bps: [\d.]+", [f"commission_bps: {2 + 0.1 * i:.1f}" for i in range(n)]),
-        "feature": (r"windows: \[\d+\]", [f"windows: [{21 + i}]" for i in range(n)]),
+        "threshold": (r"long_above: [\d.]+", [f"long_above: {0.49 + 0.001 * i:.3f}" for i in range(n + 1)]),
+        "cost": (r"commission_bps: [\d.]+", [f"commission_bps: {2 + 0.1 * i:.1f}" for i in range(n + 1)]),
+        "feature": (r"windows: \[\d+\]", [f"windows: [{21 + i}]" for i in range(n + 1)]),
     }
-    if options.cpu:
-        print_cpu_times(changes)
-        return
-    if BROWSER is None:
+    if BROWSER is None and not options.cpu:
         sys.exit(NO_BROWSER_REASON)
-    print(f"load of the machine before: {os.getloadavg()[0]:.1f}; milliseconds, median of {n}")
+    rows: list[Row] = []
     with tempfile.TemporaryDirectory() as name:
-        write_prices(Path(name) / "prices")
-        for title, text in (("S&P sample", SAMPLE_CONFIG), ("100 tickers x 10 years", STOCKS_CONFIG)):
-            with watched_page(Path(name), text) as (tab, path, pid):
-                for kind, (pattern, values) in changes.items():
-                    times = save_times(tab, path, changed_texts(text, pattern, values))
-                    curves, verdict = (statistics.median(column) for column in zip(*times, strict=True))
-                    print(f"{title}, {kind}: curves {curves:.0f}, verdict {verdict:.0f}", flush=True)
+        folder = Path(name)
+        write_prices(folder / "prices")
+        for prices, text in (("S&P 500 sample", SAMPLE_CONFIG), ("100 tickers of ten years", STOCKS_CONFIG)):
+            saves = {kind: changed_texts(text, pattern, values) for kind, (pattern, values) in changes.items()}
+            found: list[Row] = [
+                {"prices": prices, "change": kind, "calculation (CPU ms)": calculation_milliseconds(folder, texts)}
+                for kind, texts in saves.items()
+            ]
+            rows += found
+            if options.cpu:
+                continue
+            with watched_page(folder, text) as (tab, path, pid):
+                for row, texts in zip(found, saves.values(), strict=True):
+                    columns = zip(*save_times(tab, path, texts), strict=True)
+                    curves, verdict = (rounded(statistics.median(column) / 1000) for column in columns)
+                    row |= {"curves (seconds)": curves, "verdict (seconds)": verdict}
                 if options.memory_saves and text == SAMPLE_CONFIG:
                     print_memory(tab, path, pid, n_saves=options.memory_saves)
+    report_rows("watch", rows, options)
 
 
-def print_cpu_times(changes: Mapping[str, tuple[str, Sequence[str]]]) -> None:
-    """Print the least processor time of the calculation for each kind of change, in milliseconds."""
-    with tempfile.TemporaryDirectory() as name:
-        path = Path(name) / "my.yaml"
-        for kind, (pattern, values) in changes.items():
-            times = []
-            for text in changed_texts(SAMPLE_CONFIG, pattern, values):
-                path.write_text(text)
-                start = time.thread_time()
-                loaded = load_config(path)
-                evaluation = evaluate(loaded, data_files_digest="", offline=True, progress=ignore_progress)
-                json_for_html(interactive_data(evaluation.context))
-                times.append(time.thread_time() - start)
-            print(
-                f"S&P sample, {kind}: {1000 * min(times):.0f} ms of processor time, least of {len(times)}", flush=True
-            )
+def calculation_milliseconds(folder: Path, texts: Sequence[str]) -> float:
+    """Return the least processor time of the calculation after the saves of some texts."""
+    path, times = folder / "my.yaml", []
+    for text in texts:
+        path.write_text(text)
+        start = time.thread_time()
+        loaded = load_config(path)
+        evaluation = evaluate(loaded, data_files_digest="", offline=True, progress=ignore_progress)
+        context = evaluation.context
+        json_for_html(interactive_data(context, only_ticker=context.forecast_tickers[0]))
+        times.append(time.thread_time() - start)
+    return rounded(1000 * min(times))
 
 
 def print_memory(tab: ChromiumTab, path: Path, pid: int, *, n_saves: int) -> None:
-    """Print the memory of the program in MB after each tenth of many saves, on Linux."""
+    """Print the resident memory of the program, and what the page keeps, at first and after each tenth of many saves.
+
+    On Linux. Of the page: bytes of JavaScript, DOM nodes and listeners, after a collection of its garbage.
+    """
     pattern = r"long_above: [\d.]+"
-    for tenth in range(10):
-        values = [
-            f"long_above: {0.4 + 0.2 * (tenth * n_saves + i * 10) / (10 * n_saves):.5f}" for i in range(n_saves // 10)
-        ]
-        save_times(tab, path, changed_texts(SAMPLE_CONFIG, pattern, values))
+    for tenth in range(11):
+        n_before = tenth * n_saves // 10
+        if tenth:
+            values = [f"long_above: {0.4 + 0.2 * (n_before - i) / n_saves:.5f}" for i in range(n_saves // 10)]
+            save_times(tab, path, changed_texts(SAMPLE_CONFIG, pattern, values))
         resident = re.search(r"VmRSS:\s+(\d+)", Path(f"/proc/{pid}/status").read_text())
+        tab.send("HeapProfiler.collectGarbage")
+        metrics = {item["name"]: item["value"] for item in tab.send("Performance.getMetrics")["metrics"]}
         print(
-            f"memory after {(tenth + 1) * n_saves // 10} saves: {int(resident[1]) // 1024 if resident else 0} MB",
+            f"after {n_before} saves: program {int(resident[1]) / 1024 if resident else 0:.0f} MB, page "
+            f"{metrics['JSHeapUsedSize'] / 1e6:.1f} MB, {metrics['Nodes']:.0f} nodes, "
+            f"{metrics['JSEventListeners']:.0f} listeners",
             flush=True,
         )
 

@@ -55,6 +55,27 @@ def test_plan_has_dates_rows_columns_and_costs(call: Call) -> None:
     assert not Path("reports").exists()
 
 
+def test_plan_says_how_a_file_of_prices_was_read(call: Call) -> None:
+    days = [f"{day:02}.{month:02}.2020" for month in range(1, 13) for day in range(1, 29)]
+    rows = "".join(f"{day};{10 + 5 * index % 7},{25 + index % 3};{700 + index}\n" for index, day in enumerate(days))
+    content = f"Bank[red]\nDatum;Schluss [x];Volumen\n{rows}".encode("utf-16")
+    Path("k.csv").write_bytes(content)
+    source = 'data.source={kind: file, path: k.csv, columns: {close: "Schluss [x]"}}'
+    arguments = ("--set", source, "--set", "data.tickers=[ABC]", "--set", "data.start=null", "--set", "data.end=null")
+    result = call("plan", "exp.yaml", *arguments, "--set", "walk_forward.train=60", "--json")
+    assert result.exit_code == 0, result.output
+    for part in (
+        "k.csv: text in utf-16, cells separated by semicolons, 1 line above the header skipped, decimal comma",
+        "'01.01.2020' is 2020-01-01, without a time zone",
+        "date 'Datum', close 'Schluss [x]', volume 'Volumen' (no adjusted close)",
+        "closes of ABC 2020-01-01 10.25 to 2020-12-28 12.27",
+    ):
+        assert part in result.output, part
+    (file,) = json.loads(result.stdout.splitlines()[-1])["walk_forward"]["files"]
+    assert file["columns"] == {"date": "Datum", "close": "Schluss [x]", "volume": "Volumen"}
+    assert file["closes"] == {"ABC": ["2020-01-01", 10.25, "2020-12-28", 12.27]}
+
+
 def test_json_is_one_object_per_config_with_the_resolved_config(call: Call) -> None:
     Path("two.yaml").write_text(Path("exp.yaml").read_text())
     result = call("plan", "exp.yaml", "two.yaml", "--json", "--quiet")

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from quantlr.data.background import BACKGROUND_THREAD_NAME
+from quantlr.data.network import BACKGROUND_THREAD_NAME
 
 from data.yahoo_market import Market
 from yahoo_server import Yahoo, serving, session_to

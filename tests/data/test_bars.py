@@ -193,3 +193,11 @@ def test_a_longer_bar_is_left_out_until_its_period_is_over(
     kept, notes = validate_price_rows(rows, QualitySpec(), context)
     assert len(kept) == len(dates) - is_dropped
     assert ("data.quality.unfinished" in [note.key for note in notes]) == is_dropped
+
+
+@pytest.mark.parametrize(("frequency", "bars"), [("W-FRI", "daily"), ("ME", "weekly"), ("QE", "monthly")])
+def test_bars_that_are_longer_than_those_asked_for_are_refused(tmp_path: Path, frequency: str, bars: str) -> None:
+    frame = random_bars(pd.date_range("2010-01-01", periods=30, freq=frequency))
+    with pytest.raises(DataError, match=f"which can't be divided into {bars} ones") as caught:
+        load(tmp_path, frame, bars=bars)
+    assert caught.value.key == "data.bars"

@@ -7,6 +7,7 @@ import sys
 import warnings
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import exchange_calendars
 import numpy as np
@@ -14,7 +15,8 @@ import pandas as pd
 import pytest
 from quantlr.core.errors import DataError
 from quantlr.data.calendars import load_sessions
-from quantlr.data.yahoo_client import CALENDAR_BY_EXCHANGE_CODE
+from quantlr.data.prices import DataSpec, load_prices
+from quantlr.data.yahoo import CALENDAR_BY_EXCHANGE_CODE
 
 
 def to_datetime64(date: str) -> np.datetime64:
@@ -108,6 +110,28 @@ def test_a_calendar_that_the_library_can_not_compute_is_an_error_of_the_config(c
     with pytest.raises(DataError, match=f"the calendar {name} of exchange_calendars can't be used") as caught:
         load_sessions(name, first_date=first, last_date=last)
     assert caught.value.key == "data.calendar"
+    assert "Error" not in caught.value.message
+
+
+@pytest.mark.parametrize("key", [{"calendar": "ASEX"}, {"calendars": {"X": "ASEX"}}])
+def test_prices_of_a_calendar_that_can_not_be_computed_are_used_with_one_note(
+    cache_path: Path, tmp_path: Path, key: dict[str, Any]
+) -> None:
+    (tmp_path / "x.csv").write_text("Date,Close\n2015-01-01,5\n2015-01-02,6\n2015-01-05,5\n")
+    source = {"kind": "file", "path": tmp_path / "x.csv"}
+    prices = load_prices(DataSpec.model_validate({"source": source, "tickers": ["X"], **key}))
+    assert [note.key for note in prices.notes] == ["data.calendars"]
+    assert "can't compute the calendar ASEX" in prices.notes[0].text
+
+
+def test_a_calendar_of_one_ticker_is_named_by_its_own_key(cache_path: Path, tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_text("Date,Close\n2015-01-01,5\n2015-01-02,6\n2015-01-05,5\n")
+    data: dict[str, Any] = {"source": {"kind": "file", "path": tmp_path / "x.csv"}, "tickers": ["X"]}
+    with pytest.raises(DataError, match="did you mean XNYS") as caught:
+        load_prices(DataSpec.model_validate({**data, "calendars": {"X": "XNYC"}}))
+    assert caught.value.key == "data.calendars"
+    (note,) = load_prices(DataSpec.model_validate({**data, "calendars": {"Y": "XNYS"}})).notes
+    assert (note.key, note.text) == ("data.calendars", "Y is no ticker or series of this run")
 
 
 def test_no_exchange_of_yahoo_has_a_calendar_that_can_not_be_computed() -> None:

@@ -15,7 +15,7 @@ import pytest
 from quantlr.core.errors import Fault
 from quantlr.data.download import HttpEnvironment
 from quantlr.data.fred import FredSeries
-from quantlr.data.http import read_error_text, read_response
+from quantlr.data.network import read_error_text, read_response
 from quantlr.data.source import FetchRequest
 from quantlr.data.stooq import StooqSource
 
@@ -77,7 +77,7 @@ def test_an_answer_without_end_is_given_up_at_the_size_and_at_the_deadline(monke
     with serving(HEAD + b"\r\n", repeated=b"x" * 10_000) as address:
         with pytest.raises(OSError, match="larger than 100,000 bytes"):
             read(address, max_bytes=100_000)
-        monkeypatch.setattr("quantlr.data.http.DEADLINE_SECONDS", 0.05)
+        monkeypatch.setattr("quantlr.data.network.DEADLINE_SECONDS", 0.05)
         with pytest.raises(OSError, match=r"longer than 0\.05 seconds"):
             read(address, max_bytes=1 << 40)
 

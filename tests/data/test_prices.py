@@ -81,6 +81,7 @@ def test_formats_of_ticker_lists(tmp_path: Path, text: str, tickers: tuple[str, 
         ("tickers_file: twice.txt", "exp.yaml:1:62: data.tickers_file: {home}/twice.txt:4: A is there already, in line 1"),
         ("tickers_file: latin.txt", "exp.yaml:1:62: data.tickers_file: {home}/latin.txt is not UTF-8 text (byte 0)"),
         ("tickers_file: long.txt", "exp.yaml:1:62: data.tickers_file: {home}/long.txt:2: needs at most 40 characters, found 50"),
+        ("tickers_file: cell.txt", "exp.yaml:1:62: data.tickers_file: {home}/cell.txt:2: needs a line of at most 100,000 characters, found 200,002; leave out the column of long text"),
         ("tickers_file: gap.csv", "exp.yaml:1:62: data.tickers_file: {home}/gap.csv:2: names no ticker: ',x'"),
         ("tickers_file: [A]", "exp.yaml:1:62: data.tickers_file: needs the path of a file with one ticker a line, found list"),
         ("tickers_file: lists", "exp.yaml:1:62: data.tickers_file: {home}/lists can't be read: Is a directory"),
@@ -95,6 +96,7 @@ def test_errors_of_a_ticker_list_name_their_place(home: Path, data: str, message
     (home / "twice.txt").write_text("A\nB\n\nA\n")
     (home / "latin.txt").write_bytes(b"\xe9\n")
     (home / "long.txt").write_text("A\n" + 50 * "x")
+    (home / "cell.txt").write_text("A\nB," + 200_000 * "x")
     (home / "gap.csv").write_text("Symbol,Name\n,x\n")
     (home / "exp.yaml").write_text(CONFIG.replace("tickers_file: lists/members.txt", data))
     with pytest.raises(ConfigError) as caught:

@@ -182,6 +182,28 @@ def test_a_series_without_an_order_in_time_is_refused(tmp_path: Path, text: str)
     assert str(caught.value.key).startswith("data.")
 
 
+def test_a_series_has_the_keys_of_reading_that_prices_have(tmp_path: Path) -> None:
+    text = "Date;V\n" + "".join(f"{date:%d.%m.%y};1.{500 + index % 3}\n" for index, date in enumerate(DATES))
+    (tmp_path / "s.csv").write_text(text)
+    keys = {"path": str(tmp_path / "s.csv"), "value": "V", "known": "same_close"}
+    write_prices(tmp_path, "X")
+    for key, value in (("date_format", "%d.%m.%y"), ("decimal", ",")):
+        with pytest.raises(DataError, match=rf"set data\.series\.S\.{key}"):
+            load(tmp_path, {"S": keys}, "X")
+        keys[key] = value
+    assert load(tmp_path, {"S": keys}, "X").series[0].value[:3].tolist() == [1500, 1501, 1502]
+
+
+def test_a_release_after_noon_is_not_known_at_noon(tmp_path: Path) -> None:
+    """11:30 PM read as 11:30 would be known at the close of its own date."""
+    rows = "".join(f"{date:%Y-%m-%d},{index},{date:%Y-%m-%d} 11:30 PM+00:00\n" for index, date in enumerate(DATES))
+    (tmp_path / "s.csv").write_text("Date,V,R\n" + rows)
+    keys = {"path": str(tmp_path / "s.csv"), "value": "V", "known": "release_date", "release_date": "R"}
+    write_prices(tmp_path, "X")
+    (series,) = load(tmp_path, {"S": keys}, "X", calendar="XNYS").series
+    assert (series.known_from > series.date).all()
+
+
 @pytest.mark.parametrize(
     ("series", "message"),
     [

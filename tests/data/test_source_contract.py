@@ -13,9 +13,8 @@ import pytest
 from pydantic import Field
 from quantlr.config.run_config import load_config
 from quantlr.core.errors import DataError
-from quantlr.data.frame import FrameSource
 from quantlr.data.source import FetchedPrices, FetchRequest, Source, combine_digests, sha256_hex
-from quantlr.data.sources import FileSource, SampleSource
+from quantlr.data.sources import FileSource, FrameSource, SampleSource
 from quantlr.pipeline.stages import load_run_prices
 from quantlr.testing import check_source
 

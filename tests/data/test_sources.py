@@ -178,7 +178,7 @@ def broken(tmp_path: Path, *changes: tuple[int, str, str], header: str | None = 
             [(5, "close", '"1.234,5"')],
             r"bad\.csv: '50\.\d+' in line \d+ has a decimal point, and '1\.234,5' in line 5 a decimal comma; write",
         ),
-        ([(4, "open", "n.a.")], r"bad\.csv:4: open: needed a number, found 'n\.a\.'; correct the cell"),
+        ([(4, "open", "halted")], r"bad\.csv:4: open: needed a number, found 'halted'; correct the cell"),
         ([(3, "Date", "03/04/2020")], r"bad\.csv:3: .*found '03/04/2020' \(day and month can't be distinguished\)"),
         (
             [(3, "Date", "2020-02-31")],

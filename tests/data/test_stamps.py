@@ -164,3 +164,40 @@ def test_a_file_of_tokyo_in_utc_has_tokyo_dates(tmp_path: Path, suffix: str) -> 
     prices = load_file(path)
     assert prices.sessions.equals(pd.DatetimeIndex(WEEKDAYS, name="date"))
     assert load_file(path, timezone="UTC", quality={"weekdays": "warn"}).sessions[0] == pd.Timestamp("2019-01-06")
+
+
+def test_days_in_utc_of_a_market_that_is_open_on_sundays_are_those_of_its_zone() -> None:
+    days = pd.date_range("2019-01-06", periods=364).as_unit("us")
+    days = days[~days.day_of_week.isin([4, 5])]
+    rows = rows_of(days.tz_localize("Asia/Jerusalem").tz_convert("UTC"), "POLI.TA")
+    zone = MarketSources().sunday_zone("POLI.TA")
+    assert zone == MarketSources(calendar="XTAE").sunday_zone("X") == "Asia/Jerusalem"
+    resolved, notes = resolve_stamps(rows, None, {"POLI.TA": zone})
+    assert dates_of(resolved).equals(days)
+    assert [note.key for note in notes] == ["data.timezone"]
+    with pytest.raises(DataError, match="name the zone of the market"):
+        resolve_stamps(rows, None)
+    assert MarketSources().sunday_zone("7203.T") is MarketSources().sunday_zone("BTC-USD") is None
+
+
+@pytest.mark.parametrize(
+    ("zone", "hours", "is_divided"),
+    [
+        ("Australia/Sydney", range(10, 17), True),
+        ("America/New_York", range(4, 21), True),
+        ("America/New_York", range(9, 17), False),
+        ("Asia/Tokyo", (9, 10, 12, 13, 14), False),
+        ("UTC", range(24), False),
+    ],
+)
+def test_intraday_bars_in_utc_need_a_zone_where_sessions_go_on_over_midnight(
+    zone: str, hours: Any, is_divided: bool
+) -> None:
+    local = pd.DatetimeIndex([day + pd.Timedelta(hours=hour) for day in WEEKDAYS[:60] for hour in hours])
+    rows = rows_of(local.tz_localize(zone).tz_convert("UTC").as_unit("us"))
+    if is_divided:
+        with pytest.raises(DataError, match=r"go on over midnight.*data\.timezone"):
+            resolve_stamps(rows, None)
+    else:
+        assert len(np.unique(resolve_stamps(rows, None)[0].date)) == 60
+    assert len(np.unique(resolve_stamps(rows, zone)[0].date)) == 60

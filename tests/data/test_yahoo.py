@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from quantlr.core.errors import DataError
 from quantlr.data.source import FetchRequest
-from quantlr.data.yahoo_client import CALENDAR_BY_EXCHANGE_CODE
+from quantlr.data.yahoo import CALENDAR_BY_EXCHANGE_CODE
 
 from data.yahoo_market import LAST, LONG_AGO, Market, closes, reference, sessions
 from yahoo_server import Share, days, share

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import closing
 
 import pytest
-from quantlr.data.background import ResultTimeoutError, iter_in_background
+from quantlr.data.network import ResultTimeoutError, iter_in_background
 
 
 def test_items_are_yielded_in_order_from_a_daemon_thread() -> None:

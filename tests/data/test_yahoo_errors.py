@@ -157,7 +157,7 @@ def test_a_network_without_responses_is_given_up_at_the_deadline(market: Market)
 def test_a_thread_that_waits_with_a_lock_of_yfinance_does_not_block_later_fetches(market: Market) -> None:
     from threading import Event, Thread
 
-    from quantlr.data.background import BACKGROUND_THREAD_NAME
+    from quantlr.data.network import BACKGROUND_THREAD_NAME
     from yfinance.data import YfData
 
     lock, is_locked, release = YfData()._cookie_lock, Event(), Event()

@@ -19,7 +19,7 @@ import quantlr.report.pages
 from quantlr.report.pages import Panel
 
 from documentation.exporters import exporter_heads, questions_asked
-from documentation.measurements import descent_times, size_and_power, skill_sizes
+from documentation.measurements import MEASURED, choice_sizes, descent_times, size_and_power, skill_sizes
 from documentation.verdict_rules import verdict_rules
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -30,7 +30,9 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "questions_asked": questions_asked,
     "skill_sizes": skill_sizes,
     "size_and_power": size_and_power,
+    "choice_sizes": choice_sizes,
     "descent_times": descent_times,
+    **MEASURED,
 }
 """The text of each part by its name in the comments, ending in a line break."""
 CELL = r" ((?:[^|\n\\]|\\.)*) \|"

@@ -1,11 +1,13 @@
-"""Tables of what benchmarks measured, made of the files that they write into ``docs/measurements``."""
+"""Tables of what was measured, made of the files that a command writes into ``docs/measurements``."""
 
 from __future__ import annotations
 
 import json
-import re
+from functools import partial
 from pathlib import Path
 from typing import Any
+
+from benchmarks.measured import markdown_table, rows_table
 
 MEASUREMENTS = Path(__file__).parents[2] / "docs" / "measurements"
 RECIPES = {
@@ -32,6 +34,7 @@ MARKETS = {
     "one break": "one break, weekday and volume",
 }
 """The markets of that table, by their names in the file."""
+EXCESS_LOSS = ": log loss above the base rate's, x 100,000"
 REJECTS, EDGE, ALPHA = ": Clark-West rejects", ": evidence of an edge", ": alpha alone"
 ACCURACY, AUC, SHARPE = (f": coverage of the {name} interval" for name in ("accuracy's", "AUC's", "Sharpe ratio's"))
 FIGURES = {
@@ -123,10 +126,30 @@ def read_measurements(name: str) -> Any:
     return json.loads((MEASUREMENTS / name).read_text(encoding="utf-8"))
 
 
-def note_of(name: str) -> list[str]:
-    """Return what a file says about itself, where it does not come from the command as it is."""
-    note = read_measurements(name).get("note")
-    return [f"{note}\n"] if note else []
+def caption(content: dict[str, Any]) -> str:
+    """Return when and on which machine the figures of a file were measured, or what the file says instead."""
+    if "note" in content:
+        return str(content["note"])
+    machine = content.get("machine")
+    if not machine:
+        return ""
+    text = f"Measured on {machine['date']}: {machine['cores']} cores of {machine['processor']}"
+    load = f", load {machine['load_before']:g} before the start" if "load_before" in machine else ""
+    return f"{text}, Python {machine['python']}{load}."
+
+
+def measured_table(name: str) -> str:
+    """Return the rows of a file as a table below its caption."""
+    content = read_measurements(f"{name}.json")
+    return f"{caption(content)}\n\n{rows_table(content['rows'])}\n"
+
+
+MEASURED = {
+    path.stem: partial(measured_table, path.stem)
+    for path in sorted(MEASUREMENTS.glob("*.json"))
+    if "rows" in read_measurements(path.name)
+}
+"""The table of each file that has rows, by its name."""
 
 
 def figures_by_label() -> dict[str, dict[str, Any]]:
@@ -137,7 +160,7 @@ def figures_by_label() -> dict[str, dict[str, Any]]:
 def skill_sizes() -> str:
     """Return the table of how often the test of skill rejects without skill, by market and model."""
     found = figures_by_label()
-    lines = [f"| market | {' | '.join(RECIPES.values())} |", "| --- " * (1 + len(RECIPES)) + "|"]
+    rows = []
     n_rejected = n_markets = 0.0
     for market, text in MARKETS.items():
         cells = []
@@ -147,20 +170,40 @@ def skill_sizes() -> str:
             if figure is not None:
                 n_rejected += figure["value"] * figure["series"]
                 n_markets += figure["series"]
-        lines.append(f"| {text} | {' | '.join(cells)} |")
+        rows.append([text, *cells])
     total = f"Together that is {n_rejected / n_markets:.1%} of {n_markets:,.0f} markets; empty cells were not run."
-    return "\n".join([*lines, "", total]) + "\n"
+    return markdown_table(["market", *RECIPES.values()], rows) + f"\n\n{total}\n"
+
+
+def choice_sizes() -> str:
+    """Return the table of the walk-forwards that choose on noise: size of the test of skill, and loss of the choice."""
+    found = figures_by_label()
+    ways = ("mixture", "best", "follow", "fixed")
+    rates = [
+        [found.get(f"noise, {way} of 18 candidates, h = {horizon}{REJECTS}") for horizon in (1, 5)] for way in ways
+    ]
+    losses = [[found[f"noise, {way}, h = {horizon}{EXCESS_LOSS}"] for horizon in (1, 5)] for way in ways]
+    rows = [
+        ["the test of skill rejects, %", *(_pair_text(pair, scale=100, digits=1) for pair in rates)],
+        ["log loss above the base rate's, x 100,000", *(_pair_text(pair, scale=1, digits=0) for pair in losses)],
+        ["markets", *(f"{day['series']} ({week['series']})" for day, week in losses)],
+    ]
+    return markdown_table(["", *(f"`{way}`" for way in ways[:-1]), "one fixed candidate"], rows) + "\n"
+
+
+def _pair_text(pair: list[Any], *, scale: int, digits: int) -> str:
+    """Return the values of a session and, in brackets, of a week ahead."""
+    day, week = ("" if figure is None else f"{scale * figure['value']:.{digits}f}" for figure in pair)
+    return day and f"{day} ({week})"
 
 
 def size_and_power() -> str:
     """Return the table of the other figures, with their standard errors and numbers of markets."""
-    found, parts = figures_by_label(), note_of("size_and_power.json")
+    found, parts = figures_by_label(), [caption(read_measurements("size_and_power.json"))]
     for heading, figures in FIGURES.items():
-        rows = [
-            f"| {text} | {value_text(found[label])} | {found[label]['series']:,} |" for text, label in figures.items()
-        ]
-        parts.append("\n".join([f"| {heading} | found | markets |", "| --- | --- | --- |", *rows]))
-    return "\n\n".join(part.rstrip("\n") for part in parts) + "\n"
+        rows = [[text, value_text(found[label]), f"{found[label]['series']:,}"] for text, label in figures.items()]
+        parts.append(markdown_table([heading, "found", "markets"], rows))
+    return "\n\n".join(part for part in parts if part) + "\n"
 
 
 def value_text(figure: dict[str, Any]) -> str:
@@ -173,11 +216,11 @@ def value_text(figure: dict[str, Any]) -> str:
 
 def descent_times() -> str:
     """Return the table of times of the walk-forward, and how many times longer other libraries take."""
-    lines = [*note_of("descent.json"), "| job | refits | quantlr | times faster than |", "| --- | --- | --- | --- |"]
-    for job in read_measurements("descent.json")["jobs"]:
+    content, rows = read_measurements("descent.json"), []
+    for job in content["jobs"]:
         cores = f"{job['seconds']:.2g} s, {job['cores']} core{'s'[: job['cores'] > 1]}"
         rivals = ", ".join(
             f"{rival['contender']['peer']} {rival['ratio']:.3g}" for rival in job["rivals"] if rival["ratio"]
         )
-        lines.append(f"| {JOBS[job['job']]} | {job['fits']:,} | {cores} | {rivals} |")
-    return re.sub("scikit-learn ", "", "\n".join(lines)) + "\n"
+        rows.append([JOBS[job["job"]], f"{job['fits']:,}", cores, rivals.replace("scikit-learn ", "")])
+    return f"{caption(content)}\n\n{markdown_table(['job', 'refits', 'quantlr', 'times faster than'], rows)}\n"

@@ -12,8 +12,8 @@ import pytest
 import quantlr
 from quantlr.core.errors import QuantlrError
 from quantlr.core.values import Prices
-from quantlr.data.frame import FrameSource
 from quantlr.data.prices import DataSpec, load_prices
+from quantlr.data.sources import FrameSource
 
 from markets import random_walk_bars
 

@@ -10,7 +10,7 @@ from quantlr.core.values import Array, Dataset, Folds, Forecasts
 from quantlr.data.dataset import build_dataset, compute_feature_columns
 from quantlr.data.features import LaggedReturns, Volatility
 from quantlr.data.labels import Direction
-from quantlr.model.calibration import fit_platt_calibration
+from quantlr.model.calibration import fit_platt_calibration_by_refit
 from quantlr.model.config import LogisticRegression
 from quantlr.model.splits import WalkForwardSpec
 from quantlr.model.walk_forward import walk_forward
@@ -94,5 +94,5 @@ def test_calibration_recovers_planted_intercept_and_slope() -> None:
     up = (rng.random(4000) < expit(truth)).astype(np.float64)
     begins = np.arange(0, 4000, 500)
     folds = Folds(train_start=np.zeros_like(begins), train_stop=begins, test_start=begins, test_stop=begins + 500)
-    line = fit_platt_calibration(3.0 * truth + 0.5, up, [folds], LogisticRegression()).coefficients
+    line = fit_platt_calibration_by_refit(3.0 * truth + 0.5, up, [folds], LogisticRegression()).coefficients
     np.testing.assert_allclose(line[-1], [-0.5 / 3.0, 1.0 / 3.0], atol=0.05)

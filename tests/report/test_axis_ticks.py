@@ -8,8 +8,7 @@ import pytest
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from quantlr.core.values import Array
-from quantlr.report.axis_ticks import one_tick_per_axis
-from quantlr.report.canvas import PageCanvas
+from quantlr.report.canvas import PageCanvas, one_tick_per_axis
 from quantlr.report.pages.layout import figure_png
 from quantlr.report.style import format_date_axis, label_rows, set_fixed_ticks, style_axes
 

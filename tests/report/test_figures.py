@@ -9,12 +9,15 @@ from functools import cache
 from typing import Any
 
 import matplotlib
+import numpy as np
 import pytest
 from matplotlib.colors import to_hex
 from matplotlib.image import imread
 from matplotlib.text import Text
 from quantlr.core.errors import UserError
 from quantlr.report.figures import (
+    DARK_BACKGROUND,
+    THEMES,
     FigureCollection,
     applicable_pages,
     check_pixels,
@@ -23,7 +26,6 @@ from quantlr.report.figures import (
     pdf_bytes,
 )
 from quantlr.report.pages import PAGES
-from quantlr.report.themes import DARK_BACKGROUND, THEMES
 
 from report.cases import USER_RCPARAMS, case_context
 from report.drawn_text import text_collisions
@@ -97,6 +99,14 @@ def test_letters_that_the_usual_font_lacks_are_drawn_or_escaped_without_a_warnin
     figure = figures("three years").draw("growth")
     figure.axes[0].set_title("贵州茅台")
     assert len(figure_bytes(figure, file_format, size=(10.0, 5.0), dpi=50)) > 1000
+
+
+def test_legend_of_a_dark_figure_has_the_colours_of_its_cells() -> None:
+    ax = figures("three tickers, five sessions ahead").draw("weights", theme="dark").axes[0]
+    cells = ax.images[0].get_cmap()
+    legend = [patch.get_facecolor() for patch in ax.get_legend().get_patches()]  # type: ignore[union-attr]
+    expected = [cells(level) for level in (0.0, 0.5, 1.0)]
+    np.testing.assert_allclose(np.array(legend), np.array(expected), atol=0.01)
 
 
 def test_dark_figure_has_light_texts_on_a_dark_background_and_the_same_data() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import re
 import time
@@ -15,14 +14,12 @@ from typing import Any
 
 import pytest
 import quantlr
-from PIL import Image
 from quantlr.backtest.metric_types import Metric
 from quantlr.backtest.metrics import METRICS
 from quantlr.core.errors import Fault
 from quantlr.report.gallery import (
     GENERATOR_META_TAG,
     VERDICT_RULES_BY_STRENGTH,
-    make_thumbnail_png,
     read_card_values,
     write_gallery,
 )
@@ -98,8 +95,6 @@ def test_every_run_updates_the_gallery(tmp_path: Path) -> None:
     assert page.pictures == ["one/thumbnail.png", "two/thumbnail.png"]
     small = (tmp_path / "two" / "thumbnail.png").read_bytes()
     assert small == run.report().files["thumbnail.png"]
-    assert Image.open(io.BytesIO(small)).size == (640, 301)
-    assert len(small) < 100_000
     before = (tmp_path / "index.html").stat().st_mtime_ns
     run.save(tmp_path)
     assert (tmp_path / "index.html").stat().st_mtime_ns == before, "an unchanged page is not written again"
@@ -242,11 +237,6 @@ def test_page_has_no_external_links_and_is_reproducible(tmp_path: Path) -> None:
     (tmp_path / "index.html").unlink()
     write_gallery(tmp_path)
     assert (tmp_path / "index.html").read_bytes() == first
-
-
-def test_thumbnail_is_reproducible() -> None:
-    page = (EXAMPLE / "tearsheet.png").read_bytes()
-    assert make_thumbnail_png(page) == make_thumbnail_png(page)
 
 
 def test_page_not_written_by_quantlr_is_not_replaced(tmp_path: Path) -> None:

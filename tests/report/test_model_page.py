@@ -23,7 +23,7 @@ from quantlr.report.pages.layout import figure_png, use_matplotlib_defaults
 from quantlr.report.pages.learning_rate import (
     MIN_PLOTTED_EXCESS_LOSS,
     excess_loss_by_refit_table,
-    learning_rate_study_table,
+    loss_by_learning_rate_table,
 )
 from quantlr.report.pages.model import MODEL_PAGE, model_title_and_text, ordinal_text
 from quantlr.report.style import BLUE, GREY
@@ -211,7 +211,7 @@ def test_excess_losses_begin_at_the_base_rate_and_end_at_the_minimum_of_statsmod
 
 
 def test_learning_rate_study_is_gradient_descent(run: Run, page: Figure) -> None:
-    newest, table = len(run.run_data.forecasts.refits.session) - 1, learning_rate_study_table(page_context(run))
+    newest, table = len(run.run_data.forecasts.refits.session) - 1, loss_by_learning_rate_table(page_context(run))
     X, y = training_rows(run, newest)
     minimum, lipschitz = -fit_statsmodels(run, newest).llf / len(y), np.linalg.eigvalsh(X.T @ X / (4 * len(y)))[-1]
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
-from quantlr.experiment.worth import read_saved_worth
+from quantlr.experiment.worth import forecasts_sha256, read_saved_worth
 from quantlr.report.html import add_worth_to_report
 from quantlr.report.model_panels import model_panel_tables, model_panels, worth_panel
 from quantlr.report.pages import layout
@@ -108,7 +108,7 @@ def test_worth_is_added_to_a_report_and_replaces_the_former(tmp_path: Path) -> N
     (tmp_path / "case").mkdir()
     (tmp_path / "case" / "report.html").write_bytes(page)
     (tmp_path / "case" / "config.yaml").write_text(result.run.config.to_yaml(folder=tmp_path / "case"))
-    assert read_saved_worth(result.run.config, tmp_path / "case") is None
+    assert read_saved_worth(tmp_path / "case") is None
     paths = result.save(tmp_path)
     added = (tmp_path / "case" / "report.html").read_bytes()
     assert tmp_path / "case" / "report.html" in paths
@@ -116,8 +116,24 @@ def test_worth_is_added_to_a_report_and_replaces_the_former(tmp_path: Path) -> N
     assert add_worth_to_report(added, table) == added
     assert len(added) > len(page)
     assert add_worth_to_report(b"<html>of an earlier version</html>", table) == b"<html>of an earlier version</html>"
-    saved = read_saved_worth(result.run.config, tmp_path / "case")
+    saved = read_saved_worth(tmp_path / "case")
     assert saved is not None
     assert worth_panel(saved) == worth_panel(table)
-    other: dict[str, Any] = {"walk_forward": result.run.config.walk_forward.model_copy(update={"train": 260})}
-    assert read_saved_worth(result.run.config.model_copy(update=other), tmp_path / "case") is None
+
+
+def test_worth_is_of_the_config_and_prices_that_its_forecasts_depend_on(tmp_path: Path) -> None:
+    config, prices = worth_of_sample().run.config, worth_of_sample().run.run_data.prices
+    digest = forecasts_sha256(config, prices)
+    assert set(worth_of_sample().table["forecasts_sha256"]) == {digest}
+    same = config.model_copy(update={"execution": config.execution.model_copy(update={"commission_bps": 9.0})})
+    assert forecasts_sha256(same, prices) == digest
+    other = config.model_copy(update={"walk_forward": config.walk_forward.model_copy(update={"train": 260})})
+    assert forecasts_sha256(other, prices) != digest
+    assert forecasts_sha256(config, replace(prices, sha256="of other prices")) != digest
+    usual, earlier = (worth_panel(worth_of_sample().table, is_earlier=is_earlier) for is_earlier in (False, True))
+    assert earlier["sentence"].endswith(usual["sentence"])
+    assert "earlier state" in earlier["sentence"]
+    (tmp_path / "features.csv").write_text("features,statistic,holm_p_value,alone_p_value\nlag,1.0,0.5,0.5\n")
+    former = read_saved_worth(tmp_path)
+    assert former is not None, "of a version without the digest"
+    assert digest not in set(former["forecasts_sha256"])

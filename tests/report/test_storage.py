@@ -278,7 +278,9 @@ def test_single_file_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch:
         write_report_files({"audit.json": b"half"}, tmp_path / "exp")
     assert (tmp_path / "exp" / "audit.json").read_bytes() == b"new"
     assert (tmp_path / "exp" / "user.txt").exists()
-    assert sorted(path.name for path in tmp_path.iterdir()) == [".exp.lock", "exp"]
+    with pytest.raises(Fault, match="could not be written"):
+        write_report_files({"race.png": b"", "race.csv": b""}, tmp_path / "race", config_yaml="name: race\n")
+    assert sorted(path.name for path in tmp_path.iterdir() if path.is_dir()) == ["exp"]
 
 
 def test_single_file_needs_a_folder(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from quantlr.report.workbook import workbook_bytes
+from quantlr.report.file_formats import workbook_bytes
 
 TABLE = pd.DataFrame(
     {

@@ -102,6 +102,17 @@ def test_paired_score_differences_resample_whole_sessions() -> None:
     np.testing.assert_allclose(loss.interval(), np.quantile(resampled, [0.025, 0.975]), atol=0.3 * spread)
 
 
+def test_equal_scores_differ_by_0_in_each_resample_and_change_no_other_pair() -> None:
+    rng = np.random.default_rng(5)
+    losses = rng.random((120, 2))[:, [0, 1, 0]]
+    options: dict[str, Any] = {"session": np.arange(120), "horizon": 2, "n_draws": 300, "seed": 0}
+    (three,), (two,) = (paired_score_differences([columns], **options) for columns in (losses, losses[:, :2]))
+    equal = difference_of(three, (0, 2))
+    assert (equal.value, equal.p_value, equal.interval()) == (0.0, 1.0, (0.0, 0.0))
+    assert equal.sorted_draws.shape == (300,)
+    np.testing.assert_allclose(difference_of(three).sorted_draws, difference_of(two).sorted_draws, atol=1e-14)
+
+
 def test_paired_tests_have_size_of_about_5_percent() -> None:
     rng = np.random.default_rng(11)
     n_markets, n = 150, 250

@@ -93,7 +93,7 @@ def test_stored_results_without_a_metric_that_the_table_has_are_not_used(
 ) -> None:
     def result_keys() -> set[str]:
         with SweepScheduler(load_sweep(SMALL), SweepOptions(tmp_path, SerialEngine)) as scheduler:
-            return {trial.result_key for trial in scheduler.make_trial_records()}
+            return {trial.result_key for trial in scheduler.prepare_trial_records()}
 
     before = result_keys()
     assert result_keys() == before

@@ -8,6 +8,7 @@ import sqlite3
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -42,14 +43,14 @@ class Recorder:
     def __init__(self) -> None:
         self.parts: dict[str, str] = {}
         self.statuses: list[str] = []
-        self.n_charts = 0
+        self.n_published: Counter[str] = Counter()
         self._changed = threading.Condition()
 
     def __call__(self, parts: Mapping[str, str]) -> None:
         with self._changed:
             self.parts |= parts
             self.statuses += [parts["status"]] if "status" in parts else []
-            self.n_charts += "charts" in parts
+            self.n_published.update(list(parts))
             self._changed.notify_all()
 
     def wait_for(self, condition: Callable[[], bool]) -> None:
@@ -112,7 +113,8 @@ def trials_and_variations(folder: Path) -> list[str]:
 def test_a_save_publishes_the_numbers_of_a_run_of_the_same_config(live: Recorder, folder: Path) -> None:
     save_and_wait(live, folder, "long_above: 0.5", "long_above: 0.51")
     run = quantlr.run(folder / "my.yaml")
-    assert f"<td>{run.metrics['backtest']['strategy']['sharpe']:.2f}</td>" in live.parts["headline"]
+    sharpe = f"{run.metrics['backtest']['strategy']['sharpe']:.2f}".replace("-", "−")
+    assert f"<td>{sharpe}</td>" in live.parts["headline"]
     sentence = run.verdict.partition(":")[0]
     assert sentence in live.parts["verdict"]
     assert "policy.long_above" in live.parts["changes"]
@@ -139,10 +141,47 @@ def test_changed_threshold_runs_only_the_backtest(
         return forecasts_from_config(*arguments, **options)
 
     monkeypatch.setattr("quantlr.sweeps.worker.forecasts_from_config", count_and_fit)
+    n_panels, panels = live.n_published["panels"], live.parts["panels"]
     save_and_wait(live, folder, "long_above: 0.5", "long_above: 0.49")
     assert fitted == []
+    assert live.n_published["panels"] == n_panels, "those of the model are as they were"
     save_and_wait(live, folder, "lags: [1, 2]", "lags: [1, 3]")
     assert fitted == ["fit"]
+    assert live.n_published["panels"] == n_panels + 2, "pending, then new"
+    assert live.parts["panels"] not in {"", panels}
+
+
+def test_charts_are_of_the_chosen_ticker_as_long_as_it_has_forecasts(folder: Path) -> None:
+    (folder / "prices").mkdir()
+    for index, name in enumerate(("ABC", "DEF", "GHI")):
+        write_prices(folder / "prices", seed=index)
+        (folder / "prices" / "prices.csv").rename(folder / "prices" / f"{name}.csv")
+    save(folder, "path: prices.csv}, tickers: [ABC]", "path: prices}, tickers: [ABC, DEF, GHI]")
+    recorder = Recorder()
+    loop = WatchLoop(folder / "my.yaml", recorder, folder / "reports")
+    thread = threading.Thread(target=loop.run)
+
+    def shown() -> list[str]:
+        charts = json.loads(recorder.parts["charts"])
+        assert charts["remark"] == ""
+        return [*charts["ticker_names"], *(ticker["ticker"] for ticker in charts["tickers"])]
+
+    loop.show_ticker("DEF")
+    thread.start()
+    try:
+        recorder.wait_until_up_to_date()
+        assert shown() == ["ABC", "DEF", "GHI", "DEF"]
+        n_charts = recorder.n_published["charts"]
+        loop.show_ticker("GHI")
+        assert recorder.n_published["charts"] == n_charts + 1
+        assert shown() == ["ABC", "DEF", "GHI", "GHI"]
+        save_and_wait(recorder, folder, "long_above: 0.5", "long_above: 0.51")
+        assert shown() == ["ABC", "DEF", "GHI", "GHI"]
+        save(folder, "tickers: [ABC, DEF, GHI]", "tickers: [ABC, DEF]")
+        recorder.wait_for(lambda: shown() == ["ABC", "DEF", "ABC"])
+    finally:
+        loop.stop()
+        thread.join()
 
 
 def test_new_prices_are_read_again(live: Recorder, folder: Path) -> None:
@@ -215,23 +254,23 @@ def test_save_of_a_replaced_file_is_seen(live: Recorder, folder: Path) -> None:
 
 
 def test_ten_rapid_saves_publish_the_last(live: Recorder, folder: Path) -> None:
-    n_charts = live.n_charts
+    n_charts = live.n_published["charts"]
     for value in range(10):
         (folder / "my.yaml").write_text(CONFIG.replace("long_above: 0.5", f"long_above: 0.51{value}"))
         time.sleep(0.004)
     live.wait_for(lambda: "0.519" in live.parts["changes"])
     live.wait_until_up_to_date()
-    assert live.n_charts - n_charts <= 2  # where the machine pauses between two saves
-    assert len(trials_and_variations(folder)) == 1 + live.n_charts - n_charts
+    assert live.n_published["charts"] - n_charts <= 2  # where the machine pauses between two saves
+    assert len(trials_and_variations(folder)) == 1 + live.n_published["charts"] - n_charts
 
 
 def test_comment_changes_nothing_and_is_not_recorded(live: Recorder, folder: Path) -> None:
-    n_charts = live.n_charts
+    n_charts = live.n_published["charts"]
     n_statuses = len(live.statuses)
     save(folder, "name: live", "name: live  # a comment")
     live.wait_for(lambda: len(live.statuses) > n_statuses)
     live.wait_until_up_to_date()
-    assert live.n_charts == n_charts
+    assert live.n_published["charts"] == n_charts
     assert trials_and_variations(folder) == [""]
 
 
@@ -250,12 +289,12 @@ def test_save_ends_the_calculation_of_an_earlier_one(
         return evaluate(loaded, **options)
 
     monkeypatch.setattr("quantlr.watch.loop.evaluate", wait_in_the_first)
-    n_charts = live.n_charts
+    n_charts = live.n_published["charts"]
     save(folder, "long_above: 0.5", "long_above: 0.58")
     live.wait_for(lambda: "0.5 → 0.59" in live.parts["changes"])
     live.wait_until_up_to_date()
     assert started == [0.58, 0.59]
-    assert live.n_charts == n_charts + 1
+    assert live.n_published["charts"] == n_charts + 1
     assert trials_and_variations(folder) == ["", ""]
 
 
@@ -341,9 +380,9 @@ def own_files(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 @pytest.mark.parametrize("name", ["scaled_feature.py", "scaling.py"])
 def test_changed_module_of_a_component_needs_a_new_process(own_files: Path, live: Recorder, name: str) -> None:
-    n_charts = live.n_charts
+    n_charts = live.n_published["charts"]
     save(own_files, "features:\n", "features:\n  - {kind: scaled}\n")
-    live.wait_for(lambda: live.n_charts > n_charts)
+    live.wait_for(lambda: live.n_published["charts"] > n_charts)
     live.wait_until_up_to_date()
     assert live.parts["error"] == ""  # a component that is new in the config is no change of its module
     charts, path = live.parts["charts"], own_files / name

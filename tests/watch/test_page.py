@@ -116,6 +116,10 @@ INVALID_CHANGE = '{"key": "policy.long_above", "value": "2"}'
         ({"body": '{"key": "policy.long_above"}'}, 400),
         ({"body": '{"key": "policy.long_above", "value": 0.6}'}, 400),
         ({"body": '{"key": "policy.long_above", "value": "0.6"}' + " " * 20_000}, 400),
+        ({"path": "{token}/ticker"}, 400),
+        ({"path": "{token}/ticker", "body": '{"ticker": "no such ticker"}'}, 200),
+        ({"path": "{token}/ticker", "method": "GET"}, 405),
+        ({"path": "{token}/ticker", "Origin": "http://evil.example"}, 403),
     ],
 )
 def test_only_a_post_from_its_own_page_may_change_a_value(
@@ -180,6 +184,7 @@ def test_saved_change_is_shown_and_zoom_session_and_scroll_stay(tab: ChromiumTab
     save_and_wait(tab, watched, CONFIG.replace("long_above: 0.5", "long_above: 0.52"), "0.5 → 0.52")
     assert tab.evaluate(state) == before
     assert tab.evaluate("interactiveCharts.source.data.net_equity.join()") != equity
+    tab.wait_for("Object.values(interactiveCharts.charts).every(({figure}) => !figure.hold_render)")
     shown = tab.evaluate("Object.keys(interactiveCharts.panels.shown)")
     assert sorted(shown) == ["calibration", "coefficients"]
     assert not tab.evaluate("document.querySelector('[data-charts]').classList.contains('pending')")
@@ -267,6 +272,34 @@ def test_invalid_value_of_a_control_is_refused_beside_it(tab: ChromiumTab, watch
     )
     assert watched.config_path.read_text() == CONFIG
     assert tab.evaluate("document.querySelector('[data-key=\"policy.long_above\"] [type=text]').value") == "0.5"
+
+
+@needs_browser
+def test_chosen_ticker_is_fetched_and_stays(tab: ChromiumTab, watched: Watched) -> None:
+    folder = watched.config_path.parent
+    (folder / "prices").mkdir()
+    for seed, name in enumerate(("ABC", "DEF")):
+        write_prices(folder / "prices", seed=seed)
+        (folder / "prices" / "prices.csv").rename(folder / "prices" / f"{name}.csv")
+    two = CONFIG.replace("path: prices.csv}, tickers: [ABC]", "path: prices}, tickers: [ABC, DEF]")
+    price = "interactiveCharts.source.data.price.join()"
+    title, menu = (
+        "document.querySelector('[data-part=price] h3').textContent",
+        "document.querySelector('[data-part=ticker]')",
+    )
+    watched.config_path.write_text(two)
+    tab.wait_for(f"{menu}.options.length === 2")
+    wait_until_up_to_date(tab)
+    first = tab.evaluate(price)
+    tab.evaluate(f"{menu}.value = 'DEF'; {menu}.dispatchEvent(new Event('change'))")
+    tab.wait_for(f"{title}.startsWith('DEF')")
+    assert tab.evaluate(price) != first
+    save_and_wait(tab, watched, two.replace("long_above: 0.5", "long_above: 0.52"), "0.5 → 0.52")
+    assert tab.evaluate(f"[{menu}.value, {title}.slice(0, 3)]") == ["DEF", "DEF"]
+    watched.config_path.write_text(CONFIG)
+    tab.wait_for(f"{menu}.closest('label').hidden")
+    wait_until_up_to_date(tab)
+    assert tab.messages == []
 
 
 @needs_browser

@@ -28,11 +28,15 @@ NAMED_MONTH_PATTERNS = (
     rf"(?i)^(?P<year>\d{{4}})[-/. ]{MONTH_PATTERN}[-/. ](?P<day>\d\d?){TIME_PATTERN}$",
     r"^(?P<year>\d{4})[年년] ?(?P<month>\d\d?)[月월] ?(?P<day>\d\d?)[日일](?P<time>)$",
 )
+MAX_MICROSECONDS = 250_000_000_000_000_000
+"""Since 1970 up to the year 9892, the largest that a bare number is taken for."""
 EPOCHS = {"excel": np.datetime64("1899-12-30", "us")}
 
 
 def to_iso_texts(texts: pd.Index[str], date_format: str | None, *, reads_serials: bool) -> pd.Index[str]:
     """Return texts of dates as ISO 8601 where they are in one of these formats, and all others as they are.
+
+    Where the format is named, all others are "".
 
     Parameters
     ----------
@@ -44,8 +48,8 @@ def to_iso_texts(texts: pd.Index[str], date_format: str | None, *, reads_serials
         return texts
     if date_format and date_format not in BARE_NUMBER_UNITS:
         dates = pd.to_datetime(texts.to_series(), format=date_format, errors="coerce")
-        return pd.Index(dates.dt.strftime("%Y-%m-%dT%H:%M:%S%z").where(dates.notna(), texts.to_series()))
-    if re.fullmatch(BARE_NUMBER_PATTERN, texts[0]):
+        return pd.Index(dates.dt.strftime("%Y-%m-%dT%H:%M:%S%z").where(dates.notna(), ""))
+    if date_format or re.fullmatch(BARE_NUMBER_PATTERN, texts[0]):
         return _numbers_to_iso(texts, date_format, reads_serials=reads_serials)
     pattern = next((pattern for pattern in NAMED_MONTH_PATTERNS if re.search(pattern, texts[0])), None)
     return texts if pattern is None else _named_months_to_iso(texts, pattern)
@@ -65,6 +69,7 @@ def _bare_number_unit(text: str, *, reads_serials: bool) -> str:
 def _numbers_to_iso(texts: pd.Index[str], unit: str | None, *, reads_serials: bool) -> pd.Index[str]:
     if unit is None and re.fullmatch(r"\d{8}(\.0)?", texts[0]):
         return pd.Index([text.removesuffix(".0") for text in texts])
+    is_found_unit = unit is None
     if unit:
         is_number = np.array([bool(re.fullmatch(BARE_NUMBER_PATTERN, text)) for text in texts])
     else:
@@ -73,12 +78,14 @@ def _numbers_to_iso(texts: pd.Index[str], unit: str | None, *, reads_serials: bo
     if not unit:
         return texts
     numbers = pd.to_numeric(pd.Series(np.where(is_number, texts, "0"))).to_numpy(dtype=np.float64)
-    microseconds = np.round(numbers * BARE_NUMBER_UNITS[unit]).astype(np.int64)
-    instants = EPOCHS.get(unit, np.datetime64(0, "us")) + microseconds.astype("timedelta64[us]")
-    iso = np.datetime_as_string(instants, unit="s")
+    microseconds = np.round(numbers * BARE_NUMBER_UNITS[unit])
+    is_number &= microseconds < MAX_MICROSECONDS
+    spans = np.where(is_number, microseconds, 0.0).astype(np.int64).astype("timedelta64[us]")
+    iso = np.datetime_as_string(EPOCHS.get(unit, np.datetime64(0, "us")) + spans, unit="s")
     zone = "" if unit == "excel" else "+00:00"
+    others = texts if is_found_unit else [""] * len(texts)
     return pd.Index(
-        [f"{date}{zone}" if known else text for date, known, text in zip(iso, is_number, texts, strict=True)]
+        [f"{date}{zone}" if known else text for date, known, text in zip(iso, is_number, others, strict=True)]
     )
 
 

@@ -134,6 +134,7 @@ def read_excel_table(
         lambda n_lines: _body_cells(rows, header + n_lines, first_row),
         options.decimal,
         refuses_serial_dates=workbook.is_from_1904,
+        format_text=f"Excel, sheet {raw_table.printable(sheet_name)}",
     )
 
 

@@ -6,6 +6,7 @@ import gzip
 import zipfile
 import zlib
 from collections.abc import Callable
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 
@@ -185,7 +186,7 @@ def _read_feather(content: bytes, path: Path, options: ReadingOptions) -> RawTab
 def _read_frame(read: Callable[[], pd.DataFrame], path: Path, options: ReadingOptions, kind: str) -> RawTable:
     try:
         with library_errors_translated("a table of prices"):
-            return raw_table_from_frame(read(), path=path, options=options)
+            return replace(raw_table_from_frame(read(), path=path, options=options), format_text=kind)
     except UnreadableContentError as error:
         raise _damaged_error(path, kind, str(error)) from error
 

@@ -46,6 +46,7 @@ class TableLayout:
     period_column_index : the column of the bar's length, "D" for a day.
     has_signed_closes : whether a negative close is the average of bid and ask, as CRSP marks it.
     has_decimal_point : whether the exporter is known to write a decimal point.
+    date_format : of its dates, where the exporter is known to write such that do not show it; see `ReadingOptions`.
     """
 
     n_header_lines: int
@@ -55,6 +56,7 @@ class TableLayout:
     period_column_index: int | None = None
     has_signed_closes: bool = False
     has_decimal_point: bool = False
+    date_format: str | None = None
 
     @property
     def other_columns(self) -> set[int]:
@@ -193,13 +195,40 @@ def named_columns_layout(raw_table: RawTable, options: ReadingOptions) -> TableL
 def detect_wide_layout(raw_table: RawTable) -> TableLayout | None:
     """One row per date and one column of closes per ticker, whose heading is the ticker."""
     header = raw_table.first_lines[0]
-    if not (is_date_heading(header[0]) or not header[0].strip()) or len(header) < 2:
+    positions = {index: name.strip() for index, name in enumerate(header) if index and name.strip()}
+    if not (is_date_heading(header[0]) or not header[0].strip()) or not positions:
         return None
-    tickers = [name.strip() for name in header[1:]]
-    duplicates = [name for name, count in Counter(tickers).items() if count > 1]
+    duplicates = [name for name, count in Counter(positions.values()).items() if count > 1]
     if duplicates:
-        raise source_path_error(f"{raw_table.path} has the column {duplicates[0] or 'without a name'} twice; keep one")
-    return TableLayout(1, 0, {ticker: {"close": index} for index, ticker in enumerate(tickers, start=1)})
+        raise source_path_error(f"{raw_table.path} has the column {duplicates[0]} twice; keep one")
+    return TableLayout(1, 0, {ticker: {"close": index} for index, ticker in positions.items()})
+
+
+FIELD_AND_TICKER_PATTERNS = (
+    r"\('(?P<field>[^']*)', '(?P<ticker>[^']*)'\)",
+    r"(?P<ticker>.+)[._ ](?P<field>adj[._ ]?close|[a-z]+)",
+    r"(?P<field>adj[._ ]?close|[a-z]+)[._ ](?P<ticker>.+)",
+)
+"""Headings of a ticker's field: ('Close', 'X') of pandas, X.Close of R's quantmod, X_close, Close_X."""
+
+
+def detect_named_fields_layout(raw_table: RawTable) -> TableLayout | None:
+    """One row per date and the columns of several fields of each ticker, with both in the heading: R's quantmod."""
+    header = raw_table.first_lines[0]
+    date = re.fullmatch(r"\('(.*)', ''\)", header[0].strip())
+    if not (is_date_heading(date[1] if date else header[0]) or not header[0].strip()) or len(header) < 2:
+        return None
+    for pattern in FIELD_AND_TICKER_PATTERNS:
+        matches = [re.fullmatch(f"(?i){pattern}", heading.strip()) for heading in header[1:]]
+        parts = [(match["ticker"], normalize_heading(match["field"])) for match in matches if match]
+        spellings = {spelling for _, spelling in parts}
+        is_known = spellings <= FIELD_BY_SPELLING.keys() | {*IGNORED_YFINANCE_COLUMNS}
+        if len(parts) == len(matches) and is_known and not CLOSE_SPELLINGS.isdisjoint(spellings):
+            columns = _column_indices_by_ticker(
+                raw_table.path, [spelling for _, spelling in parts], [ticker for ticker, _ in parts]
+            )
+            return TableLayout(1, 0, columns)
+    return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,45 +237,58 @@ class HeaderlessExport:
 
     Attributes
     ----------
-    patterns : of the cells of its first line, from the first on.
-    n_columns : numbers of columns that it may have.
+    patterns : of the cells of its first line.
     columns : by field the column.
+    date_format : of its dates, where they do not show it; see `ReadingOptions`.
     """
 
     patterns: tuple[str, ...]
-    n_columns: tuple[int, ...]
     columns: Mapping[str, int]
+    date_format: str | None = None
 
 
 NUMBER_PATTERN = r"\d+(\.\d+)?"
+FIVE_NUMBERS, ANY_CELLS = [NUMBER_PATTERN] * 5, [".*"] * 5
+OHLCV_COLUMNS = {"date": 0, "open": 1, "high": 2, "low": 3, "close": 4, "volume": 5}
 HEADERLESS_EXPORTS = (
     HeaderlessExport(  # MetaTrader 4: date, time, open, high, low, close, volume
-        (r"\d{4}\.\d\d\.\d\d", r"\d\d:\d\d", *[NUMBER_PATTERN] * 5),
-        (7,),
+        (r"\d{4}\.\d\d\.\d\d", r"\d\d:\d\d", *FIVE_NUMBERS),
         {"date": 0, "open": 2, "high": 3, "low": 4, "close": 5, "volume": 6},
     ),
-    HeaderlessExport(  # Binance's klines: open time, open, high, low, close, volume, close time, and five more
-        (r"\d{12,13}", *[NUMBER_PATTERN] * 5, r"\d{12,13}"),
-        (12,),
-        {"date": 0, "open": 1, "high": 2, "low": 3, "close": 4, "volume": 5},
-    ),
-    HeaderlessExport(  # ccxt's fetch_ohlcv: timestamp, open, high, low, close, volume
-        (r"\d{12,13}", *[NUMBER_PATTERN] * 5),
-        (6,),
-        {"date": 0, "open": 1, "high": 2, "low": 3, "close": 4, "volume": 5},
+    # Binance's klines: open time, open, high, low, close, volume, close time, and five more; since 2025 in microseconds
+    HeaderlessExport((r"\d{12,13}", *FIVE_NUMBERS, r"\d{12,13}", *ANY_CELLS), OHLCV_COLUMNS),
+    HeaderlessExport((r"\d{15,16}", *FIVE_NUMBERS, r"\d{15,16}", *ANY_CELLS), OHLCV_COLUMNS, "us"),
+    HeaderlessExport((r"\d{12,13}", *FIVE_NUMBERS), OHLCV_COLUMNS),  # ccxt's fetch_ohlcv
+    HeaderlessExport((r"\d{9,10}", *FIVE_NUMBERS, r"\d+"), OHLCV_COLUMNS),  # Kraken: the number of trades last
+    HeaderlessExport((r"\d{8} \d{6}", *FIVE_NUMBERS), OHLCV_COLUMNS),  # HistData
+    HeaderlessExport(  # MetaStock: ticker, date, open, high, low, close, volume
+        (r"[A-Z][A-Z0-9.]*", r"\d{8}", *FIVE_NUMBERS),
+        {"ticker": 0, "date": 1, "open": 2, "high": 3, "low": 4, "close": 5, "volume": 6},
     ),
 )
 
 
 def detect_headerless_layout(raw_table: RawTable) -> TableLayout | None:
-    """MetaTrader 4, Binance's klines or ccxt, which write no header line: known by the cells of the first line."""
+    """Exporters that write no header line, as MetaTrader 4 and Binance: known by the cells of the first line."""
     cells = raw_table.first_lines[0]
     for export in HEADERLESS_EXPORTS:
         pairs = zip(export.patterns, cells, strict=False)
-        if len(cells) in export.n_columns and all(re.fullmatch(pattern, cell) for pattern, cell in pairs):
-            fields = {name: export.columns[name] for name in BAR_FIELDS if name in export.columns}
-            return TableLayout(0, export.columns["date"], {NO_TICKER: fields}, has_decimal_point=True)
+        if len(cells) == len(export.patterns) and all(re.fullmatch(pattern, cell) for pattern, cell in pairs):
+            return TableLayout(
+                0,
+                export.columns["date"],
+                {NO_TICKER: {name: column for name, column in export.columns.items() if name in BAR_FIELDS}},
+                export.columns.get("ticker"),
+                has_decimal_point=True,
+                date_format=export.date_format,
+            )
     return None
 
 
-LAYOUT_DETECTORS = (detect_yfinance_layout, detect_headerless_layout, detect_long_layout, detect_wide_layout)
+LAYOUT_DETECTORS = (
+    detect_yfinance_layout,
+    detect_headerless_layout,
+    detect_long_layout,
+    detect_named_fields_layout,
+    detect_wide_layout,
+)

@@ -19,26 +19,18 @@ from pyarrow import compute
 from quantlr.core.values import Array
 from quantlr.data.csv.raw_table import CellTable, cells_to_text, source_path_error
 
-MISSING_VALUE_MARKERS = ("", "nan", "na", "n/a", "null", "none", "-", "--", "—")
+MISSING_VALUE_MARKERS = (
+    *("", "nan", "na", "n/a", "n.a.", "n/d", "#n/a", "#n/a n/a", "null", "none", "\\n"),
+    *(".", "-", "--", "—"),
+)
 """Texts that exporters write for a missing number, in lower case."""
 OTHER_MARK = {".": ",", ",": "."}
 BLANKS = " \u00a0\u2009\u202f"
 MULTIPLIER_BY_SUFFIX = {
-    "k": 1e3,
-    "m": 1e6,
-    "b": 1e9,
-    "t": 1e12,
-    "%": 1e-2,
-    "тыс": 1e3,
-    "млн": 1e6,
-    "млрд": 1e9,
-    "mio": 1e6,
-    "mrd": 1e9,
-    "万": 1e4,
-    "亿": 1e8,
-    "만": 1e4,
-    "억": 1e8,
-}
+    "k": 1e3, "m": 1e6, "b": 1e9, "t": 1e12, "%": 1e-2, "mio": 1e6, "mrd": 1e9,
+    "к": 1e3, "м": 1e6, "б": 1e9, "тыс": 1e3, "млн": 1e6, "млрд": 1e9,
+    "万": 1e4, "亿": 1e8, "만": 1e4, "억": 1e8,
+}  # fmt: skip
 """What a number is multiplied by if this text follows it, in lower case."""
 CURRENCIES = "[$€£¥₩₹₽]"
 PREFIX_PATTERN = rf"(?P<sign>[-+]?)(?:{CURRENCIES}[{BLANKS}]?)?"
@@ -46,7 +38,8 @@ SUFFIX_PATTERN = rf"[{BLANKS}]?(?P<suffix>{'|'.join(MULTIPLIER_BY_SUFFIX)})?\.?[
 
 
 def _number_pattern(core: str) -> str:
-    return f"(?i)^{PREFIX_PATTERN}(?P<number>{core}){SUFFIX_PATTERN}$"
+    # Digits of other scripts match \d too, and are no numbers to Arrow.
+    return f"(?i)^{PREFIX_PATTERN}(?P<number>{core}){SUFFIX_PATTERN}$".replace(r"\d", "[0-9]")
 
 
 def _mark_evidence_pattern(mark: str) -> str:

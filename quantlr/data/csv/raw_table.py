@@ -16,8 +16,8 @@ from pandas.api.types import is_datetime64_any_dtype, is_string_dtype
 
 from quantlr.core.errors import DataError
 from quantlr.core.file_reading import UnreadableContentError, library_errors_translated
-from quantlr.core.known_series import FileColumn
-from quantlr.core.values import Array, BoolArray, IntArray
+from quantlr.core.known_series import DateArray, FileColumn
+from quantlr.core.values import Array, BoolArray, IntArray, Note
 from quantlr.data.csv.date_texts import to_iso_texts
 from quantlr.data.csv.headings import has_bar_headings, has_wide_headings
 from quantlr.data.ticker_list import shortened_list_text
@@ -104,6 +104,8 @@ class RawTable:
     first_lines : the cells of its first `MAX_HEADER_LINES` lines that are not empty, from its header on.
     read_body_cells : returns the cells below a header of the given number of lines, indexed by line.
     decimal_mark, refuses_serial_dates : as in `CellTable`.
+    notes : what was left out.
+    format_text : how the file was read, in words; see `description.FileReading`.
     """
 
     path: Path
@@ -111,6 +113,8 @@ class RawTable:
     read_body_cells: Callable[[int], pd.DataFrame]
     decimal_mark: str | None = None
     refuses_serial_dates: bool = False
+    notes: tuple[Note, ...] = ()
+    format_text: str = ""
 
     def read_cell_table(self, *, n_header_lines: int, options: ReadingOptions) -> CellTable:
         """Return the cells below a header of `n_header_lines` lines."""
@@ -175,18 +179,23 @@ def find_header_row(
     return next((index for index, row in enumerate(rows) if is_header(row)), None)
 
 
-DateArray = npt.NDArray[np.datetime64]
 DATE_DTYPE = "datetime64[us]"
 DATES_ADVICE = "rewrite the dates as 2005-12-31, or set data.source.date_format"
-TIME_SUFFIX_PATTERN = r"(?:[ T](?P<time>.*))?"
+EARLIEST_DATE = np.datetime64("1600-01-01", "us")
+TIME_SUFFIX_PATTERN = r"\.?(?:(?:T| +)(?P<time>.*))?"
 DATE_PATTERNS = (
-    rf"(?P<year>\d{{4}})-(?P<month>\d\d?)-(?P<day>\d\d?){TIME_SUFFIX_PATTERN}",
-    r"(?P<year>\d{4})(?P<month>\d\d)(?P<day>\d\d)",
-    rf"(?P<year>\d{{4}})[/.](?P<month>\d\d?)[/.](?P<day>\d\d?){TIME_SUFFIX_PATTERN}",
-    rf"(?P<first>\d\d?)[/.-](?P<second>\d\d?)[/.-](?P<year>\d{{4}}){TIME_SUFFIX_PATTERN}",
+    rf"(?P<year>\d{{4}})[-/.] ?(?P<month>\d\d?)[-/.] ?(?P<day>\d\d?){TIME_SUFFIX_PATTERN}",
+    rf"(?P<year>\d{{4}})(?P<month>\d\d)(?P<day>\d\d){TIME_SUFFIX_PATTERN}",
+    rf"(?P<first>\d\d?)[-/.] ?(?P<second>\d\d?)[-/.] ?(?P<year>\d{{4}}){TIME_SUFFIX_PATTERN}",
 )
 """Date formats: year, month and day; or two numbers, whose order the whole column decides, and the year."""
-TIME_ZONE_PATTERN = r"(?:(?P<utc>Z|UTC|GMT)|(?P<sign>[+-])(?P<hours>\d\d):?(?P<minutes>\d\d))"
+TIME_PATTERN = (
+    r"(?:(?P<hour>\d\d?)(?::?(?P<minute>\d\d)(?::?(?P<second>\d\d)(?:[.,]\d*)?)?)?)?"
+    r" ?(?:(?P<half>[AaPp])\.?[Mm]\b\.?)? ?"
+    r"(?:(?P<utc>Z|UTC|GMT)?(?:(?P<sign>[+-])(?P<ahead_hours>\d\d):?(?P<ahead_minutes>\d\d)?)?(?:\[.*\])?"
+    r"|[A-Za-z]{2,}[\w/+-]*)"
+)
+"""A time of day and its zone: an offset from UTC, or a name, of which only UTC states an offset."""
 
 
 def cells_to_text(cells: pd.Series[Any]) -> pd.Series[str]:
@@ -235,13 +244,16 @@ def _cells_to_dates_and_offsets(table: CellTable, column_index: int) -> tuple[Da
     calendar_days = pd.to_datetime(numbers[["year", "month", "day"]], errors="coerce")
     dates = calendar_days.to_numpy().astype(DATE_DTYPE)[text_ids]
     _require_dates(table, column_index, dates)
-    if "time" not in groups:
-        return dates, np.full(len(dates), np.nan)
-    return dates + _time_of_day(groups["time"])[text_ids], _utc_offset_minutes(groups["time"])[text_ids]
+    time_of_day, offset = _times_and_offsets(table, column_index, groups["time"].fillna(""), text_ids)
+    return dates + time_of_day[text_ids], offset[text_ids]
 
 
 def _require_dates(table: CellTable, column_index: int, dates: DateArray) -> None:
-    """Raise the error for the first cell that is not a date."""
+    """Raise the error for the first cell that is not a date, or one before any prices."""
+    early = np.flatnonzero(dates < EARLIEST_DATE)
+    if len(early):
+        needed = f"needed a date from {EARLIEST_DATE.astype('datetime64[Y]')} on"
+        raise table.cell_error(column_index, int(early[0]), f"{needed}, found {str(dates[early[0]])[:10]}; correct it")
     invalid = np.isnat(dates)
     if not invalid.any():
         return
@@ -252,9 +264,12 @@ def _require_dates(table: CellTable, column_index: int, dates: DateArray) -> Non
     if not text.isdigit() and re.sub(r"\d+", "0", text) == re.sub(r"\d+", "0", example):
         raise table.cell_error(column_index, row, f"found {text!r}, which is not a day of the calendar; correct it")
     expected = f"a date like {example!r}" if example and text else "a date as YYYY-MM-DD"
+    advice = DATES_ADVICE + (" to excel, s, ms, us or ns" if text.isdigit() and len(text) > 6 else "")
+    if table.date_format:
+        expected, advice = f"a date in the format {table.date_format!r}", "correct data.source.date_format"
     is_two_numbers = re.fullmatch(r"\d\d?[/.-]\d\d?[/.-]\d{2,4}", text)
     reason = " (day and month can't be distinguished)" if is_two_numbers else ""
-    raise table.cell_error(column_index, row, f"needed {expected}, found {text!r}{reason}; {DATES_ADVICE}")
+    raise table.cell_error(column_index, row, f"needed {expected}, found {text!r}{reason}; {advice}")
 
 
 def _name_day_and_month(table: CellTable, column_index: int, numbers: pd.DataFrame, text_ids: IntArray) -> pd.DataFrame:
@@ -281,15 +296,27 @@ def _name_day_and_month(table: CellTable, column_index: int, numbers: pd.DataFra
     raise table.cell_error(column_index, row, text)
 
 
-def _time_of_day(times: pd.Series[str]) -> npt.NDArray[np.timedelta64]:
-    """Return the time of day that each text begins with, 0 where none is."""
-    clock = times.str.extract(r"^(\d\d?):(\d\d)(?::(\d\d))?").apply(pd.to_numeric).fillna(0).to_numpy(dtype=np.int64)
-    return np.asarray((clock @ [3600, 60, 1]).astype("timedelta64[s]"))
+def _times_and_offsets(
+    table: CellTable, column_index: int, times: pd.Series[str], text_ids: IntArray
+) -> tuple[npt.NDArray[np.timedelta64], Array]:
+    """Return the time of day of each text, 0 where none is, and the minutes ahead of UTC, NaN without a zone.
 
-
-def _utc_offset_minutes(times: pd.Series[str]) -> Array:
-    """Return the minutes ahead of UTC that each time of day is written in, NaN where no zone is."""
-    zone = times.str.extract(f"^.*?{TIME_ZONE_PATTERN}$")
-    minutes = 60.0 * pd.to_numeric(zone["hours"]) + pd.to_numeric(zone["minutes"])
-    signed = minutes.where(zone["sign"] != "-", -minutes)
-    return signed.where(zone["utc"].isna(), 0.0).to_numpy()
+    Raises
+    ------
+    DataError : a text is no time of day.
+    """
+    parts = times.str.strip().str.extract(f"^(?P<all>{TIME_PATTERN})$")
+    names = ["hour", "minute", "second", "ahead_hours", "ahead_minutes"]
+    hour, minute, second, *ahead = parts[names].apply(pd.to_numeric).fillna(0).to_numpy(dtype=np.int64).T
+    has_half = parts["half"].notna().to_numpy()
+    is_valid = parts["all"].notna() & (hour < 24) & (minute < 60) & (second <= 60) & (~has_half | (hour % 13 == hour))
+    if not is_valid.all():
+        invalid = int(np.argmin(is_valid))
+        needed = "needed a time of day after the date, as 16:30 or 16:30+01:00"
+        row = int(np.argmax(text_ids == invalid))
+        raise table.cell_error(column_index, row, f"{needed}, found {times[invalid]!r}; {DATES_ADVICE}")
+    is_afternoon = parts["half"].str.lower().eq("p").to_numpy(dtype=np.bool_)
+    hour = np.where(has_half, hour % 12 + 12 * is_afternoon, hour)
+    minutes = np.where(parts["sign"] == "-", -1.0, 1.0) * (np.array(ahead).T @ [60, 1])
+    minutes[(parts["sign"].isna() & parts["utc"].isna()).to_numpy()] = np.nan
+    return (hour * 3600 + minute * 60 + second).astype("timedelta64[s]"), minutes

@@ -12,10 +12,10 @@ import pandas as pd
 
 from quantlr.core.errors import DataError, did_you_mean_text
 from quantlr.core.file_reading import UnreadableContentError, library_errors_translated
+from quantlr.core.known_series import DateArray
 from quantlr.core.values import Array, Note
 from quantlr.data.csv.formats import read_raw_table
 from quantlr.data.csv.headings import BAR_FIELDS
-from quantlr.data.csv.known_values import parse_released_values
 from quantlr.data.csv.layouts import (
     COLUMNS_ADVICE,
     NO_TICKER,
@@ -26,8 +26,8 @@ from quantlr.data.csv.layouts import (
 )
 from quantlr.data.csv.numbers import decide_decimal_mark, parse_numbers
 from quantlr.data.csv.raw_table import (
+    DATE_DTYPE,
     CellTable,
-    DateArray,
     RawTable,
     ReadingOptions,
     blank_cell_mask,
@@ -42,7 +42,7 @@ BarFrame = pd.DataFrame
 
 Bars from a file have two more columns: `line`, the line of each row, and `utc_offset`, the minutes ahead of UTC that
 its time is written in (NaN if no zone is written); and those of `parse_released_values` of each column beside the
-prices that is asked for, with `FileColumn.prefix` before their names.
+prices that is asked for, with `FileColumn.column_prefix` before their names.
 """
 
 PRICE_FIELDS = ("open", "high", "low", "close", "adj_close")
@@ -84,21 +84,29 @@ def _table_errors(path: Path) -> Iterator[None]:
         raise source_path_error(f"{path}: {error}; write the file again, as CSV of dates and closes") from error
 
 
-def _layout_and_table(raw_table: RawTable, options: ReadingOptions) -> tuple[TableLayout, CellTable, list[Note]]:
+def read_layout_and_table(raw_table: RawTable, options: ReadingOptions) -> tuple[TableLayout, CellTable, list[Note]]:
+    """Return the layout of a table, its cells, whose decimal mark may be open, and notes on what was left out."""
     layout = named_columns_layout(raw_table, options) if options.columns else detect_table_layout(raw_table)
     table = raw_table.read_cell_table(n_header_lines=layout.n_header_lines, options=options)
-    return layout, *_drop_blank_rows(table, layout)
+    table = replace(table, date_format=table.date_format or layout.date_format)
+    table, notes = _drop_blank_rows(table, layout)
+    return layout, table, [*raw_table.notes, *notes]
 
 
 def tickers_of_raw_table(raw_table: RawTable, options: ReadingOptions) -> list[str] | None:
     """Return the tickers of a table in their order, None if neither rows nor columns belong to tickers."""
-    layout, table, _ = _layout_and_table(raw_table, options)
+    layout, table, _ = read_layout_and_table(raw_table, options)
     if NO_TICKER not in layout.column_indices_by_ticker:
         return list(layout.column_indices_by_ticker)
     if layout.ticker_column_index is None:
         return None
-    with table.column_errors(layout.ticker_column_index, needed="tickers"):
-        return cells_to_text(table.cells.iloc[:, layout.ticker_column_index]).unique().tolist()
+    return _row_tickers(table, layout.ticker_column_index).unique().tolist()
+
+
+def _row_tickers(table: CellTable, column_index: int) -> pd.Series[str]:
+    """Return the ticker of each row, without the apostrophe that marks a number as text in a spreadsheet."""
+    with table.column_errors(column_index, needed="tickers"):
+        return cells_to_text(table.cells.iloc[:, column_index]).str.removeprefix("'")
 
 
 def bars_from_raw_table(
@@ -106,7 +114,7 @@ def bars_from_raw_table(
 ) -> tuple[dict[str, BarFrame], list[Note]]:
     """Return the bars of the wanted tickers in a table, and notes; see `read_bars`."""
     path = raw_table.path
-    layout, table, notes = _layout_and_table(raw_table, options)
+    layout, table, notes = read_layout_and_table(raw_table, options)
     _require_daily_bars(table, layout)
     _require_unambiguous_close(raw_table, layout, tickers, options)
     positions = _file_column_positions(raw_table, layout, options)
@@ -140,7 +148,7 @@ def _file_column_positions(
     positions = {}
     for column in options.file_columns:
         value, *release = raw_table.column_positions(column.headings, key="features")
-        positions[column.prefix] = (value, release[0] if release else None)
+        positions[column.column_prefix] = (value, release[0] if release else None)
     return positions
 
 
@@ -160,14 +168,14 @@ def _require_unambiguous_close(
 
 
 def _unsigned_closes(bars: Mapping[str, BarFrame], path: Path, notes: list[Note]) -> dict[str, BarFrame]:
-    """Return bars with closes without their sign, and add a note on those that had one."""
+    """Return bars with closes without their sign, NaN where CRSP has none (0), and add a note on those that had one."""
     n_signed = sum(int((frame["close"] < 0).sum()) for frame in bars.values())
     if n_signed:
         text = (
             f"{path.name} has negative closes, with which CRSP marks an average of bid and ask on a day without a trade"
         )
         notes.append(Note("data", f"{text}; read as that average", count=n_signed))
-    return {ticker: frame.assign(close=frame["close"].abs()) for ticker, frame in bars.items()}
+    return {ticker: frame.assign(close=frame["close"].abs().replace(0.0, np.nan)) for ticker, frame in bars.items()}
 
 
 def _drop_blank_rows(table: CellTable, layout: TableLayout) -> tuple[CellTable, list[Note]]:
@@ -208,8 +216,7 @@ def _long_table_to_bars_by_ticker(
             advice = "add a column 'ticker', or give a folder with one file per ticker"
             raise source_path_error(f"{text}, and data.tickers names {len(tickers)}; {advice}")
         return {tickers[0]: _long_table_to_frame(table, layout, positions)}
-    with table.column_errors(layout.ticker_column_index, needed="tickers"):
-        row_tickers = cells_to_text(table.cells.iloc[:, layout.ticker_column_index])
+    row_tickers = _row_tickers(table, layout.ticker_column_index)
     tickers_in_file = row_tickers.unique().tolist()
     require_known_tickers(tickers, tickers_in_file, str(table.path))
     name_by_ticker = {ticker: str(find_matching_ticker(ticker, tickers_in_file)) for ticker in tickers}
@@ -259,3 +266,25 @@ def _to_bar_frame(
     values = {name: fields.get(name, np.full(len(table.cells), np.nan)) for name in BAR_FIELDS}
     index = pd.DatetimeIndex(dates, name="date")
     return pd.DataFrame({**values, "line": table.cells.index, "utc_offset": utc_offsets}, index=index)
+
+
+def parse_released_values(
+    table: CellTable, value_index: int, release_index: int | None, *, decimal_mark: str
+) -> pd.DataFrame:
+    """Return a column of values and that of their releases, one row for each of the table; see `Observations`.
+
+    Its columns are `value`, NaN where there is none; `release`, the dates and times as written, and `release_offset`,
+    the minutes ahead of UTC that they are written in, NaN without a time zone. A row without a value needs no release:
+    its release is NaT, and so are all where no column of releases is read.
+
+    Raises
+    ------
+    DataError : naming the line of the first cell that is no number, or no date.
+    """
+    value = parse_numbers(table, value_index, decimal_mark=decimal_mark)
+    release, offset = np.full(len(value), "NaT", dtype=DATE_DTYPE), np.full(len(value), np.nan)
+    has_value = ~np.isnan(value)
+    if release_index is not None and has_value.any():
+        rows = replace(table, cells=table.cells[has_value])
+        release[has_value], offset[has_value] = parse_dates(rows, release_index)
+    return pd.DataFrame({"value": value, "release": release, "release_offset": offset}, index=table.cells.index)

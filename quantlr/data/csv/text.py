@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import codecs
 import csv
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -20,7 +21,7 @@ import pyarrow as pa
 from pyarrow import csv as arrow_csv
 
 from quantlr.core.file_reading import UnreadableContentError, exception_text, library_errors_translated
-from quantlr.core.values import IntArray
+from quantlr.core.values import IntArray, Note
 from quantlr.data.csv.headings import count_known_headings, has_bar_headings
 from quantlr.data.csv.raw_table import (
     HEADER_TESTS,
@@ -36,6 +37,7 @@ from quantlr.data.csv.raw_table import (
 )
 
 SEPARATORS = (",", ";", "\t", "|")
+SEPARATOR_NAMES = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 ENCODING_BY_MARK = {
     b"\xef\xbb\xbf": "utf-8",
     b"\xff\xfe\x00\x00": "utf-32",
@@ -51,6 +53,9 @@ MAX_HEADER_LINE_CHARACTERS = MAX_COLUMNS * 100
 MAX_CELL_CHARACTERS = 100_000
 """Characters of a cell in the lines from which the layout is detected; Python's reader of CSV allows 131,072."""
 BLOCK_BYTES = 1 << 20
+MAX_FOOTER_BYTES = 1000
+QUOTED_NUMBER_PATTERN = re.compile(rb'(?m)(?:^|,)"[^"\n]*\d[.,]\d[^"\n]*"')
+"""A cell in quotes with digits on both sides of a mark, in a text separated by commas."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +74,7 @@ def read_text_table(content: bytes, path: Path, options: ReadingOptions) -> RawT
     ------
     DataError : the file is empty, its encoding is not known, or it has too many columns.
     """
-    content = _to_utf8(content, path, options)
+    content, encoding = _to_utf8(content, path, options)
     if content.count(b"\r") > content.count(b"\r\n"):  # line ends of the classic Mac OS
         content = content.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
     lines = list(islice(_iter_lines(content), MAX_PREAMBLE_LINES + MAX_HEADER_LINES))
@@ -82,32 +87,50 @@ def read_text_table(content: bytes, path: Path, options: ReadingOptions) -> RawT
     header_lines = lines[header : header + MAX_HEADER_LINES]
     first_lines = tuple(_split_line(line, path, separator) for line in header_lines)
     start, n_before, n_columns = header_lines[0].start, header_lines[0].number - 1, len(first_lines[0])
-    body = content[start:] if start else content
-    decimal_mark = options.decimal or ("." if separator == "," and b'"' not in body else None)
+    body, footer = _without_footer(content[start:] if start else content, separator)
+    has_quoted_numbers = b'"' in body and QUOTED_NUMBER_PATTERN.search(body) is not None
+    decimal_mark = options.decimal or ("." if separator == "," and not has_quoted_numbers else None)
 
     def read_body_cells(n_header_lines: int) -> pd.DataFrame:
         cells = _parse_cells(body, path, separator, n_columns=n_columns, n_lines_before=n_before)
         return cells.iloc[n_header_lines:]
 
-    return RawTable(path, first_lines, read_body_cells, decimal_mark)
+    text = f"{path.name} ends with a line that is no row of the table, {footer!r}; left out"
+    notes = (Note("data", text, key="data.source.path"),) if footer else ()
+    format_text = f"text in {encoding}, cells separated by {SEPARATOR_NAMES.get(separator, repr(separator))}"
+    format_text += f", {n_before} line{'s'[: n_before != 1]} above the header skipped" if n_before else ""
+    return RawTable(path, first_lines, read_body_cells, decimal_mark, notes=notes, format_text=format_text)
 
 
-def _to_utf8(content: bytes, path: Path, options: ReadingOptions) -> bytes:
-    """Return the text in UTF-8 without a byte order mark."""
+def _without_footer(content: bytes, separator: str) -> tuple[bytes, str]:
+    """Return lines without a last one that is one cell of words, as Barchart writes, and its first characters."""
+    rows = content.rstrip()
+    start = rows.rfind(b"\n") + 1
+    last = rows[start : start + MAX_FOOTER_BYTES].decode("utf-8", "replace")
+    is_within_quotes = rows.count(b'"', 0, start) % 2 == 1
+    if not start or is_within_quotes or not last.removeprefix('"')[:1].isalpha():
+        return content, ""
+    if len(next(csv.reader([last], delimiter=separator))) > 1:
+        return content, ""
+    return rows[:start], last.strip('"')[:MAX_QUOTED_CHARACTERS]
+
+
+def _to_utf8(content: bytes, path: Path, options: ReadingOptions) -> tuple[bytes, str]:
+    """Return the text in UTF-8 without a byte order mark, and the encoding that it was in."""
     marked = next(((mark, name) for mark, name in ENCODING_BY_MARK.items() if content.startswith(mark)), None)
     if options.encoding is None and marked is None:
         if content.isascii() or _decodes(content, "utf-8"):
-            return content
+            return content, "utf-8"
         counts = {name: _count_known_headings(content, name, path, options) for name in ENCODINGS_BY_HEADINGS}
         names = [name for name, count in counts.items() if count and count == max(counts.values())]
         if len(names) != 1:
             position = _first_undecodable_byte(content)
             advice = "set data.source.encoding, or save the file as UTF-8"
             raise source_path_error(f"{path} is not UTF-8 text (byte {position}); {advice}")
-        return content.decode(names[0]).encode()
+        return content.decode(names[0]).encode(), names[0]
     encoding = options.encoding or marked[1] if marked else str(options.encoding)
     try:
-        return content.decode(encoding).removeprefix("\ufeff").encode()
+        return content.decode(encoding).removeprefix("\ufeff").encode(), encoding
     except (UnicodeError, LookupError) as error:
         found = f"found text that is not {encoding}: {exception_text(error)}"
         raise source_path_error(f"{path}: {found}; save it as UTF-8, or correct data.source.encoding") from error

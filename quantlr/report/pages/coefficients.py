@@ -10,6 +10,7 @@ import numpy as np
 from quantlr.core.values import Array, BoolArray, IntArray
 from quantlr.model.diagnostics import CoefficientPaths, ModelDiagnostics, sign_stability
 from quantlr.report.context import PageContext
+from quantlr.report.fonts import fit_text
 from quantlr.report.pages.layout import Table, grid_rectangles, panel
 from quantlr.report.pages.learning_rate import FORMULA_PADDING, NO_MINIMUM_MESSAGE
 from quantlr.report.style import (
@@ -29,7 +30,6 @@ from quantlr.report.style import (
     percent_text,
     style_axes,
 )
-from quantlr.report.text_fit import fit_text
 from quantlr.stats.hac import Z95
 
 MAX_COEFFICIENT_PATHS, MAX_SINGLE_REFIT_ROWS = 8, 12

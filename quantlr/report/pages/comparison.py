@@ -11,7 +11,9 @@ import pandas as pd
 from quantlr.backtest.drawdowns import drawdown_series
 from quantlr.core.timing import iso_date
 from quantlr.core.values import Array
+from quantlr.report.fonts import fit_text, text_width
 from quantlr.report.pages.layout import (
+    PAGE_WIDTH_POINTS,
     Panel,
     PlacedPanel,
     Table,
@@ -49,7 +51,6 @@ from quantlr.report.style import (
     set_percent_ticks,
     shorten_middle,
 )
-from quantlr.report.text_fit import PAGE_WIDTH_POINTS, fit_text, text_width
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -44,7 +44,6 @@ THOUSANDTHS = 1000.0
 """Thousandths of a nat in a nat, the unit of the charts."""
 MAX_SET_ROWS, MAX_SET_CURVES = 20, 6
 """Sets of features that have a row, and those that have a curve, at most: the ones with the largest statistics."""
-N_LEGEND_COLUMNS = 2
 MAX_YEAR_CELLS = 12
 """Years up to which the cells of the years have numbers."""
 
@@ -181,7 +180,12 @@ def cumulative_loss_reduction_panel(ax: Axes, table: Table) -> None:
         ax.plot(table["dates"], values, color=color, linewidth=1.4, marker=marker, label=name)
     ax.axhline(0, color=GREY, linewidth=0.8)
     ax.yaxis.set_major_formatter(number_tick_label)
-    add_legend_above(ax, n_columns=N_LEGEND_COLUMNS, font_size=7.5)
+    add_legend_above(ax, n_columns=_n_legend_columns(len(table["curves"])), font_size=7.5)
+
+
+def _n_legend_columns(n_curves: int) -> int:
+    """Return one column for up to three names, which are often long, and two for more."""
+    return 1 if n_curves <= 3 else 2
 
 
 def feature_elimination_table(context: FeaturesContext) -> Table:
@@ -269,7 +273,8 @@ def features_panels(context: FeaturesContext) -> tuple[PlacedPanel, ...]:
     cells = grid_rectangles((0.235, top - height, 0.745, height), 1, 3, wspace=0.08, width_ratios=(1.0, 1.0, 1.4))
     rows = (feature_loss_reduction_panel, feature_alone_panel, feature_loss_reduction_by_year_panel)
     lower = top - height - 0.165
-    n_legend_rows = -(-min(len(context.worth.sets), MAX_SET_CURVES) // N_LEGEND_COLUMNS)
+    n_curves = min(len(context.worth.sets), MAX_SET_CURVES)
+    n_legend_rows = -(-n_curves // _n_legend_columns(n_curves))
     curves = replace(cumulative_loss_reduction_panel, title_padding=n_legend_rows * LEGEND_ROW_POINTS)
     has_coefficients = context.run_context.permutation_importance is None
     weights = feature_coefficients_panel if has_coefficients else feature_importance_panel

@@ -18,7 +18,6 @@ from quantlr.backtest.forecast_analysis import (
 from quantlr.backtest.metric_types import EvaluatedForecasts
 from quantlr.backtest.rolling import rolling_accuracy
 from quantlr.report.context import PageContext
-from quantlr.report.curves import draw_rolling_accuracy
 from quantlr.report.pages.accuracy import (
     LONG_PADDING,
     MAX_TICKER_ROWS,
@@ -42,6 +41,7 @@ from quantlr.report.style import (
     add_legend,
     axes_height_points,
     count_text,
+    draw_rolling_accuracy,
     draw_text_table,
     format_fraction_axis,
     label_axes,

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from quantlr.backtest.rolling import binned_weights, rolling_exposure
+from quantlr.backtest.rolling import binned_weights, rolling_exposure_and_turnover
 from quantlr.report.context import PageContext
 from quantlr.report.pages.layout import Panel, Table, fields_table, panel
 from quantlr.report.style import (
@@ -15,6 +15,7 @@ from quantlr.report.style import (
     BLUE,
     GREY,
     LEGEND_ROW_POINTS,
+    LOSS_GAIN_COLORS,
     ORANGE,
     PURPLE,
     SKY,
@@ -24,7 +25,6 @@ from quantlr.report.style import (
     draw_loss_gain_image,
     format_log_axis,
     label_rows,
-    loss_gain_colormap,
     marker_for_few_points,
     percent_text,
     set_percent_ticks,
@@ -106,10 +106,10 @@ def weights_panel(ax: Axes, table: Table) -> None:
     label_rows(ax, range(len(tickers)), tickers)
     ax.grid(visible=False)
     limit = percent_text(half_range, decimals=0)
-    entries = [(f"{limit} short", 0.0), ("flat", 0.5), (f"{limit} long", 1.0)] if weights.any() else [("flat", 0.5)]
-    colors = loss_gain_colormap()
+    short, flat, long = LOSS_GAIN_COLORS
+    entries = {f"{limit} short": short, "flat": flat, f"{limit} long": long} if weights.any() else {"flat": flat}
     style: dict[str, Any] = {"edgecolor": GREY, "linewidth": 0.5}
-    handles = [Patch(facecolor=colors(level), label=label, **style) for label, level in entries]
+    handles = [Patch(facecolor=color, label=label, **style) for label, color in entries.items()]
     add_legend_above(ax, n_columns=3, handles=handles)
     ax.xaxis_date()
 
@@ -127,9 +127,9 @@ def held_fractions_panel(ax: Axes, table: Table) -> None:
 
 
 def exposure_table(context: PageContext) -> dict[str, Any]:
-    """Return gross and net exposure as fractions of equity, averaged over a trailing window (see `RollingExposure`)."""
+    """Return gross and net exposure as fractions of equity, averaged over a trailing window."""
     result, per_year = context.run_data.result, context.sessions_per_year
-    rolling = rolling_exposure(result, sessions_per_year=per_year)
+    rolling = rolling_exposure_and_turnover(result, sessions_per_year=per_year)
     average = f", {rolling.window}-{context.bar_unit} mean" if rolling.window > 1 else ""
     table = fields_table(rolling, average=average, date_range=result.fill_dates[[0, -1]])
     return table if rolling.gross_exposure.any() else table | {"message": "No position was held."}
@@ -151,7 +151,7 @@ def exposure_panel(ax: Axes, table: Table) -> None:
 
 
 def turnover_table(context: PageContext) -> Table:
-    """Return the turnover over a trailing window, in multiples of equity per year (see `RollingExposure`)."""
+    """Return the turnover over a trailing window, in multiples of equity per year."""
     table = exposure_table(context)
     table.pop("message", None)
     return table if table["annual_turnover"].any() else table | {"message": "Nothing was traded."}

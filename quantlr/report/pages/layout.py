@@ -9,8 +9,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import numpy as np
+
 from quantlr.report.context import PageContext
-from quantlr.report.fonts import draw_with_fallback_fonts
+from quantlr.report.fonts import draw_with_fallback_fonts, fit_text
 from quantlr.report.style import (
     BLACK,
     GREY,
@@ -22,12 +24,14 @@ from quantlr.report.style import (
     set_panel_title,
     style_axes,
 )
-from quantlr.report.text_fit import PAGE_HEIGHT_POINTS, PAGE_WIDTH_POINTS, fit_text
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+    from PIL.Image import Image
 
-DPI = 150
+PAGE_WIDTH_POINTS, PAGE_HEIGHT_POINTS, DPI = 1008.0, 676.8, 150
+"""Size of a page in points, 1/72 of an inch, and pixels per inch."""
+THUMBNAIL_WIDTH_PIXELS, THUMBNAIL_COLORS = 640, 64
 TEXT_LEFT, MAX_TEXT_RIGHT = 0.02, 0.985
 """Where the header begins and all text ends, as fractions of the page's width."""
 PANEL_GAP, HEADING_HEIGHT = 0.012, 0.06
@@ -105,6 +109,8 @@ class Page:
     is_applicable : returns whether a run has such a page; every run unless given.
     make_context : returns what the three functions above are given, made from the run's context, by default itself.
     extra_height : height of the page below that of a standard page, as a fraction of it.
+    thumbnail_area : left, top, right and bottom of what the run's thumbnail shows, as fractions of a standard page;
+        None for a page that is not in it.
     """
 
     file_name: str
@@ -115,6 +121,7 @@ class Page:
     is_applicable: Callable[[PageContext], bool] = field(default=lambda _: True)
     make_context: Callable[[PageContext], Any] = field(default=lambda context: context)
     extra_height: float = 0.0
+    thumbnail_area: Rectangle | None = None
 
     @property
     def name(self) -> str:
@@ -140,7 +147,7 @@ class Page:
         """Return the page of a run as it is written; the bytes are the same for the same run."""
         with use_matplotlib_defaults(), garbage_collection_paused():
             figure, tables = self._draw(context)
-            picture = figure_to_picture(figure, heading=self.heading)
+            picture = figure_to_picture(figure, heading=self.heading, thumbnail_area=self.thumbnail_area)
             return replace(picture, how_to_read=self.how_to_read, tables=tables)
 
 
@@ -158,6 +165,7 @@ class Picture:
     width, height : in pixels.
     how_to_read : one sentence; empty where the picture is not in the HTML report.
     tables : of the panels that are interactive, by key.
+    thumbnail_png : a part of the page, small; empty where the page is not in the run's thumbnail.
     """
 
     header_height: ClassVar[int] = 223
@@ -172,6 +180,7 @@ class Picture:
     height: int
     how_to_read: str = ""
     tables: Mapping[str, Table] = field(default_factory=dict, compare=False)
+    thumbnail_png: bytes = b""
 
     @property
     def is_tall(self) -> bool:
@@ -304,30 +313,52 @@ def page_figure(
     return figure
 
 
-def figure_to_picture(figure: Figure, *, heading: str) -> Picture:
+def figure_to_picture(figure: Figure, *, heading: str, thumbnail_area: Rectangle | None = None) -> Picture:
     """Return a page as it is written; the first two texts of the figure are its title and subtitle."""
     title, subtitle = (" ".join(text.get_text().split()) for text in figure.texts[:2])
     parts = (title, subtitle, *(ax.get_title(loc="left") for ax in figure.axes))
     alt_text = " ".join(f"{part.rstrip('.')}." for part in parts if part)
-    return Picture(heading, title, subtitle, alt_text, figure_png(figure), *figure.canvas.get_width_height())
+    image = _draw_image(figure)
+    thumbnail = _png_bytes(_thumbnail(image, thumbnail_area)) if thumbnail_area else b""
+    return Picture(heading, title, subtitle, alt_text, _png_bytes(image), *image.size, thumbnail_png=thumbnail)
 
 
 def figure_png(figure: Figure) -> bytes:
     """Return the figure as PNG bytes that are the same for the same drawing."""
-    from quantlr.report.axis_ticks import one_tick_per_axis
-    from quantlr.report.canvas import PageCanvas
+    return _png_bytes(_draw_image(figure))
 
-    PageCanvas(figure)
-    stream = io.BytesIO()
+
+def _draw_image(figure: Figure) -> Image:
+    """Return a figure without transparent parts as a picture of Pillow."""
+    from PIL.Image import fromarray
+
+    from quantlr.report.canvas import PageCanvas, one_tick_per_axis
+
+    canvas = PageCanvas(figure)
 
     def draw() -> None:
-        stream.seek(0)
-        stream.truncate()
-        # Compression level 2 of 9 writes a tenth more bytes than the default, in two thirds of its time.
         with one_tick_per_axis(figure):
-            figure.savefig(stream, format="png", metadata={"Software": None}, pil_kwargs={"compress_level": 2})
+            canvas.draw()  # type: ignore[no-untyped-call]
 
     draw_with_fallback_fonts(figure, draw)
+    return fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")  # type: ignore[no-untyped-call]
+
+
+def _thumbnail(page: Image, area: Rectangle) -> Image:
+    """Return a part of a page, small and in few colours; `area` as in `Page`."""
+    from PIL.Image import Dither, Resampling
+
+    sides = (page.width, page.width * PAGE_HEIGHT_POINTS / PAGE_WIDTH_POINTS) * 2
+    left, top, right, bottom = (round(part * side) for part, side in zip(area, sides, strict=True))
+    part = page.crop((left, top, right, bottom))
+    size = (THUMBNAIL_WIDTH_PIXELS, round(THUMBNAIL_WIDTH_PIXELS * part.height / part.width))
+    return part.resize(size, Resampling.LANCZOS).quantize(THUMBNAIL_COLORS, dither=Dither.NONE)
+
+
+def _png_bytes(image: Image) -> bytes:
+    # Compression level 2 of 9 writes a tenth more bytes than the default, in two thirds of its time.
+    stream = io.BytesIO()
+    image.save(stream, format="png", compress_level=2, dpi=(DPI, DPI))
     return stream.getvalue()
 
 

@@ -131,7 +131,7 @@ def iteration_counts_panel(ax: Axes, table: Table) -> None:
     ax.spines["bottom"].set_visible(False)
 
 
-def learning_rate_study_table(context: PageContext) -> Table:
+def loss_by_learning_rate_table(context: PageContext) -> Table:
     """Return the loss of the newest refit under gradient descent with several learning rates (see `LearningRateStudy`).
 
     `excess_loss` (rates, iterations + 1) belongs to `learning_rates`; `grid_excess_loss` (n, m) is the excess loss
@@ -151,16 +151,16 @@ def learning_rate_study_table(context: PageContext) -> Table:
 
 
 def learning_rate_grid_table(context: PageContext) -> Table:
-    """Return `learning_rate_study_table` with the stability limit and the configured rate (None if automatic)."""
+    """Return `loss_by_learning_rate_table` with the stability limit and the configured rate (None if automatic)."""
     model, study = context.logistic_regression, context.model_diagnostics.learning_rate_study
     if model is None:
-        return learning_rate_study_table(context)
+        return loss_by_learning_rate_table(context)
     hessian_bound = r"X^{\top}WX/4" if has_row_weights(model) else r"X^{\top}X/4n"
     penalty = r"+l_2D" if model.resolved_l2 > 0 else ""
     value = f" = {number_text(study.lipschitz)}, 2/L = {number_text(study.max_stable_learning_rate)}" if study else ""
     lipschitz = rf"$L=\lambda_{{\max}}({hessian_bound}{penalty})${value}"
     configured = None if model.learning_rate == "auto" else model.learning_rate
-    return {**learning_rate_study_table(context), "configured_rate": configured, "subtitle": lipschitz}
+    return {**loss_by_learning_rate_table(context), "configured_rate": configured, "subtitle": lipschitz}
 
 
 @panel("Training loss and learning rates", lambda context: {"message": no_descent_text(context)})
@@ -168,7 +168,7 @@ def no_descent_panel(ax: Axes, table: Table) -> None:
     """Draw nothing, since its table is a message."""
 
 
-@panel("Gradient descent by learning rate", learning_rate_study_table, FORMULA_PADDING)
+@panel("Gradient descent by learning rate", loss_by_learning_rate_table, FORMULA_PADDING)
 def loss_by_learning_rate_panel(ax: Axes, table: Table) -> None:
     """Draw the training loss by iteration, a curve for each of four learning rates."""
     for curve, label, color in zip(table["excess_loss"], table["labels"], LEARNING_RATE_COLORS, strict=True):

@@ -12,7 +12,6 @@ from quantlr.backtest.fills import backtest_by_fill
 from quantlr.backtest.rolling import average_trade_cost_bps, costs_by_kind, sharpe_at_cost
 from quantlr.backtest.trades import annual_excess_return_by_side, histogram_around_zero, trade_summary_by_side
 from quantlr.report.context import PageContext
-from quantlr.report.curves import draw_equity_curves
 from quantlr.report.pages.holdings import (
     PRICE_PANEL,
     exposure_panel,
@@ -35,6 +34,7 @@ from quantlr.report.style import (
     TableRow,
     add_legend_above,
     count_text,
+    draw_equity_curves,
     draw_text_table,
     make_table_row,
     marker_for_few_points,

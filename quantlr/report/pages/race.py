@@ -13,7 +13,7 @@ from quantlr.backtest.metric_types import Metric
 from quantlr.core.timing import iso_date
 from quantlr.report.context import PageContext
 from quantlr.report.pages.comparison import run_line_style
-from quantlr.report.pages.layout import Page, Panel, PlacedPanel, Table, grid_rectangles, panel
+from quantlr.report.pages.layout import PAGE_HEIGHT_POINTS, Page, Panel, PlacedPanel, Table, grid_rectangles, panel
 from quantlr.report.race import RaceEntry, race_metrics
 from quantlr.report.style import (
     BLACK,
@@ -34,7 +34,6 @@ from quantlr.report.style import (
     p_value_number_text,
 )
 from quantlr.report.summary import metric_text
-from quantlr.report.text_fit import PAGE_HEIGHT_POINTS
 from quantlr.stats.paired import n_draws_for_tests
 
 DIFFERENCE_UNITS = {"log_loss": ("1/1,000 nat", 1000.0), "accuracy": ("% points", 100.0), "cagr": ("% points", 100.0)}

@@ -14,7 +14,7 @@ from quantlr.backtest.return_metrics import returns_by_period
 from quantlr.backtest.trades import histogram_around_zero
 from quantlr.core.values import Array
 from quantlr.report.context import PageContext
-from quantlr.report.curves import draw_equity_curves
+from quantlr.report.fonts import fit_text, text_width
 from quantlr.report.pages.layout import Panel, PlacedPanel, Table, panel
 from quantlr.report.style import (
     BLACK,
@@ -26,6 +26,7 @@ from quantlr.report.style import (
     TableRow,
     add_legend_above,
     axes_width_points,
+    draw_equity_curves,
     draw_text_table,
     number_text,
     percent_text,
@@ -33,7 +34,6 @@ from quantlr.report.style import (
     set_percent_ticks,
 )
 from quantlr.report.summary import TextTable, basis_text, benchmark_label, drawdown_table, risk_table
-from quantlr.report.text_fit import fit_text, text_width
 
 MAX_MONTH_BINS = 24
 RULE_MARKERS = ("o", "^", "v", "s")

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from quantlr.core.values import Array, BoolArray, IntArray
-from quantlr.report.curves import draw_equity_curves
+from quantlr.report.fonts import fit_text, text_width
 from quantlr.report.pages.layout import (
+    PAGE_WIDTH_POINTS,
     Panel,
     PlacedPanel,
     Table,
@@ -39,13 +40,13 @@ from quantlr.report.style import (
     TableRow,
     add_legend_above,
     axes_width_points,
+    draw_equity_curves,
     draw_loss_gain_image,
     draw_text_table,
     label_rows,
     number_text,
     style_axes,
 )
-from quantlr.report.text_fit import PAGE_WIDTH_POINTS, fit_text, text_width
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

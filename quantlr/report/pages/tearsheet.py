@@ -13,7 +13,6 @@ from quantlr.backtest.drawdowns import deepest_drawdowns, drawdown_series
 from quantlr.backtest.return_metrics import returns_by_period
 from quantlr.backtest.rolling import monthly_returns, rolling_sharpe
 from quantlr.report.context import PageContext
-from quantlr.report.curves import NO_SKILL_LABEL, add_legend_at_top, draw_equity_curves
 from quantlr.report.pages.layout import Page, Panel, PlacedPanel, Table, fields_table, panel
 from quantlr.report.pages.returns import RETURNS_HEIGHT, returns_panels
 from quantlr.report.style import (
@@ -21,14 +20,17 @@ from quantlr.report.style import (
     BLACK,
     BLUE,
     GREY,
+    NO_SKILL_LABEL,
     ORANGE,
     SKY,
     SMALL_SIZE,
     Axes,
     TableRow,
     add_legend_above,
+    add_legend_at_top,
     axes_height_points,
     axes_width_points,
+    draw_equity_curves,
     draw_loss_gain_image,
     draw_text_table,
     marker_for_few_points,
@@ -237,6 +239,7 @@ TEARSHEET_PAGE = Page(
     "The title is the verdict; on the log scale of the growth of 1 equal slopes are equal rates; a Sharpe "
     "ratio inside the grey band, and an interval that contains 0, are no evidence of skill.",
     extra_height=RETURNS_HEIGHT,
+    thumbnail_area=(0.0, 0.158, 0.61, 0.586),  # the equity curve
 )
 
 

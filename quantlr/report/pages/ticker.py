@@ -21,7 +21,6 @@ from quantlr.backtest.metrics import find_metric, metrics_shown_in
 from quantlr.backtest.rolling import rolling_accuracy
 from quantlr.model.diagnostics import standardize_weights
 from quantlr.report.context import PageContext
-from quantlr.report.curves import draw_rolling_accuracy
 from quantlr.report.pages.forecast import draw_calibration, reliability_table
 from quantlr.report.pages.holdings import draw_price, price_panel_table
 from quantlr.report.pages.layout import Panel, PlacedPanel, Table, fields_table, panel
@@ -35,6 +34,7 @@ from quantlr.report.style import (
     TableRow,
     add_legend_above,
     axes_width_points,
+    draw_rolling_accuracy,
     draw_text_table,
     format_category_rows,
     growth_text,

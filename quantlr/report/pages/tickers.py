@@ -11,8 +11,8 @@ import numpy as np
 from quantlr.backtest.attribution import cumulative_contribution
 from quantlr.backtest.metrics import find_metric
 from quantlr.report.context import PageContext
-from quantlr.report.curves import NO_SKILL_LABEL
-from quantlr.report.pages.layout import Page, Panel, PlacedPanel, Table, grid_rectangles, panel
+from quantlr.report.fonts import text_width
+from quantlr.report.pages.layout import PAGE_WIDTH_POINTS, Page, Panel, PlacedPanel, Table, grid_rectangles, panel
 from quantlr.report.style import (
     BAND_GREY,
     BLACK,
@@ -22,6 +22,7 @@ from quantlr.report.style import (
     LABEL_MARGIN_POINTS,
     LABEL_STYLE,
     LEGEND_ROW_POINTS,
+    NO_SKILL_LABEL,
     ORANGE,
     PURPLE,
     SKY,
@@ -38,7 +39,6 @@ from quantlr.report.style import (
     shorten_middle,
 )
 from quantlr.report.summary import metric_label
-from quantlr.report.text_fit import PAGE_WIDTH_POINTS, text_width
 from quantlr.stats.hac import Z95
 from quantlr.stats.multiple_testing import expected_order_statistics
 

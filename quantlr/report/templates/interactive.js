@@ -1,8 +1,13 @@
 "use strict";
 /* Interactive charts on one time axis, drawn by BokehJS: linked crosshair and zoom. All numbers come with the page.
-   drawInteractiveCharts(element, data) draws, and resolves to an object whose update(data) takes newer data and keeps zoom and session. */
-const inflate = text => new Response(new Blob([Uint8Array.from(atob(text), letter => letter.charCodeAt(0))])
-  .stream().pipeThrough(new DecompressionStream("deflate")));
+   drawInteractiveCharts(element, data, requestTicker) draws, and resolves to an object whose update(data) takes newer data and keeps zoom and
+   session. Where not all tickers come with the page, requestTicker(name) has an update with another one sent. */
+const inflate = base64 => {
+  const text = atob(base64), bytes = new Uint8Array(text.length);
+  for (let index = 0; index < text.length; index++) bytes[index] = text.charCodeAt(index);
+  return new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate")));
+};
+const isPainted = () => new Promise(done => requestAnimationFrame(() => setTimeout(done)));  // the next frame
 const known = value => value !== undefined && value !== null && !Number.isNaN(value);
 const fixed = (value, digits) => value.toLocaleString("en", {minimumFractionDigits: digits, maximumFractionDigits: digits}).replace("-", "−");
 const percent = (value, digits = 1) => known(value) ? `${fixed(100 * value, digits)}%` : "–";
@@ -58,7 +63,7 @@ const bokehIsReady = (async () => {
   Bokeh.logger.set_level("warn");
 })();
 
-const drawInteractiveCharts = async (element, firstData) => {
+const drawInteractiveCharts = async (element, firstData, requestTicker) => {
   await bokehIsReady;
   const DAY = 86400000, HEIGHTS = {price: 240, probability: 150, equity: 240, drawdown: 150};
   const TYPES = {int16: Int16Array, int32: Int32Array, float32: Float32Array};
@@ -66,7 +71,10 @@ const drawInteractiveCharts = async (element, firstData) => {
   const css = name => getComputedStyle(element).getPropertyValue(name).trim();
   const column = (buffer, {type, start, length, step}) => {
     const values = new TYPES[type](buffer, start, length);
-    return step === undefined ? values : Float64Array.from(values, value => value === -32768 ? NaN : value * step);
+    if (step === undefined) return values;
+    const numbers = new Float64Array(length);
+    for (let index = 0; index < length; index++) numbers[index] = values[index] === -32768 ? NaN : values[index] * step;
+    return numbers;
   };
   const decode = (buffer, columns) => Object.fromEntries(Object.entries(columns).map(([name, place]) => [name, column(buffer, place)]));
   const coarse = matchMedia("(pointer: coarse)").matches;
@@ -140,6 +148,16 @@ const drawInteractiveCharts = async (element, firstData) => {
       const label = text => text === "benchmark" ? data.benchmark : text;
       find(key).querySelector("ul").replaceChildren(...labelled(glyphs, colors, label));
     }
+  }
+
+  /* Charts out of the window are painted in the frame after those in it. */
+  function holdHidden() {
+    const hidden = Object.values(charts).filter(({figure, key}) => {
+      const {top, bottom} = find(key).getBoundingClientRect();
+      return !figure.hold_render && (bottom < 0 || top > innerHeight);
+    });
+    for (const {figure} of hidden) figure.hold_render = true;
+    isPainted().then(() => { for (const {figure} of hidden) figure.hold_render = false; });
   }
 
   function nearest(time) {
@@ -227,20 +245,23 @@ const drawInteractiveCharts = async (element, firstData) => {
   async function update(newData) {
     const [buffer, ...buffers] = await Promise.all([newData, ...newData.tickers].map(async ({numbers}) => (await inflate(numbers)).arrayBuffer()));
     newData.tickers.forEach((one, index) => { one.buffer = buffers[index]; });
-    const wasWhole = isWhole(), time = dates && selected >= 0 ? dates[selected] : NaN, name = ticker && ticker.ticker;
+    const formerBenchmark = data?.benchmark, wasWhole = isWhole(), time = dates && selected >= 0 ? dates[selected] : NaN, name = ticker && ticker.ticker;
+    if (data) holdHidden();
     data = newData;
     dates = Float64Array.from(column(buffer, data.dates), day => day * DAY);
     runColumns = decode(buffer, data.columns);
     const menu = find("ticker");
-    menu.replaceChildren(...data.tickers.map(({ticker: text}) => new Option(text, text)));
-    menu.closest("label").hidden = data.tickers.length < 2;
+    const names = requestTicker ? data.ticker_names : data.tickers.map(one => one.ticker);
+    if (menu.options.length !== names.length || names.some((text, index) => menu.options[index].value !== text))
+      menu.replaceChildren(...names.map(text => new Option(text, text)));
+    menu.closest("label").hidden = names.length < 2;
     find("remark").textContent = data.remark;
     Object.assign(find("session"), {min: 0, max: dates.length - 1});
     if (known(time)) selected = nearest(time);
     showTicker(name);
     if (wasWhole) showAll();
     menu.value = ticker.ticker;
-    applyTheme();
+    if (data.benchmark !== formerBenchmark) applyTheme();
   }
 
   const middle = () => (xRange.start + xRange.end) / 2, width = () => xRange.end - xRange.start;
@@ -257,7 +278,10 @@ const drawInteractiveCharts = async (element, firstData) => {
     const time = dates[selected];
     if (time < xRange.start || time > xRange.end) zoomTo(time - width() / 2, time + width() / 2);
   });
-  find("ticker").addEventListener("change", event => showTicker(event.target.value));
+  find("ticker").addEventListener("change", ({target: menu}) => {
+    if (data.tickers.some(one => one.ticker === menu.value)) showTicker(menu.value);
+    else requestTicker(menu.value).catch(() => { menu.value = ticker.ticker; });  // the program has ended
+  });
   xRange.on_change([xRange.properties.start, xRange.properties.end], fitHeights);
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", applyTheme);
 

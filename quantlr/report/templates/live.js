@@ -7,9 +7,9 @@
   const showCharts = async data => {
     section.hidden = false;
     if (window.interactiveCharts) await window.interactiveCharts.update(data);
-    else window.interactiveCharts = await drawInteractiveCharts(section, data);
+    else window.interactiveCharts = await drawInteractiveCharts(section, data, ticker => postJson("ticker", {ticker}));
   };
-  /* Those of the former result are pale until the new ones, which take longer, are there. */
+  /* Those of other forecasts are pale until the new ones, which take longer, are there. */
   const showPanels = async panels => {
     if (panels) await window.interactiveCharts.panels.update(JSON.parse(panels));
     section.classList.toggle("pending", !panels);
@@ -18,7 +18,7 @@
     if (html) controls.showHtml(html);
     if (values) controls.showValues(JSON.parse(values));
     if (charts) await showCharts(JSON.parse(charts));
-    if (charts || panels) await showPanels(panels);
+    if (panels !== undefined) await showPanels(panels);
     for (const [name, value] of Object.entries(others)) {
       const element = document.querySelector(`[data-live="${name}"]`);
       if (texts.has(name)) element.textContent = value;

@@ -1,5 +1,6 @@
 "use strict";
 /* Controls of the live page: a change is posted, and written to the file; what they show is what is in the file. */
+const postJson = (path, value) => fetch(path, {method: "POST", headers: {"Content-Type": "application/json"}, body: JSON.stringify(value)});
 const liveControls = panel => {
   let html = "", values = {};
   const rows = () => panel.querySelectorAll("[data-key]");
@@ -34,7 +35,7 @@ const liveControls = panel => {
     if (value === values[key]?.[0]) return showError(row, "");
     let error = "";
     try {
-      const answer = await fetch("value", {method: "POST", headers: {"Content-Type": "application/json"}, body: JSON.stringify({key, value})});
+      const answer = await postJson("value", {key, value});
       error = answer.ok ? (await answer.json()).error : `not saved: ${answer.status} ${await answer.text()}`;
     } catch {
       error = "not saved: quantlr watch does not answer";
