@@ -22,12 +22,7 @@ from quantlr.core.values import Array, BoolArray, Folds
 from quantlr.model.config import LogisticRegression
 from quantlr.model.logistic import LogisticLoss, sigmoid
 from quantlr.model.saved_weights import SavedWeights
-from quantlr.model.separation import (
-    SEPARATION_TOL,
-    find_separation,
-    min_margin_and_max_abs_log_odds,
-    separation_reason,
-)
+from quantlr.model.separation import SEPARATION_TOL, find_separation, min_margin_and_max_abs_log_odds, separation_reason
 from quantlr.model.solvers import MIN_EIGENVALUE_RATIO, SolverResult, pseudo_inverse
 from quantlr.model.standardize import SCALING_BLOCK_ROWS, Scaling, std_without_rounding
 from quantlr.model.training import (
