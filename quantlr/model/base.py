@@ -95,7 +95,7 @@ class FittedModel:
         """
         if not self.coefficients.size:
             raise NotImplementedError(f"{type(self).__name__} has no coefficients; it needs a method log_odds")
-        weights = self.coefficients[refit_index]
+        weights = self.coefficients.take(refit_index, axis=0)
         return np.asarray(weights[:, 0] + np.einsum("ij,ij->i", weights[:, 1:], X))
 
 

@@ -22,9 +22,8 @@ from quantlr.model.learning_rate import (
     make_study_loss,
 )
 from quantlr.model.logistic import LogisticLoss, sigmoid
-from quantlr.model.single_fit import base_rate_weights, run_solver
 from quantlr.model.solvers import newton, pseudo_inverse
-from quantlr.model.training import TrainingData, make_loss, refit_row_slices
+from quantlr.model.training import TrainingData, base_rate_weights, make_loss, refit_row_slices, run_solver
 from quantlr.model.walk_forward import DEFAULT_FUNCTIONS, WalkForwardFunctions, model_split_of_forecasts
 
 MAX_STANDARD_ERROR_ENTRIES = 4_000_000

@@ -21,16 +21,17 @@ from quantlr.core.values import Array, BoolArray, Folds
 from quantlr.model.config import LogisticRegression
 from quantlr.model.logistic import LogisticLoss, sigmoid
 from quantlr.model.saved_weights import SavedWeights
-from quantlr.model.separation import (
-    SEPARATION_TOL,
-    find_separation,
-    min_margin_and_max_abs_log_odds,
-    separation_reason,
-)
-from quantlr.model.single_fit import base_rate_weights, run_solver, warm_start_weights
+from quantlr.model.separation import SEPARATION_TOL, find_separation, min_margin_and_max_abs_log_odds, separation_reason
 from quantlr.model.solvers import MIN_EIGENVALUE_RATIO, SolverResult, pseudo_inverse
 from quantlr.model.standardize import SCALING_BLOCK_ROWS, Scaling, std_without_rounding
-from quantlr.model.training import MIN_ROWS_KEPT_RAW, TrainingData, make_loss
+from quantlr.model.training import (
+    MIN_ROWS_KEPT_RAW,
+    TrainingData,
+    base_rate_weights,
+    make_loss,
+    run_solver,
+    warm_start_weights,
+)
 
 MAX_UNIDENTIFIED_SHARE = 1e-6
 """Largest share of a weight along directions that the rows do not identify; beyond it the standard error is NaN."""

@@ -270,7 +270,8 @@ def pseudo_inverse(hessian: Array) -> Array:
 
 def condition_estimate(inverse_hessian: Array, hessian: Array) -> Array:
     """Return the product of the largest absolute entries of matrices (..., p, p) and of their inverses."""
-    return np.asarray(np.abs(inverse_hessian).max(axis=(-2, -1)) * np.abs(hessian).max(axis=(-2, -1)))
+    inverse, matrix = (np.abs(values).reshape(*values.shape[:-2], -1) for values in (inverse_hessian, hessian))
+    return np.asarray(inverse.max(axis=-1) * matrix.max(axis=-1))
 
 
 def condition_number_and_lipschitz(loss: LogisticLoss) -> tuple[float, float]:

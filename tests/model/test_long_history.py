@@ -7,11 +7,10 @@ import pytest
 from quantlr.core.values import Array
 from quantlr.model.batched.fit import fit_folds
 from quantlr.model.config import LogisticRegression
-from quantlr.model.single_fit import base_rate_weights, warm_start_weights
 from quantlr.model.solvers import newton
 from quantlr.model.splits import WalkForwardSpec, make_folds
 from quantlr.model.standardize import fold_scaling
-from quantlr.model.training import TrainingData, make_loss
+from quantlr.model.training import TrainingData, base_rate_weights, make_loss, warm_start_weights
 from scipy.special import expit
 from sklearn.linear_model import LogisticRegression as SklearnLogisticRegression
 

@@ -244,7 +244,10 @@ def _cells_to_dates_and_offsets(table: CellTable, column_index: int) -> tuple[Da
     calendar_days = pd.to_datetime(numbers[["year", "month", "day"]], errors="coerce")
     dates = calendar_days.to_numpy().astype(DATE_DTYPE)[text_ids]
     _require_dates(table, column_index, dates)
-    time_of_day, offset = _times_and_offsets(table, column_index, groups["time"].fillna(""), text_ids)
+    times = groups["time"].fillna("")
+    if not times.any():
+        return dates, np.full(len(dates), np.nan)
+    time_of_day, offset = _times_and_offsets(table, column_index, times, text_ids)
     return dates + time_of_day[text_ids], offset[text_ids]
 
 

@@ -26,7 +26,6 @@ from quantlr.model.separation import (
     chance_of_separation,
     find_separation,
 )
-from quantlr.model.single_fit import base_rate_weights, warm_start_weights
 from quantlr.model.solvers import (
     FIRST_ORDER_SOLVERS,
     SolverResult,
@@ -35,7 +34,7 @@ from quantlr.model.solvers import (
     newton,
     pseudo_inverse,
 )
-from quantlr.model.training import TrainingData, make_loss
+from quantlr.model.training import TrainingData, base_rate_weights, make_loss, warm_start_weights
 from quantlr.model.windows import overlapping_refit_slices
 
 if TYPE_CHECKING:
@@ -128,20 +127,20 @@ def newton_from_common_start(loss: BatchedLoss, *, tol: float, max_iter: int) ->
     loss = loss.with_float32_rows(theta, tol=tol)
     n_refits = theta.shape[1]
     iterations, max_abs_gradient = np.ones(n_refits, dtype=np.int64), np.full(n_refits, np.inf)
-    active, theta = np.arange(n_refits), theta.copy()
-    for iteration in range(2, min(max_iter, MAX_BATCH_ITERATIONS) + 2):
-        gradient = loss.gradient(theta[:, active], active)
-        step = -np.matvec(learning_rate[active], gradient.T).T
-        image, change = theta[:, active] + step, step - last_step
+    is_active = np.ones(n_refits, dtype=np.bool_)
+    for _ in range(min(max_iter, MAX_BATCH_ITERATIONS)):
+        gradient = loss.gradient(theta, is_active)
+        step = -np.matvec(learning_rate, gradient.T).T
+        image, change = theta + step, step - last_step
         mixing = (step * change).sum(axis=0) / np.maximum((change * change).sum(axis=0), SMALLEST_NORMAL_FLOAT)
         mixing = np.clip(mixing, -MAX_ANDERSON_COEFFICIENT, MAX_ANDERSON_COEFFICIENT)
-        theta[:, active] = image - mixing * (image - last_image)
-        last_size, size = max_abs_gradient[active], np.abs(gradient).max(axis=0)
-        max_abs_gradient[active] = size
-        iterations[active[size > tol]] = iteration
-        goes_on = (size > tol) & (size <= MAX_GRADIENT_RATIO * last_size)
-        active, last_step, last_image = active[goes_on], step[:, goes_on], image[:, goes_on]
-        if not len(active):
+        theta = np.where(is_active, image - mixing * (image - last_image), theta)
+        last_step, last_image, last_size = step, image, max_abs_gradient
+        max_abs_gradient = np.where(is_active, np.abs(gradient).max(axis=0), last_size)
+        is_active &= max_abs_gradient > tol
+        iterations += is_active
+        is_active &= max_abs_gradient <= MAX_GRADIENT_RATIO * last_size
+        if not is_active.any():
             break
     return SolverResult(theta, iterations, max_abs_gradient, max_abs_gradient <= tol)
 

@@ -26,13 +26,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
-from itertools import pairwise
 from operator import add
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from quantlr.core.values import Array, IntArray
+from quantlr.core.values import Array, BoolArray, IntArray
 from quantlr.model.batched.rows import LocalRowsFactory, ModelRows
 from quantlr.model.batched.sums import Float32Rows, LocalRows
 from quantlr.model.logistic import sigmoid, sigmoid_derivative
@@ -106,7 +105,7 @@ class BatchedLoss:
     l2 : penalty on all weights but the intercept.
     start_theta : (p, refits) weights at the start: the same log odds for all refits of a model.
     start_gradient, start_hessian : (p, refits), (refits, p, p) at the start.
-    float32_rows : for each model, its rows in single precision; None where that would not be exact enough.
+    float32_rows : for each model, its rows in single precision; None where that is exact enough for no refit.
     tol : largest error of a gradient's component that single precision may cause.
     """
 
@@ -122,82 +121,81 @@ class BatchedLoss:
     float32_rows: tuple[Float32Rows | None, ...] = ()
     tol: float = 0.0
 
-    def gradient(self, theta: Array, refits: IntArray) -> Array:
-        """Return the gradients (p, columns) of some refits, by their ascending indices, at weights (p, columns).
+    def gradient(self, theta: Array, is_active: BoolArray) -> Array:
+        """Return the gradients (p, refits) at weights (p, refits); rows are summed for active refits only.
 
-        Where rows are summed in single precision, the error is at most `float32_gradient_error`, which is at most
-        `tol`.
+        Columns of refits that are not active, by the mask (refits,), have no meaning. Where rows are summed in single
+        precision, the error is at most `float32_gradient_error`, which is at most `tol`.
         """
-        is_all = len(refits) == self.start_theta.shape[1]
-        move = theta - self.start_theta[:, refits]
-        linear: Array = np.matvec(self.start_hessian if is_all else self.start_hessian[refits], move.T).T
-        errors = self._float32_errors(move, linear, refits)
-        half_move = (0.5 * self._to_local_weights(move, refits)).astype(np.float32)
-        sums = np.zeros((len(self.class_factor) * len(theta), len(refits)))
-        float64_columns = np.zeros(len(refits), dtype=np.bool_)
-        for model, columns, model_refits in self._iter_models(refits):
+        move = theta - self.start_theta
+        linear: Array = np.matvec(self.start_hessian, move.T).T
+        errors = self._float32_errors(move, linear)
+        half_moves = self._half_local_weights(move).astype(np.float32)
+        sums = np.zeros((theta.shape[1], len(self.class_factor) * len(theta)))
+        is_float64 = is_active.copy()
+        for model, columns, refits in self._iter_models(is_active & (errors <= self.tol)):
             rows = self.float32_rows[model]
-            if rows and errors[columns].max() <= self.tol and rows.is_accurate_for_step(half_move[:, columns]):
-                sums[:, columns] = rows.nonlinear_tanh_row_sums(half_move[:, columns], model_refits)
-            else:
-                float64_columns[columns] = True
-        gradient = self.start_gradient[:, refits] + linear + self._mean_gradient(0.5 * sums, refits)
-        if float64_columns.any():
-            gradient[:, float64_columns] = self.float64_gradient(theta[:, float64_columns], refits[float64_columns])
-        return np.asarray(gradient)
+            if rows:
+                is_accurate = rows.is_accurate_for_step(half_moves[columns])
+                columns = columns[is_accurate]
+                sums[columns] = rows.nonlinear_tanh_row_sums(half_moves[columns], refits[is_accurate])
+                is_float64[columns] = False
+        gradient = self.start_gradient + linear + self._mean_gradient(sums)
+        if is_float64.any():
+            gradient[:, is_float64] = self.float64_gradient(theta, is_float64)[:, is_float64]
+        return gradient
 
-    def float64_gradient(self, theta: Array, refits: IntArray) -> Array:
+    def float64_gradient(self, theta: Array, is_active: BoolArray) -> Array:
         """Return the same gradients in double precision.
 
         g - y is (tanh(z/2) + 1 - 2y) / 2. All but the tanh does not depend on theta.
         """
-        half_theta = 0.5 * self._to_local_weights(theta, refits)
-        sums = np.zeros((len(self.class_factor) * len(theta), len(refits)))
-        for model, columns, model_refits in self._iter_models(refits):
+        half_theta = self._half_local_weights(theta)
+        sums = np.zeros((theta.shape[1], len(self.class_factor) * len(theta)))
+        for model, columns, refits in self._iter_models(is_active):
             for make_rows in self.row_factories[model]:
-                sums[:, columns] += make_rows().tanh_row_sums(half_theta[:, columns], model_refits)
-        return add_penalty(self._mean_gradient(0.5 * sums, refits, self.label_gradient[:, refits]), self.l2 * theta)
+                sums[columns] += make_rows().tanh_row_sums(half_theta[columns], refits)
+        return add_penalty(self._mean_gradient(sums, self.label_gradient), self.l2 * theta)
 
     def with_float32_rows(self, expected_theta: Array, *, tol: float) -> BatchedLoss:
-        """Return the loss with single-precision rows for the models that they suffice for.
+        """Return the loss with single-precision rows for the models with a refit that they suffice for.
 
-        Rows are copied only where the whole way to `expected_theta` (p, refits) is short enough; `gradient` decides
-        again at each point.
+        They suffice where the whole way to `expected_theta` (p, refits) is short enough; `gradient` decides again at
+        each point, refit by refit.
         """
-        refits = np.arange(expected_theta.shape[1])
         move = expected_theta - self.start_theta
-        errors = self._float32_errors(move, np.matvec(self.start_hessian, move.T).T, refits)
-        start = self._to_local_weights(self.start_theta, refits)
+        errors = self._float32_errors(move, np.matvec(self.start_hessian, move.T).T)
+        start = to_local_weights(self.start_theta, self.feature_mean, self.feature_std)
         float32_rows: list[Float32Rows | None] = []
-        for model, columns, _ in self._iter_models(refits):
+        for model, columns, _ in self._iter_models(np.ones(len(errors), dtype=np.bool_)):
             factories = self.row_factories[model]
             # The linear term is that of the Hessian of all rows, which are in memory if they are one block.
-            is_usable = len(factories) == 1 and errors[columns].max() <= tol
-            float32_rows.append(factories[0]().float32_rows_around(start[:, columns.start]) if is_usable else None)
+            is_usable = len(factories) == 1 and errors[columns].min() <= tol
+            float32_rows.append(factories[0]().float32_rows_around(start[:, columns[0]]) if is_usable else None)
         return replace(self, float32_rows=tuple(float32_rows), tol=tol)
 
-    def _float32_errors(self, move: Array, linear: Array, refits: IntArray) -> Array:
-        """Return the `float32_gradient_error` of some refits, (columns,), after a move; `linear` is Hessian @ move."""
+    def _float32_errors(self, move: Array, linear: Array) -> Array:
+        """Return the `float32_gradient_error` of each refit, (refits,), after a move; `linear` is Hessian @ move."""
         length = np.sqrt(np.maximum(np.einsum("pj,pj->j", move, linear), 0.0))
-        intercept_curvature = np.maximum(self.start_hessian[refits, 0, 0], np.finfo(np.float64).tiny)
+        intercept_curvature = np.maximum(self.start_hessian[:, 0, 0], np.finfo(np.float64).tiny)
         return float32_gradient_error(length, np.abs(linear[0]) / np.sqrt(intercept_curvature))
 
-    def _iter_models(self, refits: IntArray) -> Iterator[tuple[int, slice, IntArray]]:
-        """Yield the index of each model with the columns of its refits in `refits`, and their indices in the model."""
-        n_models, n_refits = len(self.row_factories), self.start_theta.shape[1] // len(self.row_factories)
-        edges = np.searchsorted(refits, np.arange(n_models + 1) * n_refits).tolist()
-        for model, (first, last) in enumerate(pairwise(edges)):
-            if first < last:
-                yield model, slice(first, last), refits[first:last] - model * n_refits
+    def _iter_models(self, is_active: BoolArray) -> Iterator[tuple[int, IntArray, IntArray]]:
+        """Yield the index of each model with active refits, their columns, and their indices in the model."""
+        for model, is_active_in_model in enumerate(is_active.reshape(len(self.row_factories), -1)):
+            refits = np.flatnonzero(is_active_in_model)
+            if len(refits):
+                yield model, model * len(is_active_in_model) + refits, refits
 
-    def _to_local_weights(self, theta: Array, refits: IntArray) -> Array:
-        return to_local_weights(theta, self.feature_mean[:, refits], self.feature_std[:, refits])
+    def _half_local_weights(self, theta: Array) -> Array:
+        """Return half the weights in local units, (refits, p)."""
+        return np.ascontiguousarray(0.5 * to_local_weights(theta, self.feature_mean, self.feature_std).T)
 
-    def _mean_gradient(self, class_sums: Array, refits: IntArray, label_gradient: Array | float = 0.0) -> Array:
-        """Return the standardised gradient (p, columns) from sums by class (classes * p, columns) in local units."""
-        by_class = class_sums.reshape(len(self.class_factor), -1, len(refits)) * self.class_factor[:, None, refits]
-        local_gradient = np.add.reduce(by_class) + label_gradient
-        return to_standardized_gradient(local_gradient, self.feature_mean[:, refits], self.feature_std[:, refits])
+    def _mean_gradient(self, tanh_sums: Array, label_gradient: Array | float = 0.0) -> Array:
+        """Return the standardised gradient (p, refits) from sums of tanh by class, (refits, classes * p)."""
+        by_class = np.ascontiguousarray(tanh_sums.T).reshape(len(self.class_factor), -1, len(tanh_sums))
+        gradient = np.add.reduce(by_class * (0.5 * self.class_factor)[:, None]) + label_gradient
+        return to_standardized_gradient(gradient, self.feature_mean, self.feature_std)
 
 
 def add_penalty(gradient: Array, penalty_gradient: Array) -> Array:
@@ -217,43 +215,30 @@ def make_batched_loss(
     config : penalty and weights of rows.
     refit_slice : the refits.
     """
-    parts = [_make_single_model_loss(*model, config, refit_slice) for model in models]
-    if len(parts) == 1:
-        return parts[0]
-    by_refit = ("feature_mean", "feature_std", "class_factor", "label_gradient", "start_theta", "start_gradient")
-    joined: dict[str, Any] = {name: np.concatenate([getattr(p, name) for p in parts], axis=-1) for name in by_refit}
-    hessian = np.concatenate([part.start_hessian for part in parts])
-    return BatchedLoss(tuple(p.row_factories[0] for p in parts), l2=config.resolved_l2, start_hessian=hessian, **joined)
-
-
-def _make_single_model_loss(
-    training_data: TrainingData, model_rows: ModelRows, start_weights: Array, config: LogisticRegression, refits: slice
-) -> BatchedLoss:
-    local = model_rows.local_scaling(refits)
-    factories = model_rows.make_row_factories(refits)
-    start_theta = training_data.scaling[refits].to_standardized_weights(start_weights)
+    l2, n_refits = config.resolved_l2, refit_slice.stop - refit_slice.start
+    local = [model_rows.local_scaling(refit_slice) for _, model_rows, _ in models]
+    factories = tuple(model_rows.make_row_factories(refit_slice) for _, model_rows, _ in models)
+    mean = np.ascontiguousarray(np.concatenate([scaling.mean for scaling in local]).T)
+    std = np.concatenate([scaling.std for scaling in local]).T
     # Constant features have no effect: their weights are 0, and any deviation and curvature will do.
-    is_constant = local.std == 0
-    mean, std = local.mean.T, np.where(is_constant, 1.0, local.std).T
-    common_start = to_local_weights(start_theta, mean, std)[:, 0]
-    row_stride = max(
-        training_data.n_window_rows(refits.start) // max(SAMPLE_ROWS * len(local.mean), MIN_HESSIAN_ROWS), 1
-    )
-
-    def sums_at_start(rows: LocalRows) -> tuple[Array, Array]:
-        g = sigmoid(rows.X @ common_start)
-        row_sums = rows.row_sums_by_class(np.stack([np.ones(len(g)), rows.y, g]))
-        return row_sums, rows.second_moments_by_class(sigmoid_derivative(g), row_stride=row_stride)
-
-    sums_by_block = zip(*(sums_at_start(make_rows()) for make_rows in factories), strict=True)
-    row_sums, hessian_sums = (reduce(add, block_sums) for block_sums in sums_by_block)
+    is_constant = std == 0
+    std = np.ascontiguousarray(np.where(is_constant, 1.0, std))
+    starts = [data.scaling[refit_slice].to_standardized_weights(weights) for data, _, weights in models]
+    start_theta = np.concatenate(starts, axis=1)
+    common_starts = to_local_weights(start_theta, mean, std)[:, ::n_refits].T
+    block_sums = []
+    for (data, _, _), model_factories, theta in zip(models, factories, common_starts, strict=True):
+        row_stride = max(data.n_window_rows(refit_slice.start) // max(SAMPLE_ROWS * n_refits, MIN_HESSIAN_ROWS), 1)
+        blocks = (_sums_at_start(make_rows(), theta, row_stride) for make_rows in model_factories)
+        block_sums.append([reduce(add, sums) for sums in zip(*blocks, strict=True)])
+    row_sums, hessian_sums = (np.concatenate(sums) for sums in zip(*block_sums, strict=True))
     all_sums, up_sums = row_sums[:, :2].sum(axis=2).transpose(1, 2, 0)
     by_class = np.stack([all_sums - up_sums, up_sums])
     totals = by_class[:, 0]
     class_weight = np.stack([np.broadcast_to(weight, totals[0].shape) for weight in class_weight_pair(config, totals)])
     factor = class_weight / (class_weight * totals).sum(axis=0)
     targets = np.array([[0.0], [1.0]])
-    if training_data.use_platt_targets:
+    if models[0][0].use_platt_targets:
         targets = np.stack([1.0 / (totals[0] + 2.0), (totals[1] + 1.0) / (totals[1] + 2.0)])
     mean_x = np.einsum("cj,cpj->pj", factor, by_class)
     mean_x_times_target = np.einsum("cj,cpj->pj", factor * targets, by_class)
@@ -261,25 +246,33 @@ def _make_single_model_loss(
     gradient = np.einsum("cj,jcp->pj", class_factor, row_sums[:, 2]) - mean_x_times_target
     hessian = to_standardized_hessian(np.einsum("cj,jcpq->jpq", class_factor, hessian_sums), mean, std)
     slopes = np.arange(1, len(start_theta))
-    hessian[:, slopes, slopes] += config.resolved_l2 + is_constant
+    hessian[:, slopes, slopes] += l2 + is_constant.T
     return BatchedLoss(
-        row_factories=(factories,),
+        row_factories=factories,
         feature_mean=mean,
         feature_std=std,
         class_factor=class_factor,
         label_gradient=0.5 * mean_x - mean_x_times_target,
-        l2=config.resolved_l2,
+        l2=l2,
         start_theta=start_theta,
-        start_gradient=add_penalty(to_standardized_gradient(gradient, mean, std), config.resolved_l2 * start_theta),
+        start_gradient=add_penalty(to_standardized_gradient(gradient, mean, std), l2 * start_theta),
         start_hessian=hessian,
     )
+
+
+def _sums_at_start(rows: LocalRows, theta: Array, row_stride: int) -> tuple[Array, Array]:
+    """Return each refit's sums by class of 1, y and g times the rows, and of g (1 - g) x x', at weights theta (p,)."""
+    g = sigmoid(rows.X @ theta)
+    row_sums = rows.row_sums_by_class(np.stack([np.ones(len(g)), rows.y, g]))
+    return row_sums, rows.second_moments_by_class(sigmoid_derivative(g), row_stride=row_stride)
 
 
 def to_local_weights(theta: Array, mean: Array, std: Array) -> Array:
     """Return weights (p, refits) of features x, from those of (x - mean) / std; `mean` and `std` are (k, refits)."""
     local = np.empty_like(theta)
     np.divide(theta[1:], std, out=local[1:])
-    np.subtract(theta[0], np.einsum("kj,kj->j", local[1:], mean), out=local[0])
+    # A sum feature by feature, so that its rounding does not depend on the number of refits.
+    np.subtract(theta[0], sum(local[1:] * mean), out=local[0])
     return local
 
 

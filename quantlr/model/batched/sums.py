@@ -12,11 +12,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
-from quantlr.core.values import Array, Float32Array, IntArray
+from quantlr.core.values import Array, BoolArray, Float32Array, IntArray
 from quantlr.model.windows import RowDelta, TrainingWindows
 
 LOG_ODDS_BLOCK_BYTES = 3 * 2**16
@@ -100,7 +101,7 @@ class LocalRows:
         return total.reshape(len(total), -1, p, p)
 
     def tanh_row_sums(self, half_theta: Array, refits: IntArray | slice) -> Array:
-        """Return the sums of tanh(x.theta / 2) x over the rows of some refits, (classes * p, columns)."""
+        """Return the sums of tanh(x.theta / 2) x over the rows of some refits, (refits, classes * p)."""
         X, weighted, windows = self.X, self.weighted_rows_by_class, self.windows
         return _blockwise_row_sums(X, weighted, windows, half_theta, refits, lambda half, _: np.tanh(half, out=half))
 
@@ -114,7 +115,7 @@ class LocalRows:
         tanh, slope = (values.astype(np.float32) for values in (tanh64, 1.0 - tanh64**2))
         sloped[:, :n_sums] = X if self.weighted_rows_by_class is self.X else self.weighted_rows_by_class
         sloped[:, :n_sums] *= slope[:, None]
-        return Float32Rows(X, sloped, tanh, float(np.abs(tanh64).max(initial=0.0)), n_sums, self.windows)
+        return Float32Rows(X, sloped, tanh, n_sums, self.windows)
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,27 +132,23 @@ class Float32Rows:
     slope_weighted_rows : (rows, classes * p or more) the weighted rows times 1 - tanh^2 at the
         point; further columns are 0.
     tanh_half_log_odds : (rows,) tanh(x.theta / 2) at the point.
-    max_abs_tanh : its largest absolute value.
     n_sums : number of sums, classes * p.
     """
 
     X: Float32Array
     slope_weighted_rows: Float32Array
     tanh_half_log_odds: Float32Array
-    max_abs_tanh: float
     n_sums: int
     windows: TrainingWindows
 
-    def is_accurate_for_step(self, half_step: Float32Array) -> bool:
-        """Return whether `nonlinear_tanh_row_sums` keeps its digits for moves 2 * `half_step` (p, columns)."""
-        max_tanh_product = 1.0 - MIN_TANH_CHANGE_DENOMINATOR
-        if self.max_abs_tanh <= max_tanh_product:
-            return True
-        half_log_odds_bound = np.abs(self.X) @ np.abs(half_step).max(axis=1)
-        return bool((np.abs(self.tanh_half_log_odds) * np.tanh(half_log_odds_bound)).max() <= max_tanh_product)
+    def is_accurate_for_step(self, half_step: Float32Array) -> BoolArray:
+        """Return whether the `nonlinear_tanh_row_sums` of each refit keep their digits for a move, (refits,)."""
+        is_large = np.abs(self.tanh_half_log_odds) > 1.0 - MIN_TANH_CHANGE_DENOMINATOR
+        denominator = 1.0 + np.tanh(half_step @ self.X[is_large].T) * self.tanh_half_log_odds[is_large]
+        return np.asarray(denominator.min(axis=1, initial=1.0) >= MIN_TANH_CHANGE_DENOMINATOR)
 
     def nonlinear_tanh_row_sums(self, half_step: Float32Array, refits: IntArray | slice) -> Array:
-        """Return the change of `LocalRows.tanh_row_sums` by moves 2 * `half_step` (p, columns), less its linear term.
+        """Return the change of `LocalRows.tanh_row_sums` by moves 2 * `half_step` (refits, p), less its linear term.
 
         tanh(a + b) - tanh(a) = (1 - tanh(a)^2) tanh(b) / (1 + tanh(a) tanh(b)), where digits are lost if the
         denominator is small. To first order in b this is (1 - tanh(a)^2) b, whose sum the caller adds.
@@ -166,7 +163,7 @@ class Float32Rows:
             return values
 
         sums = _blockwise_row_sums(self.X, self.slope_weighted_rows, self.windows, half_step, refits, nonlinear_part)
-        return sums[: self.n_sums]
+        return sums[:, : self.n_sums]
 
 
 def _blockwise_row_sums(
@@ -177,32 +174,36 @@ def _blockwise_row_sums(
     refits: IntArray | slice,
     transform: Callable[[Any, slice], Any],
 ) -> Array:
-    """Return the sums of f(x.theta / 2) x over the rows of some refits, (classes * p, columns).
+    """Return the sums of f(x.theta / 2) x over the rows of some refits, (refits, classes * p).
 
     Parameters
     ----------
     X, weighted_rows_by_class, windows : as in `LocalRows`.
-    half_theta : (p, columns) theta / 2 of those refits.
-    refits : which refits they are.
-    transform : the function f, of x.theta / 2 (columns, rows) and the slice of rows; it may overwrite its argument.
+    half_theta : (refits, p) theta / 2 of those refits.
+    refits : which refits they are, in ascending order.
+    transform : the function f, of x.theta / 2 (refits, rows) and the slice of rows; it may overwrite its argument.
     """
     common = windows.common_rows
     before, after = windows.trained_mask_before_common[refits], windows.trained_mask_after_common[refits]
-    total = np.zeros((half_theta.shape[1], weighted_rows_by_class.shape[1]))
-    half_theta_T, X_T = np.ascontiguousarray(half_theta.T), X.T
-    block = max(LOG_ODDS_BLOCK_BYTES // (half_theta.shape[1] * half_theta.itemsize), 1)
+    start, stop = windows.start[refits], windows.stop[refits]
+    total = np.zeros((len(half_theta), weighted_rows_by_class.shape[1]))
+    block = max(LOG_ODDS_BLOCK_BYTES // max(len(half_theta) * half_theta.itemsize, 1), 1)
     if half_theta.dtype == np.float32:
         block = min(block, FLOAT32_SUM_ROWS)
-    for first in range(0, len(X), block):
-        last = min(first + block, len(X))
-        values = transform(half_theta_T @ X_T[:, first:last], slice(first, last))
+    edges = np.append(np.arange(0, len(X), block), len(X))
+    # Windows ascend, so that the refits with rows in a block are consecutive. To leave out the others takes a sixth off
+    # a gradient with a refit a month.
+    first_refit, refit_stop = np.searchsorted(stop, edges[:-1], side="right"), np.searchsorted(start, edges[1:])
+    some_refits = map(slice, first_refit.tolist(), refit_stop.tolist())
+    for (first, last), some in zip(pairwise(edges.tolist()), some_refits, strict=True):
+        values = transform(half_theta[some] @ X[first:last].T, slice(first, last))
         if first < common.start:
-            values[:, : common.start - first] *= before[:, first:last]
+            values[:, : common.start - first] *= before[some, first:last]
         if last > common.stop:
             edge = max(first, common.stop)
-            values[:, edge - first :] *= after[:, edge - common.stop : last - common.stop]
-        total += values @ weighted_rows_by_class[first:last]
-    return total.T
+            values[:, edge - first :] *= after[some, edge - common.stop : last - common.stop]
+        total[some] += values @ weighted_rows_by_class[first:last]
+    return total
 
 
 def _batched_matmul(A: Array, B: Array) -> Array:
