@@ -64,7 +64,6 @@ def without_drawing() -> Iterator[None]:
 @contextmanager
 def _blank_pages() -> Iterator[None]:
     # Imported here, since the process that distributes the tests loads this file too and needs no drawing.
-    from matplotlib.figure import Figure
     from quantlr.report.pages import Page, Picture
 
     def blank_picture(page: Page, context: PageContext) -> Picture:
@@ -73,7 +72,6 @@ def _blank_pages() -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Page, "render_picture", blank_picture)
-        patch.setattr(Page, "draw_figure", lambda *_: Figure())
         patch.setattr("quantlr.report.pages.sweep.sweep_page_png", lambda _: _blank_png("sweep"))
         patch.setattr("quantlr.report.pages.comparison.comparison_page_png", lambda _: _blank_png("comparison"))
         yield
