@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from importlib.util import cache_from_source
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -200,8 +201,13 @@ def line_of(mark: str) -> int:
 
 
 def import_user_module(folder: Path, name: str = "my_parts") -> ModuleType:
-    """Write the user's file into a folder that is on the path, and import it."""
-    (folder / f"{name}.py").write_text(CODE)
+    """Write the user's file into a folder that is on the path, and import it as it is now.
+
+    Python would take the compiled former code for that of a file of the same length, written within the same second.
+    """
+    path = folder / f"{name}.py"
+    path.write_text(CODE)
+    Path(cache_from_source(path)).unlink(missing_ok=True)
     sys.modules.pop(name, None)
     return __import__(name)
 
