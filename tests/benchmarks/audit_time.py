@@ -70,10 +70,6 @@ def main() -> None:
         size = f"{n_sessions:,} sessions of {n_tickers} ticker{'s'[: n_tickers > 1]}"
         label = f"a run's audit of one's own feature, {size}"
         seconds[label] = least_cpu_seconds(partial(audit_user_inputs, config, prices), repeats=repeats)
-    index = CONFIGS / "sp500_daily.yaml"
-    with_own = least_cpu_seconds(lambda: quantlr.run(index, features=[MeanReturn()]), repeats=repeats)
-    without = least_cpu_seconds(lambda: quantlr.run(index), repeats=repeats)
-    seconds["a run of `configs/sp500_daily.yaml` with that feature, less one without it"] = with_own - without
     if not options.quick:
         seconds["`quantlr audit configs/feature_zoo.yaml`"] = least_cpu_seconds(
             lambda: quantlr.audit(CONFIGS / "feature_zoo.yaml"), repeats=1

@@ -145,6 +145,7 @@ EDGE_CELLS = {
         "bid-ask bounce, long and short, twice the equity, no costs",
         partial(bounce_market, sessions=5000, half_spread=0.003),
         LEARNING_LAST_RETURN | {"policy": LONG_SHORT, "overlays": _targeting(0.32, 2.0), "execution": FREE},
+        max_rate=0.05,  # alpha and timing are one test
     ),
     "edge, stale opens": EdgeCell(
         "stale opens, long and short at the next open, no costs",

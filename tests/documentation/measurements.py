@@ -58,7 +58,7 @@ FIGURES = {
     "Power: the test rejects where there is skill": {
         "Clark-West on an AR(1) of 0.05, 4,000 forecasts; 70% or more": f"AR(1) of .05, 4,000 forecasts{REJECTS}",
     },
-    'The verdict is "evidence of an edge" without one, at most 1% (the best of many: 5%)': {
+    'The verdict is "evidence of an edge" without one, at most 1% (bid-ask bounce, the best of many: 5%)': {
         "twice the equity": f"long at twice the equity{EDGE}",
         "three times the equity, part-time": f"long above .5 at three times the equity{EDGE}",
         "a volatility target": f"long at a volatility target{EDGE}",
@@ -66,6 +66,7 @@ FIGURES = {
         "leverage effect, part-time at a volatility target": "leverage effect, long above .5 at a volatility target"
         f"{EDGE}",
         "ten tickers, part-time at a volatility target": f"ten tickers, long above .5 at a volatility target{EDGE}",
+        "up-rates that shift, part-time": f"regimes, weekday, part-time{EDGE}",
         "stale opens": f"stale opens, long and short at the next open, no costs{EDGE}",
         "long and short by bid-ask bounce, without costs": "bid-ask bounce, long and short, twice the equity, no costs"
         f"{EDGE}",
