@@ -18,7 +18,7 @@ from quantlr.config.run_config import ConfigSource, RunConfig, load_config
 from quantlr.core.component_errors import iter_user_defined_components
 from quantlr.core.errors import UserError
 from quantlr.core.progress import Progress, ignore_progress
-from quantlr.core.values import Dataset, Prices, RunData
+from quantlr.core.values import Prices, RunData
 from quantlr.data.features import Feature
 from quantlr.experiment.price_overlap import price_overlap_keys
 from quantlr.experiment.selection import require_one_model
@@ -26,7 +26,8 @@ from quantlr.experiment.supplement import require_own_report, save_page
 from quantlr.experiment.trial import Trial, TrialResult
 from quantlr.model.base import Model
 from quantlr.model.sklearn_classifier import SklearnClassifier, find_classifier
-from quantlr.model.walk_forward import walk_forward
+from quantlr.model.training_probabilities import unknown_probability_stats
+from quantlr.model.walk_forward import DEFAULT_FUNCTIONS, WalkForwardFunctions, walk_forward
 from quantlr.pipeline.stages import (
     Decisions,
     dataset_from_config,
@@ -45,6 +46,8 @@ if TYPE_CHECKING:
 RACE_CSV_FILE = "race.csv"
 MAX_CHALLENGERS = 7
 """Challengers that a page has rows for."""
+CHALLENGER_FUNCTIONS = WalkForwardFunctions(compute_probability_stats=unknown_probability_stats)
+"""Functions of a challenger's walk-forward: its skill is compared with the model's, and has no test of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +166,10 @@ def race(
         for name, model in models.items():
             entrant = run.model_copy(update={"model": model})
             started = cpu_seconds()
-            decisions = _forecast_and_decide(entrant, prices, dataset, workers=workers, progress=progress)
+            functions = CHALLENGER_FUNCTIONS if run_data else DEFAULT_FUNCTIONS
+            split_spec = walk_forward_spec(entrant, prices)
+            forecasts = walk_forward(dataset, split_spec, model, functions, workers=workers, progress=progress)
+            decisions = decide(entrant, prices, dataset, forecasts)
             data = run_backtest(entrant, prices, decisions, progress=progress)
             seconds = cpu_seconds() - started
             if not run_data:
@@ -223,15 +229,6 @@ def cpu_seconds() -> float:
     """Return the processor time of this process, all threads included, and of its processes that have ended."""
     times = os.times()
     return time.process_time() + times.children_user + times.children_system
-
-
-def _forecast_and_decide(
-    config: RunConfig, prices: Prices, dataset: Dataset, *, workers: int, progress: Progress
-) -> Decisions:
-    """Return the decisions of a run whose features and labels are computed already."""
-    split_spec = walk_forward_spec(config, prices)
-    forecasts = walk_forward(dataset, split_spec, config.model, workers=workers, progress=progress)
-    return decide(config, prices, dataset, forecasts)
 
 
 def _audit_user_components(config: RunConfig, prices: Prices, decisions: Decisions) -> None:

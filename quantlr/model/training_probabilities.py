@@ -71,6 +71,16 @@ def training_probability_stats(
     return np.stack([up_rate, *np.where(is_wide, by_rows, [mean, std])])
 
 
+def unknown_probability_stats(
+    X: Array, up: Array, folds: Folds, fitted: FittedModel, calibration: FittedModel | None = None
+) -> Array:
+    """Return NaN in the shape of `training_probability_stats`, for forecasts whose skill is not tested.
+
+    Most of the time that the statistics of a model without coefficients take is for its probabilities of training rows.
+    """
+    return np.full((3, len(folds)), np.nan)
+
+
 def _mean_and_std_by_rows(log_odds_of_refit: Callable[[int], Array], refit_mask: BoolArray) -> Array:
     """Return mean and standard deviation of the probabilities of the refits in a mask, (2, refits); NaN elsewhere."""
     mean_and_std = np.full((2, len(refit_mask)), np.nan)

@@ -53,6 +53,7 @@ class WalkForwardFunctions:
         tickers; `Model.fit_many`.
     compute_target_stats : (up, horizon_return, folds) to base rates and mean returns; `fold_target_stats`.
     fit_calibration : (log_odds, up, folds, model) to the correction of forecasts; `fit_platt_calibration_by_refit`.
+    compute_probability_stats : (X, up, folds, fitted, calibration) to what the test of skill needs to know.
     """
 
     make_ticker_folds: Callable[..., Folds] = make_folds
@@ -61,6 +62,7 @@ class WalkForwardFunctions:
     fit_refits: Callable[..., list[FittedModel]] = fit_refits
     compute_target_stats: Callable[..., Array] = fold_target_stats
     fit_calibration: Callable[..., FittedModel] = fit_platt_calibration_by_refit
+    compute_probability_stats: Callable[..., Array] = training_probability_stats
 
 
 DEFAULT_FUNCTIONS = WalkForwardFunctions()
@@ -342,14 +344,11 @@ def _make_model_forecasts(split: ModelSplit, training_data: TrainingData, fitted
         calibration = functions.fit_calibration(log_odds, split.take_forecast_rows(split.up), split.folds, split.model)
         log_odds = calibration.log_odds(log_odds[:, None], split.forecast_refit_indices())
     target_stats = functions.compute_target_stats(split.up, split.horizon_return, split.folds)
-    probability_stats = [
-        np.repeat(
-            training_probability_stats(split.X, split.up, ticker, fitted, calibration),
-            ticker.test_stop - ticker.test_start,
-            axis=1,
-        )
-        for ticker in split.folds
-    ]
+    stats = (
+        functions.compute_probability_stats(split.X, split.up, ticker, fitted, calibration) for ticker in split.folds
+    )
+    lengths = (ticker.test_stop - ticker.test_start for ticker in split.folds)
+    probability_stats = [np.repeat(values, length, axis=1) for values, length in zip(stats, lengths, strict=True)]
     notes = tuple(_iter_model_notes(split, training_data.scaling, fitted))
     return ModelForecasts(log_odds, fitted, calibration, target_stats, np.concatenate(probability_stats, axis=1), notes)
 

@@ -1,4 +1,4 @@
-"""Classifiers of scikit-learn: the walk-forward's processor time against that of a loop written by hand.
+"""Classifiers of scikit-learn: the processor time of a race's walk-forward against that of a loop written by hand.
 
 python tests/benchmarks/challengers.py [--turns N] [--output DIR]
 
@@ -25,6 +25,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from quantlr.config.run_config import RunConfig, load_config
 from quantlr.core.parallel import available_core_count
 from quantlr.core.values import Array, Dataset, Fold
+from quantlr.experiment.race import CHALLENGER_FUNCTIONS
 from quantlr.model.sklearn_classifier import classifier_classes
 from quantlr.model.walk_forward import walk_forward
 from quantlr.pipeline.stages import dataset_from_config, load_run_prices
@@ -99,7 +100,10 @@ def main() -> None:
         folds = list(forecasts.folds[0])
         np.testing.assert_allclose(forecasts.probability, loop_by_hand(dataset, folds, name), atol=1e-9)
         pairs = [
-            (cpu_seconds(walk_forward, dataset, spec, config.model), cpu_seconds(loop_by_hand, dataset, folds, name))
+            (
+                cpu_seconds(walk_forward, dataset, spec, config.model, CHALLENGER_FUNCTIONS),
+                cpu_seconds(loop_by_hand, dataset, folds, name),
+            )
             for _ in range(options.turns)
         ]
         times = np.array(pairs).min(axis=0)
