@@ -46,6 +46,7 @@ from benchmarks.convictions import conviction_rates
 from benchmarks.edge_markets import EDGE_CELLS, EdgeCell
 from benchmarks.local_step import local_step_rejections
 from benchmarks.measured import with_entries
+from benchmarks.planted_features import worth_rejections
 from benchmarks.selection import best_of_random_strategies, best_of_swept_rules
 from benchmarks.simulation import Figure, experiment_config, market_generator, mean_figure, proportion_figure
 from benchmarks.skill_markets import SKILL_CELLS, SkillCell
@@ -337,6 +338,7 @@ EXPERIMENTS: dict[str, Experiment] = {
     ),
     "best of 100": best_of_random_strategies,
     "best of 100 rules": best_of_swept_rules,
+    "worth of features": worth_rejections,
     "convictions": conviction_rates,
 }
 SERIES_DIVISORS = {

@@ -78,6 +78,12 @@ FIGURES = {
         "in returns between fills, AR of 0.1, `label.of: fill`, 3 bps a side": "AR of .1 between fills, label of "
         f"fills, 3 bps a side{EDGE}",
     },
+    "`quantlr worth` of five features, 700 forecasts, Holm's adjustment": {
+        "one of three without effect is found, at most 5%": "two planted features of five: one without effect is found",
+        "false discoveries, at most 5%": "two planted features of five: false discoveries",
+        "one of five without effect is found, at most 5%": "five noise features: one without effect is found",
+        "one with an effect of 0.2 on the log odds is found": "two planted features of five: a planted one is found",
+    },
     "The audit finds what knows the future, 100%": {
         "volume that later splits rescale": "volume of several tickers: convicted",
         "its rank": "rank of volume: convicted",
