@@ -13,7 +13,8 @@ from quantlr.model.feature_elimination import EliminationStep, best_step_in_hind
 from quantlr.model.feature_worth import FeatureSet, walk_forward_each
 from quantlr.model.walk_forward import walk_forward
 
-from model.test_feature_worth import MODEL, SPLITS, planted_dataset, sklearn_log_losses
+from model.test_feature_worth import MODEL, SPLITS, sklearn_log_losses
+from planted import planted_dataset
 
 EFFECTS = [0.5, 0.0, -0.3, 0.1, 0.0]
 ENTRIES = [FeatureSet("pair", (0, 3)), FeatureSet("x1", (1,)), FeatureSet("x2", (2,)), FeatureSet("x4", (4,))]

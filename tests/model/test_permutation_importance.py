@@ -16,7 +16,7 @@ from sklearn.naive_bayes import GaussianNB
 from sklearn.preprocessing import StandardScaler
 from sklearn.tree import DecisionTreeClassifier
 
-from model.test_feature_worth import planted_dataset
+from planted import planted_dataset
 
 NAIVE_BAYES = SklearnClassifier(estimator="GaussianNB")
 
